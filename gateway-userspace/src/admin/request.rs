@@ -1,0 +1,154 @@
+//! Requests and responses on the control socket: one JSON object a line, each way.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a client of the control socket asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Verifies a token, makes a cgroup, moves process `pid` into it, registers the job.
+    JobStart {
+        /// The token, compact serialisation.
+        token: String,
+        /// Process to move; it and its future children are the job. It must belong to the
+        /// caller's user, unless the caller is root.
+        pid: u32,
+        /// End the job (and kill what is left in its cgroup) when this connection closes.
+        bound: bool,
+    },
+    /// Ends a job. Refused from inside any job.
+    JobEnd {
+        /// Job id.
+        job: String,
+    },
+    /// Lists the jobs, or one.
+    JobStatus {
+        /// Job id; all if absent.
+        job: Option<String>,
+    },
+    /// Lists held statements.
+    ApprovalList,
+    /// One held statement.
+    ApprovalShow {
+        /// Approval id, or an unambiguous prefix.
+        id: String,
+    },
+    /// Answers a held statement as the peer's user.
+    ApprovalDecide {
+        /// Approval id, or an unambiguous prefix.
+        id: String,
+        /// Approve or deny.
+        approve: bool,
+        /// Reason, for the evidence.
+        reason: Option<String>,
+    },
+    /// State of the daemon.
+    Status,
+}
+
+/// The daemon's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// Done.
+    Done,
+    /// A job, after `JobStart`.
+    Job(JobView),
+    /// Jobs.
+    Jobs {
+        /// All, or the one asked for.
+        jobs: Vec<JobView>,
+    },
+    /// Held statements.
+    Approvals {
+        /// Oldest first.
+        approvals: Vec<ApprovalView>,
+    },
+    /// State of the daemon.
+    Status(StatusView),
+    /// The request is refused or failed.
+    Error {
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// A job as shown to people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobView {
+    /// Job id.
+    pub id: String,
+    /// Issuer's configured name.
+    pub issuer: String,
+    /// The token's subject.
+    pub subject: String,
+    /// Claims that policies may match.
+    pub claims: BTreeMap<String, serde_json::Value>,
+    /// Path of the job's cgroup, relative to the cgroup v2 root.
+    pub cgroup: String,
+    /// Processes in it.
+    pub processes: u32,
+    /// Open database sessions.
+    pub sessions: u32,
+    /// RFC 3339.
+    pub started: String,
+}
+
+/// A held statement as shown to people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// Approval id: `apr-` and 12 hex digits.
+    pub id: String,
+    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`.
+    pub state: String,
+    /// Session id.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Who asks: issuer and subject.
+    pub requester: String,
+    /// Process that connected.
+    pub process: String,
+    /// Database name.
+    pub database: String,
+    /// The full statement; control and look-alike characters are escaped by whoever prints it.
+    pub statement: String,
+    /// Parameters as text; `None` is NULL. `\x..` for binary values of unknown type.
+    pub parameters: Vec<Option<String>>,
+    /// Resolved effects: `delete public.orders (reads id)`.
+    pub effects: Vec<String>,
+    /// The rule that holds it.
+    pub rule: String,
+    /// Approvers' group.
+    pub group: Option<String>,
+    /// Approvals needed.
+    pub needed: u32,
+    /// Who has approved so far.
+    pub approved_by: Vec<String>,
+    /// RFC 3339.
+    pub created: String,
+    /// RFC 3339.
+    pub expires: String,
+}
+
+/// State of the daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Digest of the policy in force, hex.
+    pub policy: String,
+    /// Live jobs.
+    pub jobs: u32,
+    /// Open sessions.
+    pub sessions: u32,
+    /// Held statements.
+    pub held: u32,
+    /// Entries in the evidence log.
+    pub evidence_entries: u64,
+    /// Protected databases: name and address.
+    pub databases: BTreeMap<String, String>,
+}

@@ -1,0 +1,5 @@
+//! Who a connection belongs to.
+
+mod principal;
+
+pub use principal::*;

@@ -1,0 +1,86 @@
+//! The attested actor of a session.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How well a job's identity is proven. Ordered: later is stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Assurance {
+    /// The runner said so.
+    RunnerAsserted,
+    /// A token signed by the issuer said so.
+    OidcVerified,
+}
+
+/// A job's identity: the claims of its verified token. Built only by [`crate::identity`].
+#[derive(Clone, Debug)]
+pub struct JobIdentity {
+    pub(super) id: String,
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) assurance: Assurance,
+    pub(super) groups: Vec<String>,
+    pub(super) claims: BTreeMap<String, serde_json::Value>,
+}
+
+impl JobIdentity {
+    /// Cordon's id of the job: `job-` and 16 hex digits, never reused.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    /// The configured name of the issuer (`github`), not its URL.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+    /// The token's `sub`, for display only; policy matches single claims.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+    /// How well it is proven.
+    pub fn assurance(&self) -> Assurance {
+        self.assurance
+    }
+    /// Values of the `groups` claim.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+    /// All claims of the token.
+    pub fn claims(&self) -> &BTreeMap<String, serde_json::Value> {
+        &self.claims
+    }
+}
+
+/// The process that connected, for the evidence and the approver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessEvidence {
+    /// Process id on the host.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Command name as the kernel saw it at connect.
+    pub comm: String,
+    /// Executable path, if it could still be read.
+    pub executable: Option<String>,
+    /// Command line, if it could still be read; at most 4 KiB.
+    pub command_line: Option<String>,
+    /// Start time in clock ticks since boot.
+    pub start_time: Option<u64>,
+}
+
+/// The attested actor of one connection: a live job and the process that dialled.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    pub(super) job: Arc<JobIdentity>,
+    pub(super) process: ProcessEvidence,
+}
+
+impl Principal {
+    /// The job.
+    pub fn job(&self) -> &Arc<JobIdentity> {
+        &self.job
+    }
+    /// The process.
+    pub fn process(&self) -> &ProcessEvidence {
+        &self.process
+    }
+}

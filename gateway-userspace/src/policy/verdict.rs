@@ -1,0 +1,77 @@
+//! The answer of the policy, and why.
+
+use std::time::Duration;
+
+use crate::masking::Redaction;
+
+/// The answer. Evaluation failure is `Deny`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// May run; the obligations hold.
+    Allow(Obligations),
+    /// May run once humans agree.
+    RequireApproval {
+        /// What holds once it is approved.
+        obligations: Obligations,
+        /// Who must agree.
+        requirement: ApprovalRequirement,
+        /// Why it is held.
+        reason: Reason,
+    },
+    /// May not run.
+    Deny(Reason),
+}
+
+/// What must happen to an allowed statement's results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Obligations {
+    /// Names of the grants that allowed it.
+    pub grants: Vec<String>,
+    /// Output columns to mask.
+    pub redactions: Vec<Redaction>,
+}
+
+/// Who must approve, and how long it may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRequirement {
+    /// Policy rule that asks for it, for example `agent-orders: approve[0]`.
+    pub rule: String,
+    /// Approvers' group; `None`: any approver.
+    pub group: Option<String>,
+    /// How many different people.
+    pub count: u32,
+    /// How long the statement is held.
+    pub hold: Duration,
+}
+
+/// Why a statement is denied or held, in words for the person who reads the error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Kind of refusal; decides the SQLSTATE.
+    pub code: ReasonCode,
+    /// One sentence, lower case, no full stop: `reading public.users is not granted`.
+    pub message: String,
+    /// The rule that decided, for the DETAIL field: grant name and rule, or `default deny`.
+    pub rule: String,
+    /// What would allow it, for the HINT field.
+    pub hint: String,
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReasonCode {
+    /// Not granted, or denied: 42501.
+    NotPermitted,
+    /// Not understood: 0A000.
+    NotUnderstood,
+    /// The grammar does not accept it: 42601.
+    Syntax,
+    /// No approval: denied by a human, expired or withdrawn: 57014.
+    NotApproved,
+    /// The job, its token or its credential is not valid (any more): 28000.
+    NotAttributed,
+    /// A protected value cannot be masked there: 42501.
+    NotMaskable,
+    /// The evidence cannot be written, or another fault of Cordon's own: 58000.
+    Fault,
+}
