@@ -1,2 +1,22 @@
+//! The contract between the eBPF programs and the daemon: what their shared maps hold.
+//!
+//! Every struct is `repr(C)`, made of integers only, without implicit padding, and every byte of
+//! it is written before it is shared; [`layout`] asserts sizes at compile time on both sides.
+//! Addresses are 16 bytes, IPv4 as IPv4-mapped IPv6, in network byte order; ports are in host
+//! byte order.
+
 #![no_std]
-//! x
+
+mod conn;
+mod counters;
+pub mod layout;
+mod settings;
+
+pub use conn::{ConnKey, ConnRecord, Endpoint};
+pub use counters::Counter;
+pub use settings::{SCOPE_CGROUPS, SCOPE_HOST, Settings};
+
+/// How many levels of the cgroup tree, counted from the root, the ancestor walk looks at. A job
+/// or scope cgroup deeper than this cannot be registered; processes may nest as deep as they
+/// like below one.
+pub const MAX_CGROUP_LEVEL: u32 = 16;

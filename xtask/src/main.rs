@@ -1,2 +1,48 @@
-//! x
-fn main(){}
+//! `cargo xtask`: builds, checks, demonstrates and tests.
+
+mod arch;
+mod build;
+mod check;
+mod ensure;
+mod step;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks, demonstrates and tests Cordon.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF object, then the `cordon` binary that embeds it.
+    Build(build::Build),
+    /// Build the eBPF object only.
+    Ebpf(build::Ebpf),
+    /// Run every static check and the unit tests.
+    Check(check::Check),
+    /// Check which module may use which.
+    Arch,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Build(build) => build.run(),
+        Command::Ebpf(ebpf) => ebpf.run(),
+        Command::Check(check) => check.run(),
+        Command::Arch => arch::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error:#}", step::red("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}

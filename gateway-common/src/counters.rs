@@ -1,0 +1,61 @@
+//! One counter per thing the programs do.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $index:literal, $name:literal;)+) => {
+        /// Index into the per-CPU counter array.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant = $index,)+
+        }
+
+        impl Counter {
+            /// All of them, in the order of their index.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Name in metrics and logs.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// A job's connect was redirected.
+    RedirectedJob = 0, "redirected_job";
+    /// A connect from outside any job was redirected, to be refused in the database's protocol.
+    RedirectedNoJob = 1, "redirected_no_job";
+    /// The gateway itself connected to a protected destination.
+    PassedGateway = 2, "passed_gateway";
+    /// A process outside the scope connected to a protected destination.
+    PassedOutOfScope = 3, "passed_out_of_scope";
+    /// Refused: the gateway does not listen, or another process squats on its port.
+    RefusedNoListener = 4, "refused_no_listener";
+    /// Refused: a protocol other than TCP.
+    RefusedProtocol = 5, "refused_protocol";
+    /// Refused: a datagram to a protected destination.
+    RefusedDatagram = 6, "refused_datagram";
+    /// Refused: the proxy's port was dialled directly.
+    RefusedDirect = 7, "refused_direct";
+    /// Refused: another process tried to bind the proxy's port.
+    RefusedBind = 8, "refused_bind";
+    /// Refused: the record could not be stored.
+    RefusedNoStorage = 9, "refused_no_storage";
+    /// Refused: the settings could not be read.
+    RefusedNoSettings = 10, "refused_no_settings";
+    /// A record was published for the proxy.
+    Published = 11, "published";
+    /// A record could not be published; the proxy will refuse the connection.
+    PublishFailed = 12, "publish_failed";
+    /// A published record was removed as its socket closed.
+    Unpublished = 13, "unpublished";
+    /// The original destination was shown to `getpeername`.
+    PeernameShown = 14, "peername_shown";
+    /// A packet to a protected destination, not the gateway's, was dropped.
+    DroppedPacket = 15, "dropped_packet";
+    /// A stale record was removed from a socket used again.
+    ClearedRecord = 16, "cleared_record";
+}

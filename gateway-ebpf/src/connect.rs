@@ -1,0 +1,144 @@
+//! `connect`: where the decision is made.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+    bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+};
+use gateway_common::{ConnRecord, Counter, Endpoint, Settings};
+
+use crate::{
+    caller::{self, Standing},
+    count::count,
+    destination::{self, LOOPBACK_V4, LOOPBACK_V6},
+    listener,
+    maps::{RECORDS, storage_delete, storage_get},
+    sock_addr::{EACCES, ECONNREFUSED, ENOMEM, Family, SockAddr, Verdict},
+};
+
+/// Redirects, refuses or passes a connect. Also runs for a UDP `connect` and for data sent with
+/// the SYN (`MSG_FASTOPEN`).
+#[inline(always)]
+pub fn connect(call: &SockAddr) -> Verdict {
+    let original = call.endpoint();
+    let to = destination::effective(&original);
+
+    if !destination::is_protected::<()>(call.ctx(), &to) {
+        return unprotected(call, &to);
+    }
+    let Some(settings) = caller::settings() else {
+        count(Counter::RefusedNoSettings);
+        return Verdict::Refuse(EACCES);
+    };
+    if caller::is_gateway(settings) {
+        count(Counter::PassedGateway);
+        clear(call);
+        return Verdict::Pass;
+    }
+    let job = match caller::standing(settings) {
+        Standing::Job(id) => id,
+        Standing::NoJob => 0,
+        Standing::Outside => {
+            count(Counter::PassedOutOfScope);
+            clear(call);
+            return Verdict::Pass;
+        }
+    };
+    if !call.is_tcp() {
+        count(Counter::RefusedProtocol);
+        return Verdict::Refuse(EACCES);
+    }
+    redirect(call, settings, original, &to, job)
+}
+
+/// A destination that is not protected: only the proxy's own port needs care.
+#[inline(always)]
+fn unprotected(call: &SockAddr, to: &Endpoint) -> Verdict {
+    if destination::is_loopback(to)
+        && let Some(settings) = caller::settings()
+        && settings.proxy_port == u32::from(to.port)
+        && !caller::is_gateway(settings)
+    {
+        count(Counter::RefusedDirect);
+        return Verdict::Refuse(EACCES);
+    }
+    clear(call);
+    Verdict::Pass
+}
+
+#[inline(always)]
+fn redirect(
+    call: &SockAddr,
+    settings: &Settings,
+    original: Endpoint,
+    to: &Endpoint,
+    job: u64,
+) -> Verdict {
+    let port = settings.proxy_port as u16;
+    // An IPv6 socket with an IPv4-mapped destination stays IPv4 on the wire.
+    let proxy = match call.family() {
+        Family::V4 => Endpoint::v4(LOOPBACK_V4, port),
+        Family::V6 if destination::is_v4(&to.addr) => Endpoint::v4(LOOPBACK_V4, port),
+        Family::V6 => Endpoint::v6(LOOPBACK_V6, port),
+    };
+    if !listener::is_ours::<()>(call.ctx(), &proxy) {
+        count(Counter::RefusedNoListener);
+        clear(call);
+        return Verdict::Refuse(ECONNREFUSED);
+    }
+
+    // SAFETY: the socket is the context's own.
+    let stored: *mut ConnRecord = unsafe { storage_get(&RECORDS, call.sk(), true) };
+    if stored.is_null() {
+        count(Counter::RefusedNoStorage);
+        return Verdict::Refuse(ENOMEM);
+    }
+    // The storage of a socket used again still holds its old record: always write all of it.
+    let mut record = ConnRecord {
+        // SAFETY: helpers without pointers.
+        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
+        // SAFETY: as above.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        job_cgroup_id: job,
+        cookie: call.socket_cookie(),
+        netns_cookie: call.netns_cookie(),
+        original,
+        // SAFETY: as above.
+        pid: (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32,
+        // SAFETY: as above.
+        uid: unsafe { bpf_get_current_uid_gid() } as u32,
+        zero: 0,
+        comm: [0; 16],
+    };
+    // SAFETY: the buffer is on the stack and of the size given. On failure it stays zero.
+    unsafe {
+        bpf_get_current_comm(
+            (&raw mut record.comm).cast(),
+            size_of_val(&record.comm) as u32,
+        );
+    }
+    // SAFETY: not null, and a `ConnRecord` owned by this socket, which `connect` holds locked.
+    unsafe { *stored = record };
+
+    call.set_endpoint(&proxy);
+    count(if job == 0 {
+        Counter::RedirectedNoJob
+    } else {
+        Counter::RedirectedJob
+    });
+    Verdict::Pass
+}
+
+/// Removes the record of an earlier connect of the same socket, which would otherwise speak for
+/// this one.
+#[inline(always)]
+fn clear(call: &SockAddr) {
+    if !call.is_tcp() {
+        return;
+    }
+    // SAFETY: the socket is the context's own, and the result only compared with null.
+    let stored: *mut ConnRecord = unsafe { storage_get(&RECORDS, call.sk(), false) };
+    // SAFETY: the socket is the context's own.
+    if !stored.is_null() && unsafe { storage_delete(&RECORDS, call.sk()) } {
+        count(Counter::ClearedRecord);
+    }
+}

@@ -1,0 +1,120 @@
+//! Publishes the record of a connection for the daemon, and removes it.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_TCP_CLOSE, bpf_sock, bpf_sock_ops,
+    },
+    helpers::generated::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set},
+    programs::SockOpsContext,
+};
+use gateway_common::{ConnKey, ConnRecord, Counter, Endpoint};
+
+use crate::{
+    count::count,
+    maps::{CONNECTIONS, RECORDS, storage_get},
+};
+
+const AF_INET: u32 = 2;
+
+/// Follows the state of a client's socket.
+#[inline(always)]
+pub fn on_event(ctx: &SockOpsContext) {
+    let ops = ctx.ops;
+    // SAFETY: the context is valid for the program's run. Volatile, here and below: LLVM would
+    // otherwise merge loads into ones the verifier refuses.
+    let op = unsafe { (&raw const (*ops).op).read_volatile() };
+    match op {
+        // Before the SYN leaves, with the source port known. At "established" it would race with
+        // `accept` when data travels with the SYN.
+        BPF_SOCK_OPS_TCP_CONNECT_CB => publish(ops),
+        BPF_SOCK_OPS_STATE_CB => {
+            // SAFETY: the context is valid for the program's run.
+            let state = unsafe { (&raw const (*ops).__bindgen_anon_1.args[1]).read_volatile() };
+            if state == BPF_TCP_CLOSE {
+                unpublish(ops);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn publish(ops: *mut bpf_sock_ops) {
+    let Some(record) = record(ops) else {
+        return;
+    };
+    // SAFETY: the context is valid for the program's run.
+    let followed =
+        unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) } == 0;
+    // An entry that nothing would remove is not published.
+    if followed && CONNECTIONS.insert(&key(ops), record, 0).is_ok() {
+        count(Counter::Published);
+    } else {
+        count(Counter::PublishFailed);
+    }
+}
+
+#[inline(always)]
+fn unpublish(ops: *mut bpf_sock_ops) {
+    if record(ops).is_some() && CONNECTIONS.remove(&key(ops)).is_ok() {
+        count(Counter::Unpublished);
+    }
+}
+
+#[inline(always)]
+fn record<'a>(ops: *mut bpf_sock_ops) -> Option<&'a ConnRecord> {
+    // SAFETY: the context is valid for the program's run.
+    let sk: *mut bpf_sock = unsafe { (&raw const (*ops).__bindgen_anon_2.sk).read_volatile() };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: the socket is the context's own, and outlives the program's run.
+    unsafe { storage_get::<_, ConnRecord, _>(&RECORDS, sk, false).as_ref() }
+}
+
+#[inline(always)]
+fn key(ops: *mut bpf_sock_ops) -> ConnKey {
+    // SAFETY: the context is valid for the program's run. The local port is in host byte order,
+    // the remote one in the upper half of a word in network byte order.
+    let (family, local_port, remote_port) = unsafe {
+        (
+            (&raw const (*ops).family).read_volatile(),
+            (&raw const (*ops).local_port).read_volatile() as u16,
+            u32::from_be((&raw const (*ops).remote_port).read_volatile()) as u16,
+        )
+    };
+    let (client, proxy) = if family == AF_INET {
+        // SAFETY: the context is valid for the program's run.
+        let (local, remote) = unsafe {
+            (
+                (&raw const (*ops).local_ip4).read_volatile(),
+                (&raw const (*ops).remote_ip4).read_volatile(),
+            )
+        };
+        (
+            Endpoint::v4(local.to_ne_bytes(), local_port),
+            Endpoint::v4(remote.to_ne_bytes(), remote_port),
+        )
+    } else {
+        let (mut local, mut remote) = ([0; 16], [0; 16]);
+        for (word, bytes) in local.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            // SAFETY: as above; `word` is below 4.
+            *bytes = unsafe { (&raw const (*ops).local_ip6[word]).read_volatile() }.to_ne_bytes();
+        }
+        for (word, bytes) in remote.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            // SAFETY: as above; `word` is below 4.
+            *bytes = unsafe { (&raw const (*ops).remote_ip6[word]).read_volatile() }.to_ne_bytes();
+        }
+        (
+            Endpoint::v6(local, local_port),
+            Endpoint::v6(remote, remote_port),
+        )
+    };
+    ConnKey {
+        // SAFETY: the context is valid for the program's run.
+        netns_cookie: unsafe { bpf_get_netns_cookie(ops.cast()) },
+        client,
+        proxy,
+    }
+}

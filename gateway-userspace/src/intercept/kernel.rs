@@ -1,0 +1,103 @@
+//! The system calls that no crate offers. All of the daemon's `unsafe` is here.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// `union bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// `union bpf_attr` for `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = ObjGet {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    // SAFETY: the attribute has the layout the command reads, and the path in it outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &attr) }?;
+    // SAFETY: the kernel made this descriptor for us just now.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces the program of a link, atomically: every event is judged by the old program or the
+/// new one. aya has no such call for cgroup socket address programs.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = LinkUpdate {
+        link_fd: raw(link)?,
+        new_prog_fd: raw(program)?,
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: the attribute has the layout the command reads.
+    unsafe { bpf(BPF_LINK_UPDATE, &attr) }.map(drop)
+}
+
+/// The cookie of the network namespace a socket lives in.
+pub(super) fn netns_cookie(socket: &impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let size = size_of::<u64>();
+    let mut length = libc::socklen_t::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the buffer is as large as the length says, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// # Safety
+/// `attr` must be what `command` reads, and what it points to must be valid.
+unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<libc::c_int> {
+    // SAFETY: as required of the caller; the kernel reads `size` bytes of the attribute.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(io::Error::other)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
+}

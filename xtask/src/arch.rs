@@ -1,0 +1,6 @@
+//! `arch`.
+use anyhow::Result;
+/// Checks.
+pub fn run() -> Result<()> {
+    Ok(())
+}
