@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How well a job's identity is proven. Ordered: later is stronger.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Assurance {
     /// The runner said so.
