@@ -75,3 +75,24 @@ pub enum ReasonCode {
     /// The evidence cannot be written, or another fault of Cordon's own: 58000.
     Fault,
 }
+
+impl ReasonCode {
+    /// The SQLSTATE of the error that the client sees.
+    pub fn sqlstate(self) -> &'static str {
+        match self {
+            Self::NotPermitted | Self::NotMaskable => "42501",
+            Self::NotUnderstood => "0A000",
+            Self::Syntax => "42601",
+            Self::NotApproved => "57014",
+            Self::NotAttributed => "28000",
+            Self::Fault => "58000",
+        }
+    }
+}
+
+impl Reason {
+    /// The SQLSTATE of the error that the client sees.
+    pub fn sqlstate(&self) -> &'static str {
+        self.code.sqlstate()
+    }
+}

@@ -1,0 +1,162 @@
+//! Weighs a statement against the rules of an admission: default deny, deny over approve over
+//! allow, masks of every grant. Pure and quick; never waits, never fails.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ApprovalRequirement, Obligations, Reason, ReasonCode, Verdict,
+    admit::Admission,
+    grant::{ApproveRule, Grant, Rule, yaml_scalar},
+    kinship::Kinship,
+    rules,
+};
+use crate::sql::{Statement, StatementKind};
+
+/// Decides a statement without regard to inheritance and partitions: see [`evaluate_in`].
+pub fn evaluate(admission: &Admission, statement: &Statement) -> Verdict {
+    evaluate_in(admission, statement, &Kinship::none())
+}
+
+/// Decides a statement. `EXECUTE` and `FETCH` are decided by the effects and the output of what
+/// they run: the session copies those of the prepared statement or the cursor into `statement`.
+pub fn evaluate_in(admission: &Admission, statement: &Statement, kinship: &Kinship) -> Verdict {
+    if statement.kind == StatementKind::Empty {
+        return Verdict::Allow(Obligations::default());
+    }
+    let mut weighing = Weighing { admission, statement, kinship, holds: Vec::new(), grants: BTreeSet::new() };
+    match weighing.weigh() {
+        Ok(obligations) => weighing.verdict(obligations),
+        Err(reason) => Verdict::Deny(reason),
+    }
+}
+
+/// One evaluation under way.
+pub(super) struct Weighing<'a> {
+    pub(super) admission: &'a Admission,
+    pub(super) statement: &'a Statement,
+    pub(super) kinship: &'a Kinship,
+    holds: Vec<Hold<'a>>,
+    grants: BTreeSet<&'a str>,
+}
+
+/// An approve rule that the statement hits, and by what.
+struct Hold<'a> {
+    grant: &'a Grant,
+    index: usize,
+    rule: &'a ApproveRule,
+    what: String,
+}
+
+impl<'a> Weighing<'a> {
+    fn weigh(&mut self) -> Result<Obligations, Reason> {
+        rules::kind::weigh(self)?;
+        for relation in &self.statement.relations {
+            rules::relation::weigh(self, relation)?;
+        }
+        for function in &self.statement.functions {
+            rules::function::weigh(self, function)?;
+        }
+        for effect in &self.statement.ddl {
+            rules::ddl::weigh(self, effect)?;
+        }
+        let redactions = rules::protect::weigh(self)?;
+        if self.grants.is_empty() {
+            self.grants.extend(self.admission.grants().map(|grant| grant.name.as_str()));
+        }
+        let grants = self.grants.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Obligations { grants, redactions })
+    }
+
+    /// Notes that an approve rule holds the statement.
+    pub(super) fn hold(&mut self, grant: &'a Grant, index: usize, rule: &'a ApproveRule, what: &str) {
+        self.grants.insert(&grant.name);
+        // A plain EXPLAIN runs nothing: there is nothing to approve.
+        if matches!(self.statement.kind, StatementKind::Explain { analyze: false }) {
+            return;
+        }
+        if !self.holds.iter().any(|hold| hold.index == index && hold.grant.name == grant.name) {
+            self.holds.push(Hold { grant, index, rule, what: what.to_owned() });
+        }
+    }
+
+    /// Notes that a grant allows a part of the statement.
+    pub(super) fn allowed_by(&mut self, grant: &'a Grant) {
+        self.grants.insert(&grant.name);
+    }
+
+    fn verdict(&self, obligations: Obligations) -> Verdict {
+        let Some(first) = self.holds.first() else { return Verdict::Allow(obligations) };
+        let names: Vec<String> = self.holds.iter().map(|hold| place(hold.grant, "approve", hold.index)).collect();
+        let rule = names.join(", ");
+        let group = self.holds.iter().find_map(|hold| hold.rule.group.as_deref());
+        if let Some(other) =
+            self.holds.iter().find_map(|hold| hold.rule.group.as_deref().filter(|other| Some(*other) != group))
+        {
+            return Verdict::Deny(Reason {
+                code: ReasonCode::NotPermitted,
+                message: format!(
+                    "{} needs approval by two groups, {} and {other}, which one statement cannot have",
+                    first.what,
+                    group.unwrap_or_default()
+                ),
+                rule,
+                hint: "send the parts as statements of their own, or let these approve rules name the same group".to_owned(),
+            });
+        }
+        let count = self.holds.iter().map(|hold| hold.rule.count).max().unwrap_or(1);
+        let hold = self.holds.iter().map(|hold| hold.grant.hold).min().unwrap_or_default();
+        let by = match group {
+            Some(group) => format!("{count} of group {group}"),
+            None => format!("{count} approver{}", if count == 1 { "" } else { "s" }),
+        };
+        let unlimited = if self.statement.unlimited { " (no WHERE clause: every row)" } else { "" };
+        Verdict::RequireApproval {
+            obligations,
+            requirement: ApprovalRequirement {
+                rule: rule.clone(),
+                group: group.map(str::to_owned),
+                count,
+                hold,
+            },
+            reason: Reason {
+                code: ReasonCode::NotApproved,
+                message: format!("{}{unlimited} needs approval by {by}", first.what),
+                rule,
+                hint: "an approver answers with `cordon approvals`; the statement waits until then".to_owned(),
+            },
+        }
+    }
+
+    /// Nothing allows `what`; `line` in the policy would.
+    pub(super) fn default_deny(&self, what: &str, line: &str) -> Reason {
+        Reason {
+            code: ReasonCode::NotPermitted,
+            message: format!("{what} is not granted"),
+            rule: "default deny".to_owned(),
+            hint: format!("add `{line}` to allow in grant {}", self.admission.example_grant()),
+        }
+    }
+
+    /// A deny rule forbids `what`.
+    pub(super) fn denied(what: &str, grant: &Grant, index: usize, rule: &Rule) -> Reason {
+        Reason {
+            code: ReasonCode::NotPermitted,
+            message: format!("{what} is denied"),
+            rule: place(grant, "deny", index),
+            hint: format!(
+                "`{rule}` under deny of grant {} forbids it, whatever allows it; only a change of that rule would permit it",
+                grant.name
+            ),
+        }
+    }
+}
+
+/// `grant: section[index]`.
+pub(super) fn place(grant: &Grant, section: &str, index: usize) -> String {
+    format!("{}: {section}[{index}]", grant.name)
+}
+
+/// `- verb: target` as a line of YAML.
+pub(super) fn line(verb: &str, target: &str) -> String {
+    format!("- {verb}: {}", yaml_scalar(target))
+}

@@ -1,0 +1,149 @@
+//! Reads a folder of policy files.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde_saphyr::Error as YamlError;
+
+use super::{
+    error::{PolicyError, Problem},
+    file::PolicyFile,
+    policy::Policy,
+    resolve::Resolver,
+    suggest::nearest,
+};
+
+/// Larger files are a mistake, or an attack on the daemon's memory.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+impl Policy {
+    /// Loads every `*.yaml` of a folder, in order of their names. Hidden files are left out. If
+    /// anything is wrong with any of them, nothing is loaded and every problem is reported.
+    pub fn load(dir: &Path) -> Result<Self, PolicyError> {
+        let files = list(dir).map_err(|problem| PolicyError::new(vec![problem]))?;
+        let mut sources = Vec::new();
+        let mut problems = Vec::new();
+        for file in files {
+            match read(&file) {
+                Ok(text) => sources.push((file, text)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match Self::from_sources(&sources) {
+            Ok(policy) if problems.is_empty() => Ok(policy),
+            Ok(_) => Err(PolicyError::new(problems)),
+            Err(error) => {
+                problems.extend(error.problems().iter().cloned());
+                Err(PolicyError::new(problems))
+            }
+        }
+    }
+
+    /// Makes a policy from texts; the paths serve the messages.
+    pub fn from_sources(sources: &[(PathBuf, String)]) -> Result<Self, PolicyError> {
+        let mut resolver = Resolver::default();
+        for (path, text) in sources {
+            match parse(text) {
+                Ok(file) => resolver.add(path, file),
+                Err(error) => resolver.problem(path, &error),
+            }
+        }
+        resolver.finish()
+    }
+}
+
+fn parse(text: &str) -> Result<PolicyFile, YamlError> {
+    let options = serde_saphyr::options! {
+        leading_zero_numbers_as_strings: true,
+        strict_booleans: true,
+        merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let problem = |path: &Path, message: String| Problem { file: path.to_owned(), position: None, message };
+    let entries = fs::read_dir(dir)
+        .map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
+    writable_by_all(dir)?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry =
+            entry.map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml") => files.push(path),
+            // A rule that its author believes in force must not be passed over in silence.
+            Some("yml") => {
+                let wanted = path.with_extension("yaml");
+                let wanted = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Err(problem(&path, format!("policy files end in .yaml; rename it to {wanted}")));
+            }
+            Some(_) | None => {}
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(problem(dir, "the policy folder has no *.yaml file; without one nobody may do anything".to_owned()));
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let problem = |message: String| Problem { file: path.to_owned(), position: None, message };
+    let metadata = fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    if !metadata.is_file() {
+        return Err(problem("is not a regular file".to_owned()));
+    }
+    writable_by_all(path)?;
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(problem(format!(
+            "is larger than {} MiB; split it into several files",
+            MAX_FILE_BYTES >> 20
+        )));
+    }
+    fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))
+}
+
+/// A policy that any process of the host can change is none.
+fn writable_by_all(path: &Path) -> Result<(), Problem> {
+    let problem = |message: String| Problem { file: path.to_owned(), position: None, message };
+    let metadata = fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    if metadata.permissions().mode() & 0o002 != 0 {
+        return Err(problem(format!("can be changed by every user of this host; run: chmod o-w {}", path.display())));
+    }
+    Ok(())
+}
+
+/// The message for a file that does not have the shape of a policy file.
+pub(super) fn describe(error: &YamlError) -> (Option<(u64, u64)>, String) {
+    let position = error.location().map(|at| (at.line(), at.column())).filter(|(line, _)| *line > 0);
+    let message = match error.without_snippet() {
+        YamlError::SerdeUnknownField { field, expected, .. } => {
+            let known = expected.join(", ");
+            match nearest(field, expected.iter().copied()) {
+                Some(word) => format!("unknown key `{field}`; did you mean `{word}`? Known here: {known}"),
+                None => format!("unknown key `{field}`; known here: {known}"),
+            }
+        }
+        YamlError::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
+        YamlError::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("the key `{key}` stands here twice"),
+            None => "a key stands here twice".to_owned(),
+        },
+        other => {
+            let text = other.to_string();
+            // The place is printed in front of every message.
+            let cut = text.rfind(" at line ").unwrap_or(text.len());
+            text.get(..cut).unwrap_or(&text).to_owned()
+        }
+    };
+    (position, message)
+}

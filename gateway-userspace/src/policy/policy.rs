@@ -1,0 +1,107 @@
+//! The whole policy: every grant of a folder, checked, immutable.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use ring::digest::{SHA256, digest};
+
+use super::grant::{ASSURANCE_WORDS, FILTER_WORDS, Grant, MASK_WORDS, Rule, word_of};
+
+/// The grants in force at one moment. Immutable; share it in an `Arc`.
+#[derive(Debug)]
+pub struct Policy {
+    grants: Vec<Grant>,
+    digest: [u8; 32],
+}
+
+impl Policy {
+    pub(super) fn new(grants: Vec<Grant>) -> Self {
+        let mut digest_bytes = [0; 32];
+        let computed = digest(&SHA256, canonical(&grants).as_bytes());
+        digest_bytes.copy_from_slice(computed.as_ref());
+        Self { grants, digest: digest_bytes }
+    }
+
+    /// A policy without grants: nobody may do anything.
+    pub fn empty() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// SHA-256 over the canonical form of the grants. Comments, layout and the split into files
+    /// do not change it; every rule and its place does.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The grants, in order of files and places.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// The groups that approve rules name; the configuration must know them.
+    pub fn approver_groups(&self) -> BTreeSet<&str> {
+        self.grants.iter().flat_map(|grant| &grant.approve).filter_map(|rule| rule.group.as_deref()).collect()
+    }
+
+    /// The issuers that grants name; the configuration must know them.
+    pub fn issuers(&self) -> BTreeSet<&str> {
+        self.grants.iter().map(|grant| grant.who.issuer.as_str()).collect()
+    }
+
+    /// The databases that grants name, with the login where there is one; the configuration must
+    /// know them.
+    pub fn logins(&self) -> BTreeSet<(&str, Option<&str>)> {
+        self.grants.iter().map(|grant| (grant.database.as_str(), grant.login.as_deref())).collect()
+    }
+}
+
+/// One line per fact. Every text is written by `{:?}`, so that no text can end its line.
+fn canonical(grants: &[Grant]) -> String {
+    let mut text = String::from("cordon policy 1\n");
+    for grant in grants {
+        // Writing to a `String` cannot fail.
+        let _ = canonical_grant(&mut text, grant);
+    }
+    text
+}
+
+fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
+    let Grant { name, why, who, database, login, hold, allow, approve, deny, mask } = grant;
+    writeln!(text, "grant {name:?} why {why:?} database {database:?} login {login:?} hold {}", hold.as_secs())?;
+    writeln!(text, "issuer {:?} assurance {}", who.issuer, word_of(&ASSURANCE_WORDS, &who.assurance))?;
+    for (claim, globs) in &who.claims {
+        let globs: Vec<String> = globs.iter().map(ToString::to_string).collect();
+        writeln!(text, "claim {claim:?} {globs:?}")?;
+    }
+    writeln!(text, "groups {:?}", who.groups)?;
+    for rule in allow {
+        writeln!(text, "allow {}", canonical_rule(rule))?;
+    }
+    for approve in approve {
+        writeln!(
+            text,
+            "approve {} by {:?} count {}",
+            canonical_rule(&approve.rule),
+            approve.group,
+            approve.count
+        )?;
+    }
+    for rule in deny {
+        writeln!(text, "deny {}", canonical_rule(rule))?;
+    }
+    for rule in mask {
+        let columns: Vec<String> = rule.columns.iter().map(ToString::to_string).collect();
+        writeln!(
+            text,
+            "mask {columns:?} with {} where {}",
+            word_of(&MASK_WORDS, &rule.mask),
+            word_of(&FILTER_WORDS, &rule.filter)
+        )?;
+    }
+    Ok(())
+}
+
+fn canonical_rule(rule: &Rule) -> String {
+    let targets: Vec<String> = rule.targets.iter().map(ToString::to_string).collect();
+    format!("{} {targets:?}", rule.verb.word())
+}

@@ -1,0 +1,199 @@
+//! Protected columns: where they may appear, and which output columns are masked.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    masking::{MaskKind, Redaction},
+    policy::{
+        Reason, ReasonCode,
+        evaluate::{Weighing, place},
+        grant::{FilterUse, Grant, column_name},
+    },
+    sql::{ColumnRef, ColumnUse, StatementKind},
+};
+
+/// What the rules on one column say together.
+struct Protection<'a> {
+    mask: MaskKind,
+    filter: FilterUse,
+    grant: &'a Grant,
+    index: usize,
+}
+
+/// Returns the output columns to mask, or why the statement cannot run.
+pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>, Reason> {
+    if !weighing.admission.has_masks() {
+        return Ok(Vec::new());
+    }
+    let mut masked = BTreeSet::new();
+    let redactions = output(weighing, &mut masked)?;
+    for used in &weighing.statement.relations {
+        for (column, uses) in &used.columns {
+            let Some(protection) = protection(weighing, column, used.system) else { continue };
+            for by in uses {
+                check(weighing, column, *by, &protection, &masked)?;
+            }
+        }
+    }
+    Ok(redactions)
+}
+
+fn output<'a>(weighing: &Weighing<'a>, masked: &mut BTreeSet<&'a ColumnRef>) -> Result<Vec<Redaction>, Reason> {
+    let statement = weighing.statement;
+    let mut redactions = Vec::new();
+    for (index, column) in statement.output.iter().flatten().enumerate() {
+        let mut strictest: Option<MaskKind> = None;
+        for origin in &column.origins {
+            let system = statement.relations.iter().any(|used| used.system && used.relation == origin.relation);
+            let Some(protection) = protection(weighing, origin, system) else { continue };
+            match statement.kind {
+                // An EXPLAIN describes the columns of its plan only; should the analysis list
+                // those of the query, none of their values is shown.
+                StatementKind::Explain { .. } => continue,
+                StatementKind::CopyOut { .. } => return Err(copied_out(origin, &protection)),
+                _ => {}
+            }
+            if !(column.direct || column.merged) {
+                return Err(derived(origin, &protection));
+            }
+            masked.insert(origin);
+            strictest = Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
+        }
+        if let Some(mask) = strictest {
+            redactions.push(Redaction { column: index, mask });
+        }
+    }
+    Ok(redactions)
+}
+
+fn check(
+    weighing: &Weighing<'_>,
+    column: &ColumnRef,
+    by: ColumnUse,
+    protection: &Protection<'_>,
+    masked: &BTreeSet<&ColumnRef>,
+) -> Result<(), Reason> {
+    let kind = &weighing.statement.kind;
+    let explain = matches!(kind, StatementKind::Explain { .. });
+    match by {
+        ColumnUse::Written => Ok(()),
+        // The planner's row estimates answer questions about the values.
+        ColumnUse::Filter if protection.filter == FilterUse::Any && !explain => Ok(()),
+        ColumnUse::Filter => Err(filtered(column, protection, explain)),
+        ColumnUse::Source => Err(copied(column, protection)),
+        ColumnUse::Derived => Err(derived(column, protection)),
+        ColumnUse::Output => match kind {
+            StatementKind::Explain { .. } => Ok(()),
+            StatementKind::CopyOut { .. } => Err(copied_out(column, protection)),
+            StatementKind::Ddl => Err(copied(column, protection)),
+            // The analysis says that the value reaches the result, but not where.
+            _ if masked.contains(column) => Ok(()),
+            _ => Err(derived(column, protection)),
+        },
+    }
+}
+
+/// The strictest of all rules on a column, those on its relation's family included.
+fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> Option<Protection<'a>> {
+    let relation = &column.relation;
+    let kin = weighing.kinship.of_relation(relation);
+    let mut found: Option<Protection<'a>> = None;
+    for (grant, index, rule) in weighing.admission.mask_rules() {
+        let protects = rule.protects(&relation.schema, &relation.name, &column.column, system)
+            || kin.iter().any(|(schema, name)| rule.protects(schema, name, &column.column, system));
+        if !protects {
+            continue;
+        }
+        found = Some(match found {
+            None => Protection { mask: rule.mask, filter: rule.filter, grant, index },
+            Some(before) => {
+                let mask = stricter(before.mask, rule.mask);
+                let filter = match (before.filter, rule.filter) {
+                    (FilterUse::Any, FilterUse::Any) => FilterUse::Any,
+                    _ => FilterUse::None,
+                };
+                // Name the rule that forbids, where one does.
+                let (grant, index) = if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
+                    (grant, index)
+                } else {
+                    (before.grant, before.index)
+                };
+                Protection { mask, filter, grant, index }
+            }
+        });
+    }
+    found
+}
+
+fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
+    if strictness(one) >= strictness(other) { one } else { other }
+}
+
+/// How little a mask shows.
+fn strictness(mask: MaskKind) -> u8 {
+    match mask {
+        MaskKind::Email => 0,
+        MaskKind::Partial => 1,
+        MaskKind::Last4 => 2,
+        MaskKind::Token => 3,
+        MaskKind::Redact => 4,
+        MaskKind::Null => 5,
+    }
+}
+
+fn reason(
+    code: ReasonCode,
+    protection: &Protection<'_>,
+    message: String,
+    hint: String,
+) -> Reason {
+    Reason { code, message, rule: place(protection.grant, "mask", protection.index), hint }
+}
+
+fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> Reason {
+    let name = column_name(column);
+    let hint = if explain {
+        "estimates in a plan would tell about its values: explain the statement without this condition".to_owned()
+    } else {
+        format!(
+            "select {name} as a plain column (it comes masked) and filter by other columns, or add `where: any` to this mask of grant {}",
+            protection.grant.name
+        )
+    };
+    reason(
+        ReasonCode::NotPermitted,
+        protection,
+        format!("the protected column {name} may not decide which rows are returned, or their order"),
+        hint,
+    )
+}
+
+fn derived(column: &ColumnRef, protection: &Protection<'_>) -> Reason {
+    let name = column_name(column);
+    reason(
+        ReasonCode::NotMaskable,
+        protection,
+        format!("the protected column {name} cannot be masked inside an expression"),
+        format!("select {name} as a plain column, without functions, casts or operators; it comes masked"),
+    )
+}
+
+fn copied(column: &ColumnRef, protection: &Protection<'_>) -> Reason {
+    let name = column_name(column);
+    reason(
+        ReasonCode::NotMaskable,
+        protection,
+        format!("the protected column {name} may not be copied to where its mask does not follow"),
+        format!("leave {name} out of what is written"),
+    )
+}
+
+fn copied_out(column: &ColumnRef, protection: &Protection<'_>) -> Reason {
+    let name = column_name(column);
+    reason(
+        ReasonCode::NotMaskable,
+        protection,
+        format!("the protected column {name} cannot be masked in COPY"),
+        format!("use SELECT, or COPY (SELECT ...) without {name}"),
+    )
+}
