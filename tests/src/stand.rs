@@ -1,0 +1,48 @@
+//! A database, an issuer and a daemon together.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Result, anyhow};
+
+use crate::{Cluster, Daemon, Issuer, JobCommand, Setup};
+
+/// Everything a test needs. The daemon goes first on drop, then the database.
+#[derive(Debug)]
+pub struct Stand {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// The database behind it.
+    pub cluster: Arc<Cluster>,
+    /// The issuer it trusts.
+    pub issuer: Arc<Issuer>,
+}
+
+impl Stand {
+    /// Starts everything.
+    pub fn start(setup: &Setup) -> Result<Self> {
+        let cluster = Arc::new(Cluster::start()?);
+        let issuer = Arc::new(Issuer::start()?);
+        let daemon = Daemon::start(&cluster, &issuer, setup)?;
+        Ok(Self { daemon, cluster, issuer })
+    }
+
+    /// Starts everything under a policy.
+    pub fn with_policy(policy: &str) -> Result<Self> {
+        Self::start(&Setup { policy: policy.to_owned(), ..Setup::default() })
+    }
+
+    /// The stand under the shop's policy that the tests of one program share. For tests that
+    /// change nothing another one looks at; the clean-up process removes it when the program ends.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Stand, String>> = OnceLock::new();
+        SHARED
+            .get_or_init(|| Self::start(&Setup::default()).map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| anyhow!("the shared fixture did not start: {error}"))
+    }
+
+    /// A job of the tests' repository.
+    pub fn job(&self) -> JobCommand<'_> {
+        self.daemon.job()
+    }
+}
