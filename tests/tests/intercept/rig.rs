@@ -35,6 +35,7 @@ pub struct Rig {
     config: InterceptConfig,
     folder: PathBuf,
     home: PathBuf,
+    number: u16,
 }
 
 impl Rig {
@@ -67,8 +68,8 @@ impl Rig {
             protected: vec![
                 (Ipv4Addr::LOCALHOST, db.port).into(),
                 (Ipv6Addr::LOCALHOST, db.port).into(),
-                ([192, 0, 2, 10], 5432).into(),
-                "[2001:db8::5]:5432".parse().expect("an address"),
+                far_v4(number),
+                far_v6(number),
             ],
             jobs: Vec::new(),
             port: free_port(),
@@ -81,6 +82,7 @@ impl Rig {
             config,
             folder,
             home,
+            number,
         }
     }
 
@@ -157,6 +159,15 @@ impl Rig {
 
     pub fn db_v6(&self) -> SocketAddr {
         (Ipv6Addr::LOCALHOST, self.db.port).into()
+    }
+
+    /// A protected address without a route to it, of this rig alone: rigs share the host.
+    pub fn far_v4(&self) -> SocketAddr {
+        far_v4(self.number)
+    }
+
+    pub fn far_v6(&self) -> SocketAddr {
+        far_v6(self.number)
     }
 
     pub fn proxy_v4(&self) -> SocketAddr {
@@ -428,6 +439,18 @@ impl Drop for Process {
         let _killed = self.child.kill();
         let _waited = self.child.wait();
     }
+}
+
+fn far_v4(number: u16) -> SocketAddr {
+    (Ipv4Addr::from_octets([198, 51, 100, 1]), 5000 + number).into()
+}
+
+fn far_v6(number: u16) -> SocketAddr {
+    (
+        Ipv6Addr::from_segments([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+        5000 + number,
+    )
+        .into()
 }
 
 fn rigs() -> MutexGuard<'static, usize> {
