@@ -73,42 +73,46 @@ fn record<'a>(ops: *mut bpf_sock_ops) -> Option<&'a ConnRecord> {
     unsafe { storage_get::<_, ConnRecord, _>(&RECORDS, sk, false).as_ref() }
 }
 
+/// Reads one field of the context.
+macro_rules! field {
+    ($ops:expr, $($place:tt)+) => {
+        // SAFETY: the context is valid for the program's run, and the place lies in it.
+        unsafe { (&raw const (*$ops).$($place)+).read_volatile() }
+    };
+}
+
 #[inline(always)]
 fn key(ops: *mut bpf_sock_ops) -> ConnKey {
-    // SAFETY: the context is valid for the program's run. The local port is in host byte order,
-    // the remote one in the upper half of a word in network byte order.
-    let (family, local_port, remote_port) = unsafe {
-        (
-            (&raw const (*ops).family).read_volatile(),
-            (&raw const (*ops).local_port).read_volatile() as u16,
-            u32::from_be((&raw const (*ops).remote_port).read_volatile()) as u16,
-        )
-    };
+    // All fields are read before the first branch: LLVM would join the branches' loads into one
+    // at a computed offset, which the verifier refuses.
+    let family = field!(ops, family);
+    let (local4, remote4) = (field!(ops, local_ip4), field!(ops, remote_ip4));
+    let local6 = [
+        field!(ops, local_ip6[0]),
+        field!(ops, local_ip6[1]),
+        field!(ops, local_ip6[2]),
+        field!(ops, local_ip6[3]),
+    ];
+    let remote6 = [
+        field!(ops, remote_ip6[0]),
+        field!(ops, remote_ip6[1]),
+        field!(ops, remote_ip6[2]),
+        field!(ops, remote_ip6[3]),
+    ];
+    // The local port is in host byte order, the remote one in network byte order in the upper
+    // half of the word.
+    let local_port = field!(ops, local_port) as u16;
+    let remote_port = u32::from_be(field!(ops, remote_port)) as u16;
+
     let (client, proxy) = if family == AF_INET {
-        // SAFETY: the context is valid for the program's run.
-        let (local, remote) = unsafe {
-            (
-                (&raw const (*ops).local_ip4).read_volatile(),
-                (&raw const (*ops).remote_ip4).read_volatile(),
-            )
-        };
         (
-            Endpoint::v4(local.to_ne_bytes(), local_port),
-            Endpoint::v4(remote.to_ne_bytes(), remote_port),
+            Endpoint::v4(local4.to_ne_bytes(), local_port),
+            Endpoint::v4(remote4.to_ne_bytes(), remote_port),
         )
     } else {
-        let (mut local, mut remote) = ([0; 16], [0; 16]);
-        for (word, bytes) in local.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // SAFETY: as above; `word` is below 4.
-            *bytes = unsafe { (&raw const (*ops).local_ip6[word]).read_volatile() }.to_ne_bytes();
-        }
-        for (word, bytes) in remote.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // SAFETY: as above; `word` is below 4.
-            *bytes = unsafe { (&raw const (*ops).remote_ip6[word]).read_volatile() }.to_ne_bytes();
-        }
         (
-            Endpoint::v6(local, local_port),
-            Endpoint::v6(remote, remote_port),
+            Endpoint::v6(bytes(local6), local_port),
+            Endpoint::v6(bytes(remote6), remote_port),
         )
     };
     ConnKey {
@@ -117,4 +121,13 @@ fn key(ops: *mut bpf_sock_ops) -> ConnKey {
         client,
         proxy,
     }
+}
+
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = word.to_ne_bytes();
+    }
+    bytes
 }

@@ -66,7 +66,7 @@ pub(super) fn install(
         let program = program(ebpf, name)?;
         if !replace(program, &pins.path().join(&pin)).map_err(failed("replace", name))? {
             if pins.names()?.contains(&pin) {
-                pins.unpin(&pin)?;
+                remove(pins, &pin)?;
             }
             attach(program, kind, &cgroup)
                 .map_err(failed("attach", name))?
@@ -77,7 +77,7 @@ pub(super) fn install(
     }
     for name in pins.names()? {
         if !wanted.contains(&name) {
-            pins.unpin(&name)?;
+            remove(pins, &name)?;
         }
     }
     Ok(())
@@ -91,7 +91,7 @@ pub fn detach_all(pin_dir: &Path) -> Result<(), InterceptError> {
     }
     let pins = PinDir::open(pin_dir)?;
     for name in pins.names()? {
-        pins.unpin(&name)?;
+        remove(&pins, &name)?;
     }
     fs::remove_dir(pin_dir).map_err(|source| InterceptError::PinDir {
         action: "remove",
@@ -114,6 +114,25 @@ fn replace(program: &Program, pin: &Path) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Detaches a pinned link, and removes its pin.
+fn remove(pins: &PinDir, name: &str) -> Result<(), InterceptError> {
+    let path = pins.path().join(name);
+    let detached = kernel::open_pin(&path).and_then(|link| kernel::detach_link(link.as_fd()));
+    match detached {
+        Ok(()) => {}
+        // Detached before.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+        Err(source) => {
+            return Err(InterceptError::PinDir {
+                action: "detach a program from",
+                path,
+                source,
+            });
+        }
+    }
+    pins.unpin(name)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, InterceptError> {

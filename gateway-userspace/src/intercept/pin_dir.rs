@@ -18,8 +18,7 @@ const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 #[derive(Debug)]
 pub(super) struct PinDir {
     path: PathBuf,
-    // Its lock ends with the descriptor.
-    _lock: File,
+    lock: File,
 }
 
 impl PinDir {
@@ -69,7 +68,7 @@ impl PinDir {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
-                _lock: lock,
+                lock,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(InterceptError::AlreadyRunning {
                 path: path.to_owned(),
@@ -104,6 +103,16 @@ impl PinDir {
             path,
             source,
         })
+    }
+}
+
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started holds a copy until it
+        // executes its program.
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(%error, "cannot unlock the pin directory");
+        }
     }
 }
 

@@ -1,0 +1,401 @@
+//! A process of a job: does what it is told over the socket that is its standard input.
+//!
+//! Every command is a line, and so is every answer: `ok …`, `errno N`, or what a server said.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, Read, Write},
+    mem::MaybeUninit,
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use cordon::intercept::{InterceptConfig, Interceptor, Scope};
+use rustix::net::{
+    AddressFamily, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, ipproto,
+    sockopt,
+};
+
+use crate::rig::Proxy;
+
+/// Long enough for a loaded machine; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MPTCP: u32 = 262;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+
+type Counts = BTreeMap<String, usize>;
+
+/// What the process holds between commands.
+#[derive(Default)]
+struct Held {
+    socket: Option<OwnedFd>,
+    stream: Option<TcpStream>,
+    squatter: Option<TcpListener>,
+    daemon: Option<Proxy>,
+    repeat: Option<(Arc<AtomicBool>, JoinHandle<Counts>)>,
+}
+
+/// Serves commands until the parent hangs up.
+pub fn serve() -> io::Result<()> {
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut lines = BufReader::new(control.try_clone()?);
+    let mut held = Held::default();
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match obey(&words, &mut held, &control) {
+            Ok(answer) => answer,
+            Err(error) => match error.raw_os_error() {
+                Some(errno) => format!("errno {errno}"),
+                None => format!("failed {error}"),
+            },
+        };
+        writeln!(&control, "{answer}")?;
+    }
+}
+
+fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<String> {
+    match *words {
+        ["cgroup", path] => {
+            std::fs::write(
+                format!("{path}/cgroup.procs"),
+                std::process::id().to_string(),
+            )?;
+            Ok("ok".into())
+        }
+        ["uid", uid] => {
+            let uid = rustix::process::Uid::from_raw(parse(uid)?);
+            rustix::thread::set_thread_uid(uid)?;
+            Ok("ok".into())
+        }
+        ["connect", flavour, to] => connect(flavour, parse(to)?),
+        ["make", family] => {
+            let family = if family == "4" {
+                AddressFamily::INET
+            } else {
+                AddressFamily::INET6
+            };
+            held.socket = Some(socket(family, SocketType::STREAM, None)?);
+            Ok("ok".into())
+        }
+        ["use", to] => {
+            let socket = held
+                .socket
+                .take()
+                .ok_or_else(|| io::Error::other("no socket"))?;
+            rustix::net::connect(&socket, &parse::<SocketAddr>(to)?)?;
+            answer_of(&TcpStream::from(socket))
+        }
+        // Connects twice with one socket; the second time where nothing is protected.
+        ["reuse", first, second] => {
+            let to: SocketAddr = parse(first)?;
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            rustix::net::connect(&socket, &to)?;
+            rustix::net::connect_unspec(&socket)?;
+            rustix::net::connect(&socket, &parse::<SocketAddr>(second)?)?;
+            answer_of(&TcpStream::from(socket))
+        }
+        ["give"] => {
+            let socket = held
+                .socket
+                .take()
+                .ok_or_else(|| io::Error::other("no socket"))?;
+            give(control, &socket)?;
+            Ok("ok".into())
+        }
+        ["take"] => {
+            writeln!(&mut &*control, "ready")?;
+            held.socket = Some(take(control)?);
+            Ok("ok".into())
+        }
+        ["hold", to] => {
+            let stream = TcpStream::connect(parse::<SocketAddr>(to)?)?;
+            let answer = answer_of(&stream)?;
+            held.stream = Some(stream);
+            Ok(answer)
+        }
+        ["write", text] => {
+            let stream = held
+                .stream
+                .as_mut()
+                .ok_or_else(|| io::Error::other("no stream"))?;
+            stream.write_all(text.as_bytes())?;
+            Ok("ok".into())
+        }
+        ["udp-connect", to] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(family(to), SocketType::DGRAM, None)?;
+            rustix::net::connect(&socket, &to)?;
+            Ok("ok".into())
+        }
+        ["udp-send", to] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(family(to), SocketType::DGRAM, None)?;
+            rustix::net::sendto(&socket, b"x", SendFlags::empty(), &to)?;
+            Ok("ok".into())
+        }
+        ["raw-syn", to] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
+            rustix::net::sendto(&socket, &syn(to)?, SendFlags::empty(), &to)?;
+            Ok("ok".into())
+        }
+        ["bind", at] => {
+            held.squatter = Some(TcpListener::bind(parse::<SocketAddr>(at)?)?);
+            Ok("ok".into())
+        }
+        ["many", threads, each, to] => {
+            let (each, to) = (parse(each)?, parse(to)?);
+            let workers: Vec<_> = (0..parse(threads)?)
+                .map(|_| thread::spawn(move || many(each, to)))
+                .collect();
+            let mut sum = Counts::new();
+            for worker in workers {
+                let counts = worker
+                    .join()
+                    .map_err(|_| io::Error::other("a thread panicked"))?;
+                add(&mut sum, &counts);
+            }
+            Ok(show(&sum))
+        }
+        ["repeat", to] => {
+            let to = parse(to)?;
+            let stop = Arc::new(AtomicBool::new(false));
+            let worker = thread::spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    let mut counts = Counts::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        *counts.entry(outcome(to)).or_default() += 1;
+                    }
+                    counts
+                }
+            });
+            held.repeat = Some((stop, worker));
+            Ok("ok".into())
+        }
+        ["daemon", pin_dir, port, gateway_cgroup, protected, job] => {
+            let config = InterceptConfig {
+                pin_dir: pin_dir.into(),
+                cgroup_root: None,
+                scope: Scope::Host,
+                protected: vec![parse(protected)?],
+                jobs: vec![parse(job)?],
+                port: parse(port)?,
+                gateway_cgroup: gateway_cgroup.into(),
+            };
+            let interceptor = Interceptor::start(&config).map_err(io::Error::other)?;
+            held.daemon = Some(Proxy::start(&Arc::new(interceptor)));
+            Ok("ok".into())
+        }
+        ["stop"] => {
+            let (stop, worker) = held
+                .repeat
+                .take()
+                .ok_or_else(|| io::Error::other("nothing repeats"))?;
+            stop.store(true, Ordering::Relaxed);
+            let counts = worker
+                .join()
+                .map_err(|_| io::Error::other("a thread panicked"))?;
+            Ok(show(&counts))
+        }
+        _ => Err(io::Error::other(format!("unknown command {words:?}"))),
+    }
+}
+
+fn connect(flavour: &str, to: SocketAddr) -> io::Result<String> {
+    match flavour {
+        "plain" => answer_of(&TcpStream::connect(to)?),
+        "mptcp" => {
+            let protocol = rustix::net::RawProtocol::new(MPTCP).map(Protocol::from_raw);
+            let socket = socket(family(to), SocketType::STREAM, protocol)?;
+            rustix::net::connect(&socket, &to)?;
+            answer_of(&TcpStream::from(socket))
+        }
+        "nonblocking" => {
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            match rustix::net::connect(&socket, &to) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::INPROGRESS) => {
+                    let mut poll = [rustix::event::PollFd::new(
+                        &socket,
+                        rustix::event::PollFlags::OUT,
+                    )];
+                    rustix::event::poll(&mut poll, None)?;
+                    sockopt::socket_error(&socket)??;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+            rustix::io::ioctl_fionbio(&socket, false)?;
+            answer_of(&TcpStream::from(socket))
+        }
+        "fastopen" => {
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            let flags = SendFlags::from_bits_retain(MSG_FASTOPEN);
+            rustix::net::sendto(&socket, b"early", flags, &to)?;
+            answer_of(&TcpStream::from(socket))
+        }
+        other => match other.strip_prefix("from:") {
+            Some(source) => {
+                let socket = socket(family(to), SocketType::STREAM, None)?;
+                rustix::net::bind(&socket, &SocketAddr::new(parse(source)?, 0))?;
+                rustix::net::connect(&socket, &to)?;
+                answer_of(&TcpStream::from(socket))
+            }
+            None => Err(io::Error::other(format!("unknown flavour {flavour}"))),
+        },
+    }
+}
+
+/// What the server says, and what the client takes it for.
+fn answer_of(stream: &TcpStream) -> io::Result<String> {
+    let said = first_line(stream)?;
+    let peer = stream.peer_addr()?;
+    Ok(format!("{said} peer {peer}"))
+}
+
+fn first_line(stream: &TcpStream) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(64)).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
+fn outcome(to: SocketAddr) -> String {
+    let tried = TcpStream::connect(to).and_then(|stream| {
+        let line = first_line(&stream)?;
+        stream.shutdown(Shutdown::Both)?;
+        Ok(line)
+    });
+    match tried {
+        Ok(line) if line.is_empty() => "hangup".into(),
+        Ok(line) => line,
+        Err(error) => match error.raw_os_error() {
+            Some(errno) => format!("errno-{errno}"),
+            None => format!("{:?}", error.kind()),
+        },
+    }
+}
+
+/// Opens connections and keeps all of them until each has its answer.
+fn many(count: usize, to: SocketAddr) -> Counts {
+    let streams: Vec<_> = (0..count).map(|_| TcpStream::connect(to)).collect();
+    let mut counts = Counts::new();
+    for stream in &streams {
+        let said = match stream {
+            Ok(stream) => first_line(stream).unwrap_or_else(|error| format!("{:?}", error.kind())),
+            Err(error) => format!("{:?}", error.kind()),
+        };
+        *counts.entry(said).or_default() += 1;
+    }
+    counts
+}
+
+fn add(sum: &mut Counts, counts: &Counts) {
+    for (said, times) in counts {
+        *sum.entry(said.clone()).or_default() += times;
+    }
+}
+
+fn show(counts: &Counts) -> String {
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(said, times)| format!("{said}={times}"))
+        .collect();
+    format!("ok {}", parts.join(" "))
+}
+
+fn give(control: &UnixStream, socket: &OwnedFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [socket.as_fd()];
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::Error::other("no space for the descriptor"));
+    }
+    rustix::net::sendmsg(
+        control,
+        &[io::IoSlice::new(b"+")],
+        &mut ancillary,
+        SendFlags::empty(),
+    )?;
+    Ok(())
+}
+
+/// Receives a descriptor. Also used by the parent, which passes it on.
+pub fn take(control: &UnixStream) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(
+        control,
+        &mut [io::IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::empty(),
+    )?;
+    ancillary
+        .drain()
+        .find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        })
+        .ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+/// Passes a descriptor to a child that was told to `take`.
+pub fn pass(control: &UnixStream, socket: &OwnedFd) -> io::Result<()> {
+    give(control, socket)
+}
+
+/// An IPv4 packet with a TCP SYN; the kernel fills in the rest of the IP header.
+fn syn(to: SocketAddr) -> io::Result<Vec<u8>> {
+    let SocketAddr::V4(to) = to else {
+        return Err(io::Error::other("IPv4 only"));
+    };
+    let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    packet.extend(Ipv4Addr::LOCALHOST.octets());
+    packet.extend(to.ip().octets());
+    packet.extend(40_000_u16.to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
+    packet.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    Ok(packet)
+}
+
+fn socket(
+    family: AddressFamily,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(
+        family,
+        kind,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )?)
+}
+
+fn family(to: SocketAddr) -> AddressFamily {
+    if to.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    text.parse()
+        .map_err(|_| io::Error::other(format!("cannot read {text}")))
+}
