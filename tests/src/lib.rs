@@ -15,6 +15,7 @@ pub mod job;
 pub mod live;
 pub mod output;
 pub mod policies;
+pub mod raw;
 pub mod reaper;
 pub mod stand;
 pub mod tools;

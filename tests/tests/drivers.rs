@@ -64,7 +64,11 @@ impl Driver {
     fn seen(self, output: Output) -> Result<Value> {
         Ok(match self {
             Self::Psql => {
-                let lines = |text: &str| text.lines().map(without_pid).collect::<Vec<_>>();
+                // Where in the server's source an error was raised is not part of what is promised:
+                // some of them Cordon finds itself.
+                let lines = |text: &str| {
+                    text.lines().filter(|line| !line.starts_with("LOCATION:")).map(without_pid).collect::<Vec<_>>()
+                };
                 json!({ "stdout": lines(&output.stdout), "stderr": lines(&output.stderr), "code": output.code })
             }
             Self::Psycopg(_) | Self::Asyncpg | Self::TokioPostgres => output.success()?.json()?,

@@ -1,0 +1,62 @@
+//! Python programs that speak the wire protocol byte by byte, run inside jobs.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::job::JobCommand;
+
+const PRELUDE: &str = include_str!("../fixtures/raw/pgraw.py");
+
+/// One login and one query; the fields of what came.
+pub const STARTUP: &str = include_str!("../fixtures/raw/startup.py");
+/// Rows of steps in one session.
+pub const ROWS: &str = include_str!("../fixtures/raw/rows.py");
+/// Malformed, misplaced and hostile messages.
+pub const MALFORMED: &str = include_str!("../fixtures/raw/malformed.py");
+
+/// The text of a program that may use everything of `pgraw.py`.
+pub fn program(body: &str) -> String {
+    format!("{PRELUDE}\n{body}")
+}
+
+/// Runs a program in a job and reads the JSON it prints.
+pub fn run(job: &JobCommand<'_>, body: &str, args: &[&str]) -> Result<Value> {
+    job.python(&program(body), args)?.success()?.json()
+}
+
+/// What one exchange showed.
+#[derive(Clone, Debug)]
+pub struct Seen<'v>(pub &'v Value);
+
+impl Seen<'_> {
+    /// The SQLSTATEs of the errors, in order.
+    pub fn sqlstates(&self) -> Vec<&str> {
+        self.0["errors"].as_array().into_iter().flatten().filter_map(|error| error["C"].as_str()).collect()
+    }
+
+    /// The rows, all values as text.
+    pub fn rows(&self) -> Vec<Vec<Option<&str>>> {
+        let rows = self.0["rows"].as_array().into_iter().flatten();
+        rows.map(|row| row.as_array().into_iter().flatten().map(Value::as_str).collect()).collect()
+    }
+
+    /// The connection ended.
+    pub fn closed(&self) -> bool {
+        self.0["closed"] == Value::Bool(true)
+    }
+
+    /// Nothing came for a long time.
+    pub fn timed_out(&self) -> bool {
+        self.0["timeout"] == Value::Bool(true)
+    }
+
+    /// `ReadyForQuery` messages.
+    pub fn ready(&self) -> u64 {
+        self.0["ready"].as_u64().unwrap_or_default()
+    }
+
+    /// A field of the first error: `C` code, `M` message, `D` detail, `H` hint.
+    pub fn field(&self, name: &str) -> Result<&str> {
+        self.0["errors"][0][name].as_str().with_context(|| format!("the first error has no {name}: {}", self.0))
+    }
+}

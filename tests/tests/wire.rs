@@ -1,0 +1,270 @@
+//! The protocol's edges: malformed and misplaced messages, start-up parameters, TLS modes, cancel.
+//! PostgreSQL itself was asked what it does with each; Cordon must be as strict or stricter, and
+//! must go on serving.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use cordon_tests::{
+    Stand, canary,
+    host::eventually,
+    policies,
+    raw::{self, Seen},
+    tools,
+};
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    /// An error with one of these codes, no row, and then either an end or a session that goes on.
+    Error(&'static [&'static str]),
+    /// The connection ends (an error before it is welcome), nothing is served.
+    Ends,
+    /// Either of the two.
+    ErrorOrEnd,
+    /// Served: these values of the first column.
+    Rows(&'static [&'static str]),
+    /// Served, and the first error is this one.
+    RowsAndError(&'static [&'static str], &'static str),
+    /// The login works and nothing else is asked.
+    Login,
+    /// Login or refusal, but what follows is checked elsewhere; no hang.
+    LoginOrError,
+}
+
+const PROTOCOL: &[&str] = &["08P01"];
+const REFUSED: &[&str] = &["42501", "0A000", "08P01", "28000"];
+
+const CASES: &[(&str, Want)] = &[
+    ("startup length 0", Want::Ends),
+    ("startup length 1", Want::Ends),
+    ("startup length 4", Want::Ends),
+    ("startup length 7", Want::Ends),
+    ("startup length 2^31-1", Want::Ends),
+    ("startup length -1", Want::Ends),
+    ("startup of 20000 bytes", Want::Ends),
+    ("startup version 2", Want::Ends),
+    ("startup version 4", Want::Ends),
+    ("startup unknown request code", Want::Ends),
+    ("startup without terminator", Want::Ends),
+    ("startup key without value", Want::Ends),
+    ("startup without user", Want::Ends),
+    ("startup with bytes after its end", Want::Ends),
+    ("startup text that is http", Want::Ends),
+    ("replication=true", Want::Error(REFUSED)),
+    ("replication=database", Want::Error(REFUSED)),
+    ("replication=yes in options", Want::Error(REFUSED)),
+    ("options -c", Want::Error(REFUSED)),
+    ("options --role", Want::Error(REFUSED)),
+    ("options search_path", Want::LoginOrError),
+    ("options conforming strings", Want::Error(REFUSED)),
+    ("client_encoding of the startup", Want::LoginOrError),
+    ("role in the startup", Want::Error(REFUSED)),
+    ("another database", Want::Error(&["42501", "28000", "3D000"])),
+    ("unknown _pq_ option", Want::Login),
+    ("minor version 3.9999", Want::Login),
+    ("version 3.2", Want::Login),
+    ("SSLRequest with bytes behind it", Want::Ends),
+    ("GSSENCRequest, then startup", Want::Login),
+    ("GSSENCRequest with bytes behind it", Want::Ends),
+    ("SSLRequest, TLS, startup", Want::Login),
+    ("direct TLS", Want::Login),
+    ("bytewise", Want::Rows(&["1", "5"])),
+    ("half-closed", Want::Rows(&["1"])),
+    ("unknown tag z", Want::ErrorOrEnd),
+    ("unknown tag 0", Want::ErrorOrEnd),
+    ("unknown tag 255", Want::ErrorOrEnd),
+    ("a server's message", Want::ErrorOrEnd),
+    ("length 0", Want::ErrorOrEnd),
+    ("length 1", Want::ErrorOrEnd),
+    ("length 2", Want::ErrorOrEnd),
+    ("length 3", Want::ErrorOrEnd),
+    ("length 4 of a query", Want::Error(PROTOCOL)),
+    ("length 2^31-1", Want::ErrorOrEnd),
+    ("length -1", Want::ErrorOrEnd),
+    ("query without NUL", Want::Error(PROTOCOL)),
+    ("query with bytes after NUL", Want::Error(PROTOCOL)),
+    ("query that is not UTF-8", Want::Error(&["22021", "0A000", "08P01"])),
+    ("parse with too many types", Want::Error(PROTOCOL)),
+    ("parse with a negative count", Want::Error(PROTOCOL)),
+    ("parse with bytes left", Want::Error(PROTOCOL)),
+    ("parse of two statements", Want::Error(&["42601", "0A000"])),
+    ("bind before parse", Want::Error(&["26000"])),
+    ("bind with a length beyond the end", Want::Error(PROTOCOL)),
+    ("bind with length -2", Want::Error(PROTOCOL)),
+    ("bind with bytes left", Want::Error(PROTOCOL)),
+    ("bind with format 7", Want::Error(&["22023", "08P01"])),
+    ("bind with wrong count", Want::Error(PROTOCOL)),
+    ("execute unknown portal", Want::Error(&["34000"])),
+    ("execute with bytes left", Want::Error(PROTOCOL)),
+    ("describe kind X", Want::Error(PROTOCOL)),
+    ("describe unknown", Want::Error(&["26000"])),
+    ("close kind X", Want::Error(PROTOCOL)),
+    ("close unknown", Want::Login),
+    ("sync with a body", Want::Error(PROTOCOL)),
+    ("flush with a body", Want::Error(PROTOCOL)),
+    ("copy data outside of copy", Want::Rows(&["1"])),
+    ("copy fail outside of copy", Want::Rows(&["1"])),
+    ("password after login", Want::ErrorOrEnd),
+    ("function call", Want::Error(REFUSED)),
+    ("large object by function call", Want::Error(REFUSED)),
+    ("a flood of syncs", Want::Login),
+    ("named statement twice", Want::Error(&["42P05"])),
+    ("two queries in one packet, the second refused", Want::RowsAndError(&["1"], "42501")),
+    ("error in a pipeline skips to the sync", Want::RowsAndError(&["1", "1"], "42501")),
+    ("terminate", Want::Ends),
+    ("flush without sync", Want::Rows(&["1"])),
+    ("still served", Want::Rows(&["1"])),
+];
+
+/// P1, P2, P5, P7, P8, P9, P10, P11, P12.
+#[test]
+fn each_malformed_or_misplaced_message_costs_one_connection_at_most() -> Result<()> {
+    let mut stand = Stand::with_policy(policies::SHOP)?;
+    let results = raw::run(&stand.job(), raw::MALFORMED, &[])?;
+    let results = results.as_object().context("no results")?;
+    let mut wrong = Vec::new();
+    for (name, _) in results {
+        if !CASES.iter().any(|(case, _)| case == name) {
+            wrong.push(format!("{name}: nothing is said about what must happen"));
+        }
+    }
+    for (name, want) in CASES {
+        let value = results.get(*name).with_context(|| format!("the program has no case `{name}`"))?;
+        if let Err(error) = judge(*want, value) {
+            wrong.push(format!("{name}: wanted {want:?}, {error}: {value:.600}"));
+        }
+    }
+    canary::none_in("an answer", &serde_json::to_string(results)?)?;
+    stand.daemon.require_alive()?;
+    ensure!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+    ensure!(stand.cluster.statements()?.iter().all(|sql| !sql.contains("secrets")), "a refused statement was run");
+    Ok(())
+}
+
+fn judge(want: Want, value: &Value) -> Result<()> {
+    let seen = Seen(value);
+    ensure!(!seen.timed_out(), "it hung");
+    let codes = seen.sqlstates();
+    let first = seen.rows().into_iter().filter_map(|row| row.first().copied().flatten()).collect::<Vec<_>>();
+    match want {
+        Want::Error(allowed) => {
+            ensure!(codes.first().is_some_and(|code| allowed.contains(code)), "not this error");
+            ensure!(first.is_empty(), "it was served");
+        }
+        Want::Ends => {
+            ensure!(seen.closed() && seen.ready() == 0 && first.is_empty(), "it was served");
+        }
+        Want::ErrorOrEnd => {
+            ensure!(seen.closed() || !codes.is_empty(), "it was accepted");
+            ensure!(first.is_empty(), "it was served");
+        }
+        Want::Rows(expected) => ensure!(codes.is_empty() && first == expected, "not these rows"),
+        Want::RowsAndError(expected, code) => {
+            ensure!(first == expected && codes.first() == Some(&code), "not these rows and this error");
+        }
+        Want::Login => ensure!(codes.is_empty() && seen.ready() > 0, "it was refused"),
+        Want::LoginOrError => ensure!(seen.ready() > 0 || !codes.is_empty(), "neither served nor told why not"),
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_minor_version_and_option_are_negotiated_not_ignored() -> Result<()> {
+    let stand = Stand::shared()?;
+    let results = raw::run(&stand.job(), raw::MALFORMED, &[])?;
+    let options = &results["unknown _pq_ option"]["negotiated"];
+    ensure!(options[1][0] == "_pq_.nonsense", "the unknown option is not listed: {options}");
+    let minor = &results["minor version 3.9999"]["negotiated"];
+    ensure!(minor[0].as_u64().is_some_and(|version| version < 196_608 + 9999), "no version was negotiated: {minor}");
+    Ok(())
+}
+
+/// P1, P2: every TLS mode of libpq, with the strictest verifying Cordon's own CA.
+#[test]
+fn every_ssl_mode_of_libpq_works() -> Result<()> {
+    let stand = Stand::shared()?;
+    let ca = stand.daemon.ca_file().display().to_string();
+    for (mode, encrypted) in
+        [("disable", false), ("allow", false), ("prefer", true), ("require", true), ("verify-ca", true), ("verify-full", true)]
+    {
+        let job = stand.job().env("PGSSLMODE", mode).env("PGSSLROOTCERT", if encrypted { &ca } else { "/nonexistent" });
+        let job = if mode == "prefer" || mode == "require" { job.env("PGSSLROOTCERT", "/nonexistent") } else { job };
+        let output = job.psql_command(&["-A", "-t", "-c", "SELECT 'served'", "-c", "\\conninfo"])?.output()?;
+        let output = cordon_tests::Output::from(output).success().with_context(|| format!("sslmode={mode}"))?;
+        ensure!(output.stdout.contains("served"), "sslmode={mode}: {}", output.all());
+        ensure!(output.stdout.contains("SSL connection") == encrypted, "sslmode={mode}: {}", output.all());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_name_that_a_client_asks_for_is_on_the_certificate() -> Result<()> {
+    let stand = Stand::shared()?;
+    let job = stand.job().env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", &stand.daemon.ca_file().display().to_string());
+    let named = job.clone().env("PGHOST", "db.cordon.test").env("PGHOSTADDR", "127.0.0.1");
+    named.sql("SELECT 1")?.success()?;
+    Ok(())
+}
+
+#[test]
+fn an_obsolete_tls_version_is_refused() -> Result<()> {
+    let stand = Stand::shared()?;
+    let job = stand.job().env("PGSSLMODE", "require");
+    // The client may be unwilling itself; it must not be served either way.
+    let job = job.env("PGSSLMINPROTOCOLVERSION", "TLSv1").env("PGSSLMAXPROTOCOLVERSION", "TLSv1.1");
+    let output = job.sql("SELECT 1")?;
+    ensure!(output.code == Some(2) && output.stdout.is_empty(), "{}", output.all());
+    Ok(())
+}
+
+const WAIT_FOR_CANCEL: &str = r#"
+import threading
+raw = logged_in()
+print(raw.key.hex(), flush=True)
+def own_cancel():
+    sys.stdin.readline()
+    cancel(raw.key)
+threading.Thread(target=own_cancel).start()
+raw.send(query("SELECT pg_sleep(600)"))
+seen = raw.seen()
+raw.send(query("SELECT 'alive'"))
+print(json.dumps([seen, raw.seen()]), flush=True)
+"#;
+
+const SEND_CANCEL: &str = "
+key = bytes.fromhex(sys.argv[1])
+cancel(key)
+cancel(key[:4] + bytes(b ^ 1 for b in key[4:]))
+print(json.dumps('sent'))
+";
+
+/// P4: a cancel request from another job, or with a guessed key, does nothing; the job's own works.
+#[test]
+fn only_the_same_job_with_the_right_key_can_cancel() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let file = stand.daemon.scratch().share("wait.py", raw::program(WAIT_FOR_CANCEL).as_bytes())?;
+    let mut child = stand
+        .job()
+        .command(&[tools::PYTHON, &file.display().to_string()])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+    let key = lines.next().context("no key")??;
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND state = 'active' AND usename = 'agent_rw'";
+    eventually("the statement to run", || Ok((stand.cluster.count(running)? == 1).then_some(())))?;
+
+    raw::run(&stand.job(), SEND_CANCEL, &[&key])?;
+    ensure!(stand.cluster.count(running)? == 1, "another job cancelled the statement");
+
+    writeln!(stdin, "go")?;
+    let Some(result) = lines.next() else { bail!("the session ended: {:?}", child.wait()) };
+    let result: Value = serde_json::from_str(&result?)?;
+    ensure!(Seen(&result[0]).sqlstates() == ["57014"], "{result}");
+    ensure!(Seen(&result[1]).rows() == [[Some("alive")]], "{result}");
+    child.wait()?;
+    Ok(())
+}
