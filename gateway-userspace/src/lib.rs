@@ -6,8 +6,11 @@
 //! *orders* all of it. `ARCHITECTURE.md` follows one connection through these folders.
 
 pub mod admin;
+pub mod cli;
+pub mod config;
 pub mod identity;
 pub mod intercept;
 pub mod masking;
 pub mod policy;
 pub mod sql;
+pub mod telemetry;

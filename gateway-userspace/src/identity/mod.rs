@@ -1,5 +1,34 @@
 //! Who a connection belongs to.
+//!
+//! A job begins with a verified token ([`Tokens`]) and a process that is moved into a cgroup of
+//! its own ([`Jobs`]); children inherit the cgroup. A connection is attributed by the kernel's
+//! evidence for it: the registered job cgroup above the process that dialled ([`resolve()`]).
+//! Nothing a process says about itself counts.
 
+mod binding;
+mod cgroup;
+mod crypto;
+mod fetch;
+mod jwks;
+mod life;
 mod principal;
+mod process;
+mod registry;
+mod replay;
+mod resolve;
+mod seams;
+#[cfg(test)]
+mod testing;
+mod token;
 
+pub use binding::{Job, Starter};
+pub use cgroup::{Cgroup, CgroupRoot};
+pub(crate) use fetch::is_loopback;
+pub use jwks::KeysError;
+pub use life::{EndReason, Life, SessionGuard};
 pub use principal::*;
+pub use process::Target;
+pub use registry::{Jobs, StartError};
+pub use resolve::{IdentityRefusal, resolve};
+pub use seams::{JobLedger, KernelJobs};
+pub use token::{TokenError, Tokens, VerifiedToken};

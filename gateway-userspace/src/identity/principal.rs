@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::{Life, VerifiedToken};
+
 /// How well a job's identity is proven. Ordered: later is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +26,35 @@ pub struct JobIdentity {
 }
 
 impl JobIdentity {
+    pub(super) fn from_token(id: String, token: VerifiedToken) -> Self {
+        Self {
+            id,
+            issuer: token.issuer,
+            subject: token.subject,
+            assurance: Assurance::OidcVerified,
+            groups: token.groups,
+            claims: token.claims,
+        }
+    }
+
+    /// An identity for tests of other modules.
+    #[cfg(test)]
+    pub(crate) fn fixture(
+        issuer: &str,
+        assurance: Assurance,
+        groups: Vec<String>,
+        claims: BTreeMap<String, serde_json::Value>,
+    ) -> JobIdentity {
+        Self {
+            id: "job-00000000000000aa".to_owned(),
+            issuer: issuer.to_owned(),
+            subject: "fixture".to_owned(),
+            assurance,
+            groups,
+            claims,
+        }
+    }
+
     /// Cordon's id of the job: `job-` and 16 hex digits, never reused.
     pub fn id(&self) -> &str {
         &self.id
@@ -72,9 +103,16 @@ pub struct ProcessEvidence {
 pub struct Principal {
     pub(super) job: Arc<JobIdentity>,
     pub(super) process: ProcessEvidence,
+    pub(super) life: Life,
 }
 
 impl Principal {
+    /// A principal of a job that never ends, for tests of other modules.
+    #[cfg(test)]
+    pub(crate) fn fixture(job: JobIdentity, process: ProcessEvidence) -> Principal {
+        Self { job: Arc::new(job), process, life: Life::new() }
+    }
+
     /// The job.
     pub fn job(&self) -> &Arc<JobIdentity> {
         &self.job
@@ -82,5 +120,9 @@ impl Principal {
     /// The process.
     pub fn process(&self) -> &ProcessEvidence {
         &self.process
+    }
+    /// The life of the job: sessions end with it.
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 }

@@ -1,0 +1,138 @@
+//! The configuration as written. Unknown keys are refused; nothing is resolved yet.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{ConfigError, Fsync, TlsMode, error::did_you_mean};
+
+const MAX_FILE: u64 = 1024 * 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) version: Option<Spanned<u32>>,
+    pub(super) state_dir: Option<Spanned<PathBuf>>,
+    pub(super) runtime_dir: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) intercept: Intercept,
+    #[serde(default)]
+    pub(super) jobs: Jobs,
+    pub(super) issuers: Spanned<Vec<Spanned<Issuer>>>,
+    pub(super) databases: Spanned<Vec<Spanned<Database>>>,
+    pub(super) policy_dir: Spanned<PathBuf>,
+    #[serde(default)]
+    pub(super) approvers: BTreeMap<String, Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) evidence: Evidence,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Intercept {
+    pub(super) scope: Option<Scope>,
+    pub(super) pin_dir: Option<Spanned<PathBuf>>,
+    pub(super) port: Option<Spanned<u16>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Scope {
+    Host,
+    Cgroups(Spanned<Vec<Spanned<String>>>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jobs {
+    pub(super) cgroup: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) runners: Vec<Spanned<String>>,
+    pub(super) max_duration: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Issuer {
+    pub(super) name: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) audience: Spanned<String>,
+    pub(super) jwks: Option<Spanned<String>>,
+    pub(super) max_lifetime: Option<Spanned<String>>,
+    pub(super) leeway: Option<Spanned<String>>,
+    pub(super) groups_claim: Option<String>,
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    pub(super) name: Spanned<String>,
+    pub(super) dbname: Option<Spanned<String>>,
+    pub(super) address: Spanned<String>,
+    #[serde(default)]
+    pub(super) aliases: Vec<Spanned<String>>,
+    pub(super) tls: Option<TlsMode>,
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
+    pub(super) logins: Spanned<Vec<Login>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    pub(super) user: Spanned<String>,
+    pub(super) password_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Evidence {
+    pub(super) fsync: Option<Fsync>,
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let wrong = |error: std::io::Error| ConfigError::whole(path, format!("cannot read the configuration: {error}"));
+    let size = std::fs::metadata(path).map_err(wrong)?.len();
+    if size > MAX_FILE {
+        return Err(ConfigError::whole(path, format!("the file is larger than {MAX_FILE} bytes")));
+    }
+    std::fs::read_to_string(path).map_err(wrong)
+}
+
+/// Parses the text.
+pub(super) fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| refused(&error, path))
+}
+
+fn refused(error: &serde_saphyr::Error, path: &Path) -> ConfigError {
+    let error = error.without_snippet();
+    let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
+    match error {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+            ConfigError::at(path, location, format!("unknown key `{field}`"))
+                .suggest(did_you_mean(field, expected.iter().copied()).or_else(|| known(expected)))
+        }
+        serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
+            ConfigError::at(path, location, format!("unknown value `{variant}`"))
+                .suggest(did_you_mean(variant, expected.iter().copied()).or_else(|| known(expected)))
+        }
+        serde_saphyr::Error::SerdeMissingField { field, .. } => {
+            ConfigError::at(path, location, format!("the key `{field}` is missing"))
+        }
+        other => {
+            // The library's own text ends with the position, which is shown already.
+            let text = other.to_string();
+            let message = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not valid YAML");
+            ConfigError::at(path, location, message.trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
+fn known(expected: &[&str]) -> Option<String> {
+    (!expected.is_empty()).then(|| format!("known here: {}", expected.join(", ")))
+}

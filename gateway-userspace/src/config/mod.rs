@@ -1,0 +1,245 @@
+//! The daemon's configuration: [`file`] as written, [`resolve`]d into a [`Config`] that is valid.
+//!
+//! A `Config` can only be had by loading: durations are parsed, names resolved to addresses and
+//! uids, secrets and certificates read. What the rest of the daemon takes from it needs no
+//! further checking.
+
+mod certificates;
+mod database;
+mod duration;
+mod error;
+mod file;
+mod resolve;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use database::{Database, Login, TlsMode};
+pub use error::ConfigError;
+pub use secret::Secret;
+
+pub(crate) use certificates::{read_roots, system_roots};
+
+/// Where the configuration is looked for if nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/cordon/cordon.yaml";
+/// The runtime folder if nothing else is said; the control socket is in it.
+pub const DEFAULT_RUNTIME_DIR: &str = "/run/cordon";
+/// File name of the control socket in the runtime folder.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// The valid configuration of a daemon.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Evidence, keys and state.
+    pub state_dir: PathBuf,
+    /// Control socket and the CA certificate.
+    pub runtime_dir: PathBuf,
+    /// What is intercepted, and how.
+    pub intercept: Intercept,
+    /// The life of jobs.
+    pub jobs: JobLimits,
+    /// Issuers of tokens, with unique names and URLs. At least one.
+    pub issuers: Vec<Issuer>,
+    /// Protected databases, with unique names. At least one.
+    pub databases: Vec<Database>,
+    /// Folder of the policy files.
+    pub policy_dir: PathBuf,
+    /// Approvers' groups and the uids of their members.
+    pub approvers: BTreeMap<String, BTreeSet<u32>>,
+    /// Evidence.
+    pub evidence: Evidence,
+}
+
+impl Config {
+    /// Reads, checks and resolves the file at `path`. Resolves host names, so it may block.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = file::read(path)?;
+        Self::parse(&text, path)
+    }
+
+    /// As [`Config::load`], for text that is already read. `path` names the file in errors, and
+    /// relative paths in the text are relative to its folder.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        resolve::resolve(file::parse(text, path)?, path)
+    }
+
+    /// The database meant by a process that dialled `original` and asked for `requested_dbname`.
+    ///
+    /// Clients may use the configured name or the name the server knows; no two databases with
+    /// a common address share either, so the answer is never ambiguous.
+    pub fn database_for(&self, original: SocketAddr, requested_dbname: &str) -> Option<&Database> {
+        let original = canonical(original);
+        self.databases
+            .iter()
+            .filter(|database| database.is_at(original))
+            .find(|database| database.name == requested_dbname || database.dbname == requested_dbname)
+    }
+
+    /// Every address under which a protected database can be dialled.
+    pub fn addresses(&self) -> BTreeSet<SocketAddr> {
+        self.databases.iter().flat_map(Database::addresses).collect()
+    }
+
+    /// Names of the approvers' groups this user is a member of.
+    pub fn approver_groups(&self, uid: u32) -> Vec<&str> {
+        self.approvers
+            .iter()
+            .filter(|(_, members)| members.contains(&uid))
+            .map(|(group, _)| group.as_str())
+            .collect()
+    }
+
+    /// Path of the control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime_dir.join(CONTROL_SOCKET)
+    }
+
+    /// Path of the CA certificate that jobs trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.runtime_dir.join("ca.pem")
+    }
+}
+
+/// What is intercepted, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intercept {
+    /// Which processes without a job are refused.
+    pub scope: Scope,
+    /// Where links and maps are pinned; below `/sys/fs/bpf`.
+    pub pin_dir: PathBuf,
+    /// Loopback port of the proxy.
+    pub port: u16,
+}
+
+/// Which processes without a job are refused. Jobs are always intercepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of this host.
+    Host,
+    /// Those below these cgroups.
+    Cgroups(Vec<CgroupPath>),
+}
+
+/// The life of jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Parent of the job cgroups.
+    pub cgroup: CgroupPath,
+    /// Users who may start and end jobs, besides root.
+    pub runners: BTreeSet<u32>,
+    /// No job lives longer.
+    pub max_duration: Duration,
+}
+
+/// An issuer of job tokens.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// Name in policies.
+    pub name: String,
+    /// The exact `iss` of its tokens.
+    pub url: String,
+    /// The `aud` that its tokens must have.
+    pub audience: String,
+    /// Where its keys are.
+    pub jwks: JwksSource,
+    /// Greatest `exp - iat` (or `exp - nbf`) accepted.
+    pub max_lifetime: Duration,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// Claim that holds the groups.
+    pub groups_claim: String,
+    /// Roots for its TLS connections; `None`: the system's.
+    pub roots: Option<std::sync::Arc<rustls::RootCertStore>>,
+}
+
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwksSource {
+    /// Said by the issuer's discovery document, `<url>/.well-known/openid-configuration`.
+    Discovery,
+    /// A JWKS at this URL: https, or http on loopback.
+    Url(String),
+    /// A JWKS in this file.
+    File(PathBuf),
+}
+
+/// Evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What is on disk before a statement goes to the database.
+    pub fsync: Fsync,
+}
+
+/// What is on disk before a statement goes to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fsync {
+    /// Every decision.
+    Always,
+    /// Decisions on held and on writing statements.
+    Risky,
+}
+
+/// A path in the cgroup v2 hierarchy: begins with `/`, has no empty, `.` or `..` parts and no
+/// slash at its end (but for the root itself).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupPath(String);
+
+impl CgroupPath {
+    /// Normalises a path as people write it (`cordon.jobs`, `/system.slice/x.service/`).
+    pub fn new(written: &str) -> Result<Self, String> {
+        if written.contains(['\0', '\n']) {
+            return Err("a cgroup path cannot contain NUL or a line break".to_owned());
+        }
+        let mut path = String::with_capacity(written.len() + 1);
+        for part in written.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            if part == ".." {
+                return Err(format!("the cgroup path `{written}` must not contain `..`; write it from the cgroup root"));
+            }
+            path.push('/');
+            path.push_str(part);
+        }
+        if path.is_empty() {
+            path.push('/');
+        }
+        Ok(Self(path))
+    }
+
+    /// The path, beginning with `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path without the leading `/`, to join below the mount point.
+    pub fn relative(&self) -> &str {
+        self.0.trim_start_matches('/')
+    }
+
+    /// Whether `path` (as in `/proc/PID/cgroup`) is this cgroup or below it.
+    pub fn contains(&self, path: &str) -> bool {
+        if self.0 == "/" {
+            return path.starts_with('/');
+        }
+        path.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl fmt::Display for CgroupPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// IPv4-mapped IPv6 as IPv4, and without scope or flow: how addresses are compared.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,71 @@
+//! A job: an identity bound to a cgroup for as long as it lives.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::{Cgroup, EndReason, JobIdentity, Life};
+
+/// Who asked for a job to be started, by the credentials of their connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starter {
+    /// User id.
+    pub uid: u32,
+    /// User name, or the id if it has none.
+    pub user: String,
+    /// Process id, if the kernel told.
+    pub pid: Option<u32>,
+}
+
+/// A job. Its cgroup belongs to it alone.
+#[derive(Debug)]
+pub struct Job {
+    pub(super) identity: Arc<JobIdentity>,
+    pub(super) cgroup: Cgroup,
+    pub(super) process: u32,
+    pub(super) starter: Starter,
+    pub(super) bound: bool,
+    pub(super) started: SystemTime,
+    pub(super) life: Life,
+}
+
+impl Job {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.identity.id()
+    }
+    /// Its identity.
+    pub fn identity(&self) -> &Arc<JobIdentity> {
+        &self.identity
+    }
+    /// Its cgroup.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+    /// The process it began with.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+    /// Who started it.
+    pub fn starter(&self) -> &Starter {
+        &self.starter
+    }
+    /// Whether its processes are killed when it ends.
+    pub fn is_bound(&self) -> bool {
+        self.bound
+    }
+    /// When it began.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+    /// Its life, to hold on to without the job.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+    /// Whether it lives.
+    pub fn is_live(&self) -> bool {
+        self.life.is_live()
+    }
+    /// Returns when it has ended.
+    pub async fn ended(&self) -> EndReason {
+        self.life.ended().await
+    }
+}

@@ -1,0 +1,367 @@
+//! All jobs of this host, from start to end.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{
+    Cgroup, CgroupRoot, EndReason, Job, JobIdentity, JobLedger, KernelJobs, Life, Starter, Target, TokenError, Tokens,
+    replay::{UseError, UsedTokens},
+};
+use crate::config::{CgroupPath, Config};
+
+/// Names of job cgroups begin so; others below the parent are not touched.
+const PREFIX: &str = "job-";
+/// How long killed processes may take to go before their cgroup is left for later.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a job was not started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// Who asks may not.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// No such process, or not any more.
+    #[error("the process cannot become a job: {0}")]
+    Process(String),
+    /// The process is in a job's cgroup, of a live job or of one that has ended.
+    #[error("process {pid} belongs to {job} already; a process can be in one job only, once")]
+    InJob {
+        /// The process.
+        pid: u32,
+        /// The other job.
+        job: String,
+    },
+    /// The token is not accepted.
+    #[error("the token is refused: {0}")]
+    Token(#[from] TokenError),
+    /// The token has started a job before.
+    #[error("the token has been used before; each token starts one job, so request a new one")]
+    Replayed,
+    /// A part of Cordon's own does not work.
+    #[error("cannot {doing}: {error}; this is a fault on the host, not of the token")]
+    Fault {
+        /// What was being done.
+        doing: &'static str,
+        /// What failed.
+        error: String,
+    },
+}
+
+/// The registry of jobs.
+pub struct Jobs {
+    root: CgroupRoot,
+    parent: CgroupPath,
+    max_duration: Duration,
+    tokens: Tokens,
+    used: UsedTokens,
+    kernel: Arc<dyn KernelJobs>,
+    ledger: Arc<dyn JobLedger>,
+    /// Jobs by cgroup id: read by every new connection, so readers never wait.
+    live: ArcSwap<HashMap<u64, Arc<Job>>>,
+    /// What is left of ended jobs. Also held while `live` is changed; never while waiting.
+    ended: Mutex<HashMap<u64, Ended>>,
+    /// Held while a job is admitted, so that no process is put into two.
+    admission: Mutex<()>,
+}
+
+/// A cgroup that outlives its job because processes are left in it.
+#[derive(Clone, Debug)]
+struct Ended {
+    job: String,
+    reason: EndReason,
+    cgroup: Cgroup,
+}
+
+impl Jobs {
+    /// Begins with no jobs. Cgroups that an earlier daemon left behind are unregistered and, where
+    /// they are empty, removed: their jobs ended with that daemon.
+    pub fn new(config: &Config, kernel: Arc<dyn KernelJobs>, ledger: Arc<dyn JobLedger>) -> io::Result<Arc<Self>> {
+        let jobs = Self {
+            root: CgroupRoot::find()?,
+            parent: config.jobs.cgroup.clone(),
+            max_duration: config.jobs.max_duration,
+            tokens: Tokens::new(&config.issuers),
+            used: UsedTokens::open(&config.state_dir.join("used-tokens"), SystemTime::now())?,
+            kernel,
+            ledger,
+            live: ArcSwap::default(),
+            ended: Mutex::default(),
+            admission: Mutex::default(),
+        };
+        jobs.sweep()?;
+        Ok(Arc::new(jobs))
+    }
+
+    /// Starts a job: verifies the token, makes a cgroup, records the start, moves the process.
+    /// Whether `starter` may do so has been decided before, except that nobody may start a
+    /// process that is in a job.
+    pub async fn start(
+        self: &Arc<Self>,
+        token: &str,
+        target: &Target,
+        starter: &Starter,
+        bound: bool,
+    ) -> Result<Arc<Job>, StartError> {
+        let started = self.try_start(token, target, starter, bound).await;
+        if let Err(error) = &started {
+            self.refuse(starter, target.pid(), error);
+        }
+        started
+    }
+
+    /// Records a start that is refused before it gets as far as [`Jobs::start`].
+    pub fn refuse(&self, starter: &Starter, pid: u32, error: &StartError) {
+        tracing::warn!(uid = starter.uid, pid, error = %error, "job start refused");
+        self.ledger.refused(starter, pid, error);
+    }
+
+    async fn try_start(
+        self: &Arc<Self>,
+        token: &str,
+        target: &Target,
+        starter: &Starter,
+        bound: bool,
+    ) -> Result<Arc<Job>, StartError> {
+        // Before the token is used up.
+        self.check_target(target)?;
+        let now = SystemTime::now();
+        let token = self.tokens.verify(token, now).await?;
+        self.used.consume(token.once, token.expires, now).map_err(|error| match error {
+            UseError::Replayed => StartError::Replayed,
+            UseError::Full => fault("remember the token", "too many unexpired tokens are remembered"),
+            UseError::Journal(error) => fault("remember the token", error),
+        })?;
+        let id = new_id().map_err(|error| fault("make an id", error))?;
+        let cgroup = self.root.create(&self.parent, &id).map_err(|error| fault("make the job's cgroup", error))?;
+        let job = Arc::new(Job {
+            identity: Arc::new(JobIdentity::from_token(id, token)),
+            cgroup,
+            process: target.pid(),
+            starter: starter.clone(),
+            bound,
+            started: now,
+            life: Life::new(),
+        });
+        if let Err(error) = self.admit(&job, target) {
+            // Empty, as the process did not get there; else it stays, without access.
+            let _ = job.cgroup.remove();
+            self.reap();
+            return Err(error);
+        }
+        tracing::info!(job = job.id(), issuer = job.identity.issuer(), pid = job.process, "job started");
+        tokio::spawn(Arc::clone(self).watch(Arc::clone(&job)));
+        Ok(job)
+    }
+
+    /// From a job that nobody knows to one that is live, recorded, and has its process.
+    fn admit(&self, job: &Arc<Job>, target: &Target) -> Result<(), StartError> {
+        let _one_at_a_time = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        // Again, now that nobody else can be putting it into a job.
+        self.check_target(target)?;
+        let id = job.cgroup.id();
+        self.kernel.add(id).map_err(|error| fault("register the job with the kernel", error))?;
+        if let Err(error) = self.ledger.started(job) {
+            job.life.end(EndReason::StartFailed);
+            self.unregister(job);
+            return Err(fault("record the job's start", error));
+        }
+        self.update(|live, _| {
+            live.insert(id, Arc::clone(job));
+        });
+        // Last, so that the process is never in a job's cgroup without a job.
+        let moved = job.cgroup.add(target.pid());
+        if moved.is_ok() && target.is_alive() {
+            return Ok(());
+        }
+        self.finish(job, EndReason::StartFailed);
+        Err(match moved {
+            Ok(()) => StartError::Process(format!("process {} exited", target.pid())),
+            Err(error) => fault("move the process into the job's cgroup", error),
+        })
+    }
+
+    fn check_target(&self, target: &Target) -> Result<(), StartError> {
+        let path = super::cgroup::path_of(target.pid()).filter(|_| target.is_alive());
+        let Some(path) = path else {
+            return Err(StartError::Process(format!("process {} exited", target.pid())));
+        };
+        match self.job_name(&path) {
+            None => Ok(()),
+            Some(name) => {
+                let over = self.lock().values().any(|ended| ended.job == name);
+                let job = if over { format!("the ended job {name}") } else { format!("the job {name}") };
+                Err(StartError::InJob { pid: target.pid(), job })
+            }
+        }
+    }
+
+    /// The name of the job cgroup that a cgroup path is in or below.
+    fn job_name<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if !self.parent.contains(path) {
+            return None;
+        }
+        let below = path.get(self.parent.as_str().len()..)?.trim_start_matches('/');
+        let name = below.split('/').next()?;
+        // The parent itself belongs to no job, but nobody but Cordon has any business there.
+        Some(if name.is_empty() { "(the parent of all jobs)" } else { name })
+    }
+
+    /// The id of the job whose cgroup this process is in, live or ended; `None` outside of jobs.
+    /// An error if it cannot be told.
+    pub fn inside(&self, pid: u32) -> io::Result<Option<String>> {
+        let path = super::cgroup::path_of(pid)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is gone")))?;
+        Ok(self.job_name(&path).map(str::to_owned))
+    }
+
+    /// Ends a job. False if there is no such live job.
+    pub fn end(&self, id: &str, reason: EndReason) -> bool {
+        match self.get(id) {
+            Some(job) => self.finish(&job, reason),
+            None => false,
+        }
+    }
+
+    /// The live job with this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Job>> {
+        self.live.load().values().find(|job| job.id() == id).cloned()
+    }
+
+    /// The live job of this cgroup.
+    pub fn by_cgroup(&self, cgroup_id: u64) -> Option<Arc<Job>> {
+        self.live.load().get(&cgroup_id).cloned()
+    }
+
+    /// The ended job that left this cgroup behind.
+    pub(super) fn ended_in(&self, cgroup_id: u64) -> Option<(String, EndReason)> {
+        self.lock().get(&cgroup_id).map(|ended| (ended.job.clone(), ended.reason))
+    }
+
+    /// Live jobs, oldest first.
+    pub fn list(&self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<_> = self.live.load().values().cloned().collect();
+        jobs.sort_by(|a, b| a.started.cmp(&b.started).then_with(|| a.id().cmp(b.id())));
+        jobs
+    }
+
+    /// Ends all jobs because the daemon stops. Their processes live on, without access: whoever
+    /// upgrades the daemon does not mean to kill the host's work.
+    pub fn shutdown(&self) {
+        for job in self.list() {
+            self.finish(&job, EndReason::Shutdown);
+        }
+    }
+
+    /// Waits for the first thing that ends the job, then cleans up after it.
+    async fn watch(self: Arc<Self>, job: Arc<Job>) {
+        let reason = tokio::select! {
+            reason = job.life.ended() => reason,
+            emptied = job.cgroup.emptied() => match emptied {
+                Ok(()) => EndReason::Empty,
+                Err(error) => {
+                    tracing::error!(job = job.id(), error = %error, "cannot watch the job's cgroup; the job ends");
+                    EndReason::Fault
+                }
+            },
+            () = tokio::time::sleep(self.max_duration) => EndReason::MaxDuration,
+        };
+        self.finish(&job, reason);
+        let reason = job.life.end_reason().unwrap_or(reason);
+        let kill = job.bound && !matches!(reason, EndReason::Shutdown | EndReason::StartFailed);
+        if kill && let Err(error) = job.cgroup.kill() {
+            tracing::warn!(job = job.id(), error = %error, "cannot kill what is left of the job");
+        }
+        if reason != EndReason::Shutdown {
+            let emptied = job.cgroup.emptied();
+            // Processes that nobody kills may stay as long as they like.
+            let patience = if kill { KILL_PATIENCE } else { Duration::MAX };
+            if tokio::time::timeout(patience, emptied).await.is_err() {
+                tracing::error!(job = job.id(), "killed processes of the job do not go away");
+            }
+        }
+        self.reap();
+    }
+
+    /// Sessions close first, then the kernel stops attributing connections, then it is recorded.
+    /// Marking waits for nobody, so a recorder that hangs delays no other job's end.
+    fn finish(&self, job: &Arc<Job>, reason: EndReason) -> bool {
+        if !job.life.end(reason) {
+            return false;
+        }
+        let id = job.cgroup.id();
+        self.update(|live, ended| {
+            live.remove(&id);
+            ended.insert(id, Ended { job: job.id().to_owned(), reason, cgroup: job.cgroup.clone() });
+        });
+        self.unregister(job);
+        tracing::info!(job = job.id(), reason = %reason, "job ended");
+        self.ledger.ended(job, reason);
+        true
+    }
+
+    fn unregister(&self, job: &Job) {
+        // Not fatal: the registry, which has the last word, does not know the job any more.
+        if let Err(error) = self.kernel.remove(job.cgroup.id()) {
+            tracing::error!(job = job.id(), error = %error, "cannot unregister the ended job from the kernel");
+        }
+    }
+
+    /// Removes the cgroups of ended jobs that are empty by now.
+    fn reap(&self) {
+        self.lock().retain(|_, ended| ended.cgroup.remove().is_err());
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        let mut ended = self.lock();
+        for path in self.root.children(&self.parent)? {
+            let Some(name) = self.job_name(path.as_str()).filter(|name| name.starts_with(PREFIX)) else { continue };
+            let Ok(cgroup) = self.root.open(&path) else { continue };
+            self.kernel.remove(cgroup.id())?;
+            if cgroup.remove().is_err() {
+                let job = name.to_owned();
+                ended.insert(cgroup.id(), Ended { job, reason: EndReason::Shutdown, cgroup });
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes who is live and who has ended, in one step for writers.
+    fn update(&self, change: impl FnOnce(&mut HashMap<u64, Arc<Job>>, &mut HashMap<u64, Ended>)) {
+        let mut ended = self.lock();
+        let mut live = HashMap::clone(&self.live.load());
+        change(&mut live, &mut ended);
+        self.live.store(Arc::new(live));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fault(doing: &'static str, error: impl ToString) -> StartError {
+    StartError::Fault { doing, error: error.to_string() }
+}
+
+/// 64 random bits: never the same twice.
+fn new_id() -> Result<String, &'static str> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers")?;
+    let mut id = PREFIX.to_owned();
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    Ok(id)
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

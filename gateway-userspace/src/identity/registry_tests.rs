@@ -1,0 +1,284 @@
+//! The life of jobs, on real cgroups with real processes.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    config::{Evidence, Fsync, Intercept, JobLimits, Scope},
+    identity::{
+        IdentityRefusal, resolve,
+        testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer},
+    },
+};
+
+struct Host {
+    parent: TestParent,
+    folder: TempDir,
+    key: TestKey,
+    recorder: Arc<Recorder>,
+    jobs: Arc<Jobs>,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self::with_max_duration(Duration::from_hours(1))
+    }
+
+    fn with_max_duration(max_duration: Duration) -> Self {
+        let parent = TestParent::new();
+        let folder = tempfile::tempdir().unwrap();
+        let key = TestKey::es256();
+        let recorder = Recorder::new();
+        let jobs = daemon(&parent, &folder, &key, &recorder, max_duration);
+        Self { parent, folder, key, recorder, jobs }
+    }
+
+    fn restart(&mut self) {
+        self.jobs = daemon(&self.parent, &self.folder, &self.key, &self.recorder, Duration::from_hours(1));
+    }
+
+    fn token(&self) -> String {
+        self.key.token(&claims(SystemTime::now()))
+    }
+
+    async fn start(&self, sleeper: &Sleeper, bound: bool) -> Result<Arc<Job>, StartError> {
+        let target = Target::open(sleeper.pid()).unwrap();
+        self.jobs.start(&self.token(), &target, &starter(), bound).await
+    }
+
+    /// Waits until the cgroup of an ended job is cleaned up.
+    async fn gone(&self, job: &Job) {
+        let mut pause = tokio::time::interval(Duration::from_millis(2));
+        while self.parent.root.id(job.cgroup().path()).is_ok() {
+            pause.tick().await;
+        }
+    }
+}
+
+fn starter() -> Starter {
+    Starter { uid: 0, user: "root".to_owned(), pid: Some(1) }
+}
+
+fn daemon(parent: &TestParent, folder: &TempDir, key: &TestKey, recorder: &Arc<Recorder>, max_duration: Duration) -> Arc<Jobs> {
+    let config = Config {
+        state_dir: folder.path().to_owned(),
+        runtime_dir: folder.path().to_owned(),
+        intercept: Intercept { scope: Scope::Host, pin_dir: PathBuf::new(), port: 1 },
+        jobs: JobLimits { cgroup: parent.path.clone(), runners: [].into(), max_duration },
+        issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
+        databases: Vec::new(),
+        policy_dir: PathBuf::new(),
+        approvers: BTreeMap::new(),
+        evidence: Evidence { fsync: Fsync::Always },
+    };
+    Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_started_job_is_recorded_registered_and_holds_its_process() {
+    let host = Host::new();
+    let sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    assert!(job.is_live());
+    assert!(job.id().starts_with("job-") && job.id().len() == 20, "{}", job.id());
+    assert!(job.cgroup().holds(sleeper.pid()));
+    assert!(host.recorder.is_registered(job.cgroup().id()));
+    assert_eq!(host.recorder.events(), ["kernel add", "started"]);
+    assert_eq!(job.identity().claims().get("repository_id"), Some(&Value::from("123456")));
+    assert_eq!(job.identity().groups(), ["builders"]);
+    assert_eq!(host.jobs.inside(sleeper.pid()).unwrap().as_deref(), Some(job.id()));
+    assert_eq!(host.jobs.inside(std::process::id()).unwrap(), None);
+    let principal = resolve(&conn(sleeper.pid(), Some(job.cgroup().id())), &host.jobs).unwrap();
+    assert_eq!(principal.job().id(), job.id());
+    assert_eq!(principal.process().pid, sleeper.pid());
+    assert!(principal.process().executable.is_some());
+}
+
+#[tokio::test]
+async fn a_job_ends_when_its_last_process_exits_and_its_cgroup_is_removed() {
+    let host = Host::new();
+    let mut sleeper = Sleeper::start();
+    let job = host.start(&sleeper, false).await.unwrap();
+    sleeper.kill();
+    assert_eq!(job.ended().await, EndReason::Empty);
+    host.gone(&job).await;
+    assert!(host.jobs.list().is_empty());
+    assert!(!host.recorder.is_registered(job.cgroup().id()));
+    assert_eq!(host.recorder.events(), ["kernel add", "started", "kernel remove", "ended: Empty"]);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_bound_job_is_killed_when_it_ends() {
+    let host = Host::new();
+    let mut sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    assert!(host.jobs.end(job.id(), EndReason::ConnectionClosed));
+    assert!(!job.is_live(), "the job has ended when the call returns");
+    sleeper.wait();
+    host.gone(&job).await;
+    assert!(!host.jobs.end(job.id(), EndReason::Requested), "a job ends once");
+}
+
+#[tokio::test]
+async fn leftovers_of_an_ended_job_have_no_access_and_cannot_become_a_job_again() {
+    let host = Host::new();
+    let mut sleeper = Sleeper::start();
+    let job = host.start(&sleeper, false).await.unwrap();
+    let id = job.cgroup().id();
+    host.jobs.end(job.id(), EndReason::Requested);
+    for job_cgroup_id in [None, Some(id)] {
+        let conn = crate::intercept::InterceptedConn { cgroup_id: id, job_cgroup_id, ..conn(sleeper.pid(), None) };
+        let refused = resolve(&conn, &host.jobs).unwrap_err();
+        assert!(matches!(&refused, IdentityRefusal::Ended { job: ended, reason: EndReason::Requested, .. } if ended == job.id()), "{refused}");
+    }
+    let error = host.start(&sleeper, false).await.unwrap_err();
+    assert!(matches!(&error, StartError::InJob { job: ended, .. } if ended.contains(job.id()) && ended.contains("ended")), "{error}");
+    assert!(host.recorder.events().last().unwrap().starts_with("refused: "));
+    sleeper.kill();
+    host.gone(&job).await;
+}
+
+#[tokio::test]
+async fn a_process_of_a_live_job_cannot_be_started_a_second_time() {
+    let host = Host::new();
+    let sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    let error = host.start(&sleeper, true).await.unwrap_err();
+    assert_eq!(error, StartError::InJob { pid: sleeper.pid(), job: format!("the job {}", job.id()) });
+    assert!(job.is_live());
+    assert!(job.cgroup().holds(sleeper.pid()));
+}
+
+#[tokio::test]
+async fn two_starts_of_one_process_at_once_make_one_job() {
+    let host = Host::new();
+    let sleeper = Sleeper::start();
+    let (one, two) = tokio::join!(host.start(&sleeper, true), host.start(&sleeper, true));
+    assert_eq!([one.is_ok(), two.is_ok()].iter().filter(|ok| **ok).count(), 1);
+    assert_eq!(host.jobs.list().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_starts_one_job_only_even_after_a_restart_of_the_daemon() {
+    let mut host = Host::new();
+    let token = host.token();
+    let (first, second) = (Sleeper::start(), Sleeper::start());
+    let second_target = Target::open(second.pid()).unwrap();
+    host.jobs.start(&token, &Target::open(first.pid()).unwrap(), &starter(), true).await.unwrap();
+    assert_eq!(host.jobs.start(&token, &second_target, &starter(), true).await.unwrap_err(), StartError::Replayed);
+    host.jobs.shutdown();
+    host.restart();
+    assert_eq!(host.jobs.start(&token, &second_target, &starter(), true).await.unwrap_err(), StartError::Replayed);
+    assert_eq!(host.jobs.inside(second.pid()).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_job_whose_start_cannot_be_recorded_does_not_live() {
+    let host = Host::new();
+    *host.recorder.refuse_start.lock().unwrap() = Some("disk full".to_owned());
+    let sleeper = Sleeper::start();
+    let error = host.start(&sleeper, true).await.unwrap_err();
+    assert!(error.to_string().contains("record the job's start: disk full"), "{error}");
+    assert!(host.jobs.list().is_empty());
+    assert_eq!(host.jobs.inside(sleeper.pid()).unwrap(), None);
+    assert!(host.parent.root.children(&host.parent.path).unwrap().is_empty());
+    assert_eq!(host.recorder.events()[..3], ["kernel add", "started", "kernel remove"]);
+}
+
+#[tokio::test]
+async fn a_process_that_exits_before_it_is_moved_makes_no_job() {
+    let host = Host::new();
+    let mut sleeper = Sleeper::start();
+    let target = Target::open(sleeper.pid()).unwrap();
+    sleeper.kill();
+    let error = host.jobs.start(&host.token(), &target, &starter(), true).await.unwrap_err();
+    assert!(matches!(error, StartError::Process(_)), "{error}");
+    assert!(host.jobs.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_ends_at_its_longest_duration() {
+    let host = Host::with_max_duration(Duration::from_millis(1));
+    let mut sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    assert_eq!(job.ended().await, EndReason::MaxDuration);
+    sleeper.wait();
+    host.gone(&job).await;
+}
+
+#[tokio::test]
+async fn a_stop_of_the_daemon_ends_jobs_but_spares_their_processes() {
+    let mut host = Host::new();
+    let sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    host.jobs.shutdown();
+    assert_eq!(job.ended().await, EndReason::Shutdown);
+    assert!(host.recorder.events().contains(&"ended: Shutdown".to_owned()));
+    // What a crashed daemon leaves in the kernel is unregistered by the next one.
+    host.recorder.add(job.cgroup().id()).unwrap();
+    host.restart();
+    assert!(!host.recorder.is_registered(job.cgroup().id()));
+    assert!(Target::open(sleeper.pid()).unwrap().is_alive());
+    let refused = resolve(&conn(sleeper.pid(), Some(job.cgroup().id())), &host.jobs).unwrap_err();
+    assert!(matches!(refused, IdentityRefusal::Ended { reason: EndReason::Shutdown, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn connections_without_a_live_job_are_refused_with_what_would_help() {
+    let host = Host::new();
+    let (inside, outside) = (Sleeper::start(), Sleeper::start());
+    let job = host.start(&inside, true).await.unwrap();
+    let no_job = resolve(&conn(outside.pid(), None), &host.jobs).unwrap_err();
+    assert!(no_job.to_string().contains("cordon job run"), "{no_job}");
+    let unknown = resolve(&conn(outside.pid(), Some(u64::MAX)), &host.jobs).unwrap_err();
+    assert!(matches!(unknown, IdentityRefusal::UnknownJob { .. }), "{unknown}");
+    let left = resolve(&conn(outside.pid(), Some(job.cgroup().id())), &host.jobs).unwrap_err();
+    assert!(matches!(left, IdentityRefusal::LeftJob { .. }), "{left}");
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_attributed_by_the_kernels_record() {
+    let host = Host::new();
+    let (stays, mut leaves) = (Sleeper::start(), Sleeper::start());
+    let job = host.start(&stays, true).await.unwrap();
+    let conn = conn(leaves.pid(), Some(job.cgroup().id()));
+    leaves.kill();
+    assert_eq!(resolve(&conn, &host.jobs).unwrap().job().id(), job.id());
+}
+
+#[tokio::test]
+async fn sessions_are_counted_while_open_and_not_opened_after_the_end() {
+    let host = Host::new();
+    let sleeper = Sleeper::start();
+    let job = host.start(&sleeper, true).await.unwrap();
+    let session = job.life().open_session().unwrap();
+    assert_eq!(job.life().sessions(), 1);
+    drop(session);
+    host.jobs.end(job.id(), EndReason::Requested);
+    assert!(job.life().open_session().is_none());
+    assert_eq!(job.life().sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_child_of_a_job_is_in_the_job() {
+    let host = Host::new();
+    let mut shell = std::process::Command::new("sh")
+        .args(["-c", "read start; sleep 1000 & echo $!; wait"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let target = Target::open(shell.id()).unwrap();
+    let job = host.jobs.start(&host.token(), &target, &starter(), true).await.unwrap();
+    std::io::Write::write_all(&mut shell.stdin.take().unwrap(), b"\n").unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+    let child: u32 = line.trim().parse().unwrap();
+    assert_eq!(host.jobs.inside(child).unwrap().as_deref(), Some(job.id()));
+    host.jobs.end(job.id(), EndReason::Requested);
+    shell.wait().unwrap();
+    host.gone(&job).await;
+}
