@@ -1,0 +1,322 @@
+//! `cordon run`: the daemon. Wires the parts together and takes them down in order.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::TcpListener as StdListener,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch};
+
+use super::control::Control;
+use crate::{
+    admin,
+    approval::Approvals,
+    audit::{self, Event, Log, LogConfig, PolicyLoaded},
+    config::{self, Config, Scope, TlsMode},
+    identity::Jobs,
+    intercept::{self, InterceptConfig, Interceptor},
+    listen::{Acceptor, Served},
+    masking::MaskKey,
+    policy::Policy,
+    protocol::postgres,
+    session::{Gate, hex},
+    sql::BigStack,
+    transport::{Authority, UpstreamTls},
+};
+
+/// How long open sessions may take to end when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Run the daemon.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+/// Runs until a signal says stop.
+///
+/// # Errors
+/// If the configuration, the policy, the evidence or the kernel side cannot be used.
+pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let policy = load_policy(&config)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?
+        .block_on(serve(config, policy))
+}
+
+/// Loads the policy and checks it against the configuration: what it names must exist.
+///
+/// # Errors
+/// Every problem, with its place.
+pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
+    let policy = Policy::load(&config.policy_dir)?;
+    let mut problems = Vec::new();
+    for group in policy.approver_groups() {
+        if !config.approvers.contains_key(group) {
+            problems.push(format!("the group {group:?} is not among the configured approvers"));
+        }
+    }
+    for issuer in policy.issuers() {
+        if !config.issuers.iter().any(|known| known.name == issuer) {
+            problems.push(format!("the issuer {issuer:?} is not configured"));
+        }
+    }
+    for (database, login) in policy.logins() {
+        match config.databases.iter().find(|known| known.name == database) {
+            None => problems.push(format!("the database {database:?} is not configured")),
+            Some(known) => {
+                if let Some(login) = login
+                    && known.login(login).is_none()
+                {
+                    problems.push(format!(
+                        "the database {database:?} has no login {login:?} in the configuration"
+                    ));
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(policy)
+    } else {
+        bail!("the policy does not fit the configuration:\n  {}", problems.join("\n  "))
+    }
+}
+
+async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
+    // The default for libraries that ask for one (the issuer's keys over https).
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    private_dir(&config.state_dir)?;
+    std::fs::create_dir_all(&config.runtime_dir)
+        .with_context(|| format!("the folder {} cannot be made", config.runtime_dir.display()))?;
+
+    let policy_hex = hex(&policy.digest());
+    let (log, recovery) = Log::open(LogConfig {
+        policy: Some(policy_hex.clone()),
+        ..LogConfig::new(config.state_dir.join("evidence"), fsync(config.evidence.fsync), host_name())
+    })
+    .context("the evidence log cannot be opened")?;
+    if !recovery.is_clean() {
+        tracing::warn!(?recovery, "the evidence log was cut off; the cut is on record");
+    }
+    let approvals = Approvals::new(log.clone());
+    let stack = BigStack::start(2).context("the parser's threads cannot start")?;
+    let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
+        .context("the masks' key cannot be read or made")?;
+    let authority = Arc::new(
+        Authority::open(&config.state_dir.join("ca"))
+            .context("the certificate authority cannot be opened")?,
+    );
+    write_public(&config.ca_file(), &authority.certificate_pem())?;
+
+    let interceptor = Arc::new(
+        Interceptor::start(&InterceptConfig {
+            pin_dir: config.intercept.pin_dir.clone(),
+            cgroup_root: None,
+            scope: scope(&config.intercept.scope),
+            protected: config.addresses().into_iter().collect(),
+            jobs: Vec::new(),
+            port: config.intercept.port,
+            gateway_cgroup: PathBuf::from("cordon.gateway"),
+        })
+        .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
+    );
+    let gate = Gate::new(policy, log.clone(), approvals.clone(), stack, mask_key);
+    gate.log()
+        .append(
+            Event::PolicyLoaded(PolicyLoaded { digest: policy_hex, files: Vec::new() }),
+            audit::Durability::Now,
+        )
+        .await
+        .context("the evidence cannot be written")?;
+    let jobs = Jobs::new(
+        &config,
+        Arc::new(super::control::Kernel(interceptor.clone())),
+        Arc::new(super::control::Ledger(log.clone())),
+    )
+    .context("the job cgroups cannot be used")?;
+
+    let acceptor = Arc::new(Acceptor {
+        claims: interceptor.clone(),
+        jobs: jobs.clone(),
+        gate: gate.clone(),
+        postgres: postgres::Service::new(gate.clone(), authority),
+        databases: databases(&config)?,
+    });
+    let (stop, stopped) = watch::channel(false);
+    let (v4, v6) = interceptor.listen().context("the proxy's port cannot be listened on")?;
+    for listener in std::iter::once(v4).chain(v6) {
+        tokio::spawn(acceptor.clone().run(tokio_listener(listener)?, stopped.clone()));
+    }
+    let config = Arc::new(config);
+    let control = Arc::new(Control::new(config.clone(), gate.clone(), jobs.clone()));
+    let admin = admin::listen(&config.control_socket())
+        .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
+    tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));
+    if let config::Scope::Cgroups(_) = config.intercept.scope {
+        let interceptor = interceptor.clone();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                tick.tick().await;
+                if let Err(error) = interceptor.refresh_scope() {
+                    tracing::warn!(%error, "the scope's cgroups cannot be looked up");
+                }
+            }
+        });
+    }
+
+    println!("cordon: ready");
+    std::io::stdout().flush().ok();
+    tracing::info!(databases = config.databases.len(), port = config.intercept.port, "ready");
+    wait_for_stop(&config, &gate).await?;
+
+    tracing::info!("stopping; protected databases stay out of reach until the next start");
+    stop.send_replace(true);
+    jobs.shutdown();
+    drain(&gate).await;
+    log.close("the daemon was stopped").await.context("the evidence log cannot be closed")?;
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT; SIGHUP loads the policy again.
+async fn wait_for_stop(config: &Config, gate: &Arc<Gate>) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
+    let mut reload = tokio::signal::unix::signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = reload.recv() => match load_policy(config) {
+                Ok(policy) => {
+                    let digest = hex(&policy.digest());
+                    let event = Event::PolicyLoaded(PolicyLoaded {
+                        digest: digest.clone(),
+                        files: Vec::new(),
+                    });
+                    match gate.log().append(event, audit::Durability::Synced).await {
+                        Ok(_) => {
+                            gate.set_policy(policy);
+                            tracing::info!(%digest, "policy loaded");
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "the policy was not loaded: no evidence");
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "the policy stays as it was");
+                }
+            },
+        }
+    }
+}
+
+async fn drain(gate: &Arc<Gate>) {
+    let drained = async {
+        while gate.sessions() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!(sessions = gate.sessions(), "sessions were cut off");
+    }
+}
+
+fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
+    config
+        .databases
+        .iter()
+        .map(|database| {
+            let tls = match database.tls {
+                TlsMode::VerifyFull => {
+                    Some(UpstreamTls::verified(rustls::RootCertStore::clone(&database.roots))?)
+                }
+                TlsMode::Require => Some(UpstreamTls::unverified()?),
+                TlsMode::Disable => None,
+            };
+            let address = *database
+                .addrs
+                .first()
+                .with_context(|| format!("the database {} has no address", database.name))?;
+            let passwords: BTreeMap<_, _> = database
+                .logins
+                .values()
+                .map(|login| {
+                    let password =
+                        login.password.as_ref().map(|secret| secret.bytes().to_vec());
+                    (login.user.clone(), zeroize::Zeroizing::new(password.unwrap_or_default()))
+                })
+                .collect();
+            Ok(Served {
+                addresses: database.addresses().collect(),
+                database: Arc::new(postgres::Database {
+                    name: database.name.clone(),
+                    dbname: database.dbname.clone(),
+                    host: database.host.clone(),
+                    address,
+                    tls,
+                    passwords,
+                }),
+            })
+        })
+        .collect()
+}
+
+fn scope(scope: &Scope) -> intercept::Scope {
+    match scope {
+        Scope::Host => intercept::Scope::Host,
+        Scope::Cgroups(paths) => intercept::Scope::Cgroups(
+            paths.iter().map(|path| PathBuf::from(path.as_str())).collect(),
+        ),
+    }
+}
+
+fn fsync(fsync: config::Fsync) -> audit::Fsync {
+    match fsync {
+        config::Fsync::Always => audit::Fsync::Always,
+        config::Fsync::Risky => audit::Fsync::Risky,
+    }
+}
+
+fn tokio_listener(listener: StdListener) -> anyhow::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn private_dir(path: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if !path.is_dir() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("the folder {} cannot be made", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Replaces a file that everyone may read.
+fn write_public(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)))
+        .and_then(|()| std::fs::rename(&new, path))
+        .with_context(|| format!("the file {} cannot be written", path.display()))
+}

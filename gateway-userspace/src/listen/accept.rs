@@ -1,0 +1,122 @@
+//! From an accepted socket to a principal and a protocol.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+
+use crate::{
+    audit::{ConnectionRefused, RefusalCause},
+    identity::{Jobs, resolve},
+    intercept::{Claim, InterceptedConn},
+    protocol::postgres,
+    session::Gate,
+};
+
+/// Connections served at the same time, at most; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// What every accepted connection needs.
+pub struct Acceptor {
+    /// The kernel's evidence.
+    pub claims: Arc<dyn Claim>,
+    /// The jobs.
+    pub jobs: Arc<Jobs>,
+    /// Where refusals are recorded.
+    pub gate: Arc<Gate>,
+    /// The protocol.
+    pub postgres: Arc<postgres::Service>,
+    /// Which databases there are.
+    pub databases: Vec<Served>,
+}
+
+/// A protected database and the addresses under which jobs dial it.
+pub struct Served {
+    /// The addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// The database.
+    pub database: Arc<postgres::Database>,
+}
+
+impl Acceptor {
+    /// Accepts until `stop` turns true. Open sessions go on until their jobs end.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((tcp, peer)) => {
+                    let acceptor = self.clone();
+                    tokio::spawn(async move {
+                        acceptor.connection(tcp, peer).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, or a connection that was reset in the queue.
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, tcp: TcpStream, peer: SocketAddr) {
+        let local = match tcp.local_addr() {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::warn!(%error, "an accepted connection has no local address");
+                return;
+            }
+        };
+        let Some(conn) = self.claims.claim(peer, local) else {
+            self.refuse_unclaimed(peer).await;
+            return;
+        };
+        let identity = resolve(&conn, &self.jobs);
+        let host = self.host(&conn);
+        let original = conn.original;
+        self.postgres
+            .serve(tcp, conn, identity, &host, |name| self.find(original, name))
+            .await;
+    }
+
+    /// Somebody dialled the proxy itself: without the kernel's record there is no telling who.
+    async fn refuse_unclaimed(&self, peer: SocketAddr) {
+        self.gate
+            .refuse_connection(ConnectionRefused {
+                cause: RefusalCause::NoEvidence,
+                reason: "the kernel redirected no such connection".to_owned(),
+                job: None,
+                process: None,
+                original: None,
+                peer: Some(peer.to_string()),
+            })
+            .await;
+    }
+
+    fn at(&self, original: SocketAddr) -> impl Iterator<Item = &Arc<postgres::Database>> {
+        self.databases
+            .iter()
+            .filter(move |served| served.addresses.contains(&original))
+            .map(|served| &served.database)
+    }
+
+    fn host(&self, conn: &InterceptedConn) -> String {
+        self.at(conn.original)
+            .next()
+            .map_or_else(|| conn.original.ip().to_string(), |database| database.host.clone())
+    }
+
+    fn find(&self, original: SocketAddr, name: &str) -> Option<Arc<postgres::Database>> {
+        self.at(original)
+            .find(|database| database.name == name || database.dbname == name)
+            .cloned()
+    }
+}

@@ -1,0 +1,511 @@
+//! The client's messages, one function per message of the extended protocol. The simple
+//! protocol stands in `simple.rs`.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    close::Close,
+    connection::{Connection, MAX_CLIENT_MESSAGE},
+    reply::{Expected, Origin, Portal, Prepared, Running, Undo},
+    wire::{
+        Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty,
+        put_describe, put_sync,
+    },
+};
+use crate::{
+    masking::RowMasker,
+    session::{Decision, Parameter, Permit, Phase, Refusal, Understood},
+};
+
+/// Longest parameter kept for the evidence, in bytes.
+const MAX_PARAMETER: usize = 4096;
+
+impl Connection {
+    pub(super) async fn handle_client(&mut self, tag: u8, frame: &Bytes) -> Result<(), Close> {
+        if self.skip_until_sync && !matches!(tag, b'S' | b'X') {
+            return Ok(());
+        }
+        let body = frame.get(HEADER..).unwrap_or_default();
+        let message = FrontendMessage::decode(tag, body)
+            .map_err(|error| Close::protocol(error.to_string()))?;
+        match message {
+            FrontendMessage::Query(text) => self.query(text).await,
+            FrontendMessage::Parse(parse) => self.parse(&parse, frame).await,
+            FrontendMessage::Bind(bind) => self.bind(&bind, frame).await,
+            FrontendMessage::Describe(target) => self.describe(target, frame),
+            FrontendMessage::Execute { portal, max_rows: _ } => self.execute(portal, frame).await,
+            FrontendMessage::Close(target) => {
+                self.close_name(target, frame);
+                Ok(())
+            }
+            FrontendMessage::Flush => {
+                self.server.tx.extend_from_slice(frame);
+                Ok(())
+            }
+            FrontendMessage::Sync => {
+                self.skip_until_sync = false;
+                self.sync(true);
+                Ok(())
+            }
+            // What is left of a COPY that has failed: the server would ignore it too.
+            FrontendMessage::CopyData | FrontendMessage::CopyDone | FrontendMessage::CopyFail => {
+                Ok(())
+            }
+            FrontendMessage::Terminate => Err(Close::Terminated),
+            FrontendMessage::FunctionCall => {
+                self.settle().await?;
+                if self.skip_until_sync {
+                    return Ok(());
+                }
+                let refusal = self
+                    .session
+                    .refuse_protocol(
+                        "the function call sub-protocol runs a function by number, without SQL that could be decided",
+                        "call the function in a SELECT",
+                    )
+                    .await;
+                self.refuse(refusal);
+                self.sync(true);
+                Ok(())
+            }
+            FrontendMessage::Password => {
+                Err(Close::protocol("unexpected password message".to_owned()))
+            }
+            FrontendMessage::Unknown(tag) => {
+                Err(Close::protocol(format!("invalid frontend message type {tag}")))
+            }
+        }
+    }
+
+    /// Ends a pipeline on the server's side.
+    pub(super) fn sync(&mut self, forward: bool) {
+        put_sync(&mut self.server.tx);
+        self.expected.push_back(Expected::Ready { forward });
+        self.pipeline_open = false;
+    }
+
+    /// Lets the server fail in the place of a refused statement, so that its transaction and the
+    /// rest of the pipeline end as after any other error, and answers with the refusal instead.
+    /// The name in the provoked error lets the database's log be matched with the evidence.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let name = format!("cordon refused {}", refusal.reference());
+        put_bind_empty(&mut self.server.tx, b"", name.as_bytes());
+        self.expected.push_back(Expected::Refused(Box::new(refusal)));
+        self.pipeline_open = true;
+    }
+
+    /// Refuses a message of the extended protocol: everything up to Sync is void.
+    fn refuse_pipeline(&mut self, refusal: Refusal) {
+        if self.skip_until_sync {
+            // An earlier statement has failed meanwhile: the server ignores all until Sync.
+            return;
+        }
+        self.refuse(refusal);
+        self.skip_until_sync = true;
+    }
+
+    /// Waits for statements that may change how the next one is read. `false`: one of them
+    /// failed, and the pipeline is void.
+    async fn past_barrier(&mut self) -> Result<bool, Close> {
+        if self.barrier {
+            self.settle().await?;
+        }
+        Ok(!self.skip_until_sync)
+    }
+
+    async fn parse(&mut self, parse: &Parse<'_>, frame: &Bytes) -> Result<(), Close> {
+        if !self.past_barrier().await? {
+            return Ok(());
+        }
+        if !parse.name.is_empty() && self.statements.contains_key(parse.name) {
+            self.settle().await?;
+            if self.skip_until_sync {
+                return Ok(());
+            }
+            if self.statements.contains_key(parse.name) {
+                let name = String::from_utf8_lossy(parse.name).into_owned();
+                let refusal = Refusal::as_server(
+                    "42P05",
+                    format!("prepared statement \"{name}\" already exists"),
+                );
+                self.refuse_pipeline(refusal);
+                return Ok(());
+            }
+        }
+        let Ok(text) = std::str::from_utf8(parse.query) else {
+            let refusal = Refusal::as_server(
+                "22021",
+                "invalid byte sequence for encoding \"UTF8\"".to_owned(),
+            );
+            self.refuse_pipeline(refusal);
+            return Ok(());
+        };
+        match self.understand_one(text).await? {
+            Ok(None) => {}
+            Ok(Some(understood)) => {
+                match self.session.decide(&understood, Phase::Prepare, &[]).await {
+                    // A held statement may be prepared: it is held when it is executed.
+                    Decision::Run(_) | Decision::Hold(_) => {}
+                    Decision::Refuse(refusal) => {
+                        self.refuse_pipeline(refusal);
+                        return Ok(());
+                    }
+                }
+            }
+            Err(refusal) => {
+                self.refuse_pipeline(refusal);
+                return Ok(());
+            }
+        }
+        if self.skip_until_sync {
+            return Ok(());
+        }
+        let statement = Arc::new(Prepared { text: Arc::from(text), shape: OnceLock::new() });
+        let name = parse.name.to_vec();
+        let previous = self.statements.insert(name.clone(), statement);
+        self.server.tx.extend_from_slice(frame);
+        self.expected.push_back(Expected::Parse {
+            forward: true,
+            undo: Undo { name: Some(name), previous },
+        });
+        self.pipeline_open = true;
+        Ok(())
+    }
+
+    async fn bind(&mut self, bind: &Bind<'_>, frame: &Bytes) -> Result<(), Close> {
+        if !self.past_barrier().await? {
+            return Ok(());
+        }
+        if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
+            self.settle().await?;
+            if self.skip_until_sync {
+                return Ok(());
+            }
+            if self.portals.contains_key(bind.portal) {
+                let name = String::from_utf8_lossy(bind.portal).into_owned();
+                self.refuse_pipeline(Refusal::as_server(
+                    "42P03",
+                    format!("cursor \"{name}\" already exists"),
+                ));
+                return Ok(());
+            }
+        }
+        let Some(statement) = self.statements.get(bind.statement).cloned() else {
+            let message = if bind.statement.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                let name = String::from_utf8_lossy(bind.statement);
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            self.refuse_pipeline(Refusal::as_server("26000", message));
+            return Ok(());
+        };
+        let portal = Arc::new(Portal {
+            statement,
+            parameters: parameters(bind),
+            formats: bind.result_formats.clone(),
+            approved: false.into(),
+        });
+        let name = bind.portal.to_vec();
+        let previous = self.portals.insert(name.clone(), portal);
+        self.server.tx.extend_from_slice(frame);
+        self.expected.push_back(Expected::Bind {
+            forward: true,
+            undo: Undo { name: Some(name), previous },
+        });
+        self.pipeline_open = true;
+        Ok(())
+    }
+
+    fn describe(&mut self, target: Target<'_>, frame: &Bytes) -> Result<(), Close> {
+        let expected = match target {
+            Target::Statement(name) => match self.statements.get(name) {
+                Some(statement) => {
+                    Expected::DescribeStatement { forward: true, statement: statement.clone() }
+                }
+                None => {
+                    let name = String::from_utf8_lossy(name);
+                    let message = format!("prepared statement \"{name}\" does not exist");
+                    self.refuse_pipeline(Refusal::as_server("26000", message));
+                    return Ok(());
+                }
+            },
+            Target::Portal(name) => {
+                if !self.portals.contains_key(name) {
+                    let name = String::from_utf8_lossy(name);
+                    let message = format!("portal \"{name}\" does not exist");
+                    self.refuse_pipeline(Refusal::as_server("34000", message));
+                    return Ok(());
+                }
+                Expected::DescribePortal { forward_rows: true, forward_no_data: true }
+            }
+        };
+        self.server.tx.extend_from_slice(frame);
+        self.expected.push_back(expected);
+        self.pipeline_open = true;
+        Ok(())
+    }
+
+    fn close_name(&mut self, target: Target<'_>, frame: &Bytes) {
+        let (statement, portal) = match target {
+            Target::Statement(name) => (
+                match self.statements.remove(name) {
+                    Some(previous) => Undo { name: Some(name.to_vec()), previous: Some(previous) },
+                    None => Undo::nothing(),
+                },
+                Undo::nothing(),
+            ),
+            Target::Portal(name) => (
+                Undo::nothing(),
+                match self.portals.remove(name) {
+                    Some(previous) => Undo { name: Some(name.to_vec()), previous: Some(previous) },
+                    None => Undo::nothing(),
+                },
+            ),
+        };
+        self.server.tx.extend_from_slice(frame);
+        self.expected.push_back(Expected::Close { forward: true, statement, portal });
+        self.pipeline_open = true;
+    }
+
+    async fn execute(&mut self, name: &[u8], frame: &Bytes) -> Result<(), Close> {
+        if !self.past_barrier().await? {
+            return Ok(());
+        }
+        let Some(portal) = self.portals.get(name).cloned() else {
+            let name = String::from_utf8_lossy(name);
+            let message = format!("portal \"{name}\" does not exist");
+            self.refuse_pipeline(Refusal::as_server("34000", message));
+            return Ok(());
+        };
+        let text = portal.statement.text.clone();
+        let understood = match self.understand_one(&text).await? {
+            Ok(Some(understood)) => understood,
+            Ok(None) => {
+                // An empty statement runs nothing.
+                self.execute_empty(frame).await?;
+                return Ok(());
+            }
+            Err(refusal) => {
+                self.refuse_pipeline(refusal);
+                return Ok(());
+            }
+        };
+        let masker = match self.portal_masker(&understood, &portal).await? {
+            Ok(masker) => masker,
+            Err(refusal) => {
+                self.refuse_pipeline(refusal);
+                return Ok(());
+            }
+        };
+        if self.skip_until_sync {
+            return Ok(());
+        }
+        let approved = portal.approved.load(std::sync::atomic::Ordering::Relaxed);
+        let phase = if approved { Phase::Resume } else { Phase::Execute };
+        match self.permit(&understood, phase, &portal.parameters).await? {
+            Ok(permit) => {
+                portal.approved.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.send_execute(permit, &understood, masker, Origin::Execute, frame);
+            }
+            Err(refusal) => self.refuse_pipeline(refusal),
+        }
+        Ok(())
+    }
+
+    async fn execute_empty(&mut self, frame: &Bytes) -> Result<(), Close> {
+        match self.session.decide_empty().await {
+            Decision::Run(permit) => {
+                let effect = crate::session::SessionEffect::default();
+                let masker = Arc::new(RowMasker::passthrough());
+                let running = Running::new(permit, masker, effect, false, Origin::Execute);
+                self.server.tx.extend_from_slice(frame);
+                self.expected.push_back(Expected::Execute(Box::new(running)));
+                self.pipeline_open = true;
+            }
+            Decision::Refuse(refusal) => self.refuse_pipeline(refusal),
+            Decision::Hold(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Decides a statement and, if it is held, waits for the humans.
+    pub(super) async fn permit(
+        &mut self,
+        understood: &Arc<Understood>,
+        phase: Phase,
+        parameters: &[Parameter],
+    ) -> Result<Result<Permit, Refusal>, Close> {
+        match self.session.decide(understood, phase, parameters).await {
+            Decision::Run(permit) => Ok(Ok(permit)),
+            Decision::Refuse(refusal) => Ok(Err(refusal)),
+            Decision::Hold(hold) => self.hold(hold).await,
+        }
+    }
+
+    /// Sends what runs a decided statement. The permit is the proof that it was.
+    pub(super) fn send_execute(
+        &mut self,
+        permit: Permit,
+        understood: &Understood,
+        masker: Arc<RowMasker>,
+        origin: Origin,
+        execute: &[u8],
+    ) {
+        let effect = understood.effect();
+        self.barrier |= effect.is_barrier();
+        let protects = understood.protects();
+        let running = Running::new(permit, masker, effect, protects, origin);
+        self.server.tx.extend_from_slice(execute);
+        self.expected.push_back(Expected::Execute(Box::new(running)));
+        self.pipeline_open = true;
+    }
+
+    /// Binds the masks of a statement to what this portal will return, asking the server for the
+    /// shape first if nothing has told it yet.
+    async fn portal_masker(
+        &mut self,
+        understood: &Arc<Understood>,
+        portal: &Portal,
+    ) -> Result<Result<Arc<RowMasker>, Refusal>, Close> {
+        if !understood.needs_shape() {
+            return Ok(Ok(Arc::new(RowMasker::passthrough())));
+        }
+        if portal.statement.shape.get().is_none() {
+            let described = self.expected.iter().any(|expected| {
+                matches!(expected, Expected::DescribeStatement { statement, .. }
+                    if Arc::ptr_eq(statement, &portal.statement))
+            });
+            if !described {
+                let Some(name) = self.name_of(&portal.statement) else {
+                    let refusal = self.session.refuse_unmaskable(
+                        understood,
+                        "the statement was closed before it was executed for the first time",
+                    );
+                    return Ok(Err(refusal.await));
+                };
+                put_describe(&mut self.server.tx, b'S', &name);
+                self.expected.push_back(Expected::DescribeStatement {
+                    forward: false,
+                    statement: portal.statement.clone(),
+                });
+            }
+            self.settle().await?;
+            if self.skip_until_sync {
+                // The statement failed; its error has been forwarded.
+                return Ok(Ok(Arc::new(RowMasker::passthrough())));
+            }
+        }
+        let shape = portal.statement.shape.get().cloned().flatten();
+        let shape = match shape.as_deref().map(|shape| portal.shape(shape)).transpose() {
+            Ok(shape) => shape,
+            Err(error) => return Err(Close::protocol(error.to_string())),
+        };
+        Ok(self.session.bind_masks(understood, shape.as_deref()).await.map(Arc::new))
+    }
+
+    fn name_of(&self, statement: &Arc<Prepared>) -> Option<Vec<u8>> {
+        self.statements
+            .iter()
+            .find(|(_, other)| Arc::ptr_eq(other, statement))
+            .map(|(name, _)| name.clone())
+    }
+
+    /// Passes on what the client sends during COPY FROM STDIN. `false`: nothing to do yet.
+    pub(super) fn step_copy(&mut self) -> Result<bool, Close> {
+        if self.to_server.rest > 0 {
+            let now = self.to_server.rest.min(self.client.rx.len());
+            let part = self.client.rx.split_to(now);
+            self.to_server.rest -= now;
+            // The server has seen the length: it gets every byte, even if the COPY has failed.
+            self.server.tx.extend_from_slice(&part);
+            if self.to_server.rest == 0 && std::mem::take(&mut self.sync_after_relay) {
+                self.sync(true);
+            }
+            return Ok(now > 0);
+        }
+        match framing(&self.client.rx) {
+            Framing::Complete { tag, len } => {
+                let frame = self.client.rx.split_to(len);
+                self.copy_message(tag, &frame)?;
+                Ok(true)
+            }
+            Framing::Partial { tag: b'd', len } if self.client.rx.len() >= 64 * 1024 => {
+                let part = self.client.rx.split();
+                self.to_server.rest = len - part.len();
+                self.server.tx.extend_from_slice(&part);
+                Ok(true)
+            }
+            Framing::Partial { len, .. } if len > MAX_CLIENT_MESSAGE => {
+                Err(Close::protocol("message too long"))
+            }
+            Framing::Partial { .. } | Framing::Incomplete => Ok(false),
+            Framing::Malformed => Err(Close::protocol("invalid message length")),
+        }
+    }
+
+    fn copy_message(&mut self, tag: u8, frame: &BytesMut) -> Result<(), Close> {
+        match tag {
+            b'd' => self.server.tx.extend_from_slice(frame),
+            b'c' | b'f' => {
+                let body = frame.get(HEADER..).unwrap_or_default();
+                FrontendMessage::decode(tag, body)
+                    .map_err(|error| Close::protocol(error.to_string()))?;
+                self.server.tx.extend_from_slice(frame);
+                if self.copy_in.take() == Some(Origin::QueryLast) {
+                    self.sync(true);
+                }
+            }
+            // The server ignores these during a COPY.
+            b'H' | b'S' => {}
+            b'X' => return Err(Close::Terminated),
+            _ => {
+                return Err(Close::protocol(format!(
+                    "unexpected message type {:?} during COPY from stdin",
+                    char::from(tag)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A message above the cap: its bytes are thrown away unread.
+    pub(super) async fn refuse_oversized(&mut self, tag: u8, len: usize) -> Result<(), Close> {
+        if self.skip_until_sync {
+            return Ok(());
+        }
+        let refusal = Refusal::as_server(
+            "54000",
+            format!("a message of {len} bytes is too large (limit {MAX_CLIENT_MESSAGE} bytes)"),
+        );
+        match tag {
+            b'Q' => {
+                self.settle().await?;
+                self.refuse(refusal);
+                self.sync(true);
+            }
+            b'P' | b'B' => self.refuse_pipeline(refusal),
+            _ => return Err(Close::protocol("message too long")),
+        }
+        Ok(())
+    }
+}
+
+/// Parameters as text for the evidence: text as it is, binary in hex.
+fn parameters(bind: &Bind<'_>) -> Vec<Parameter> {
+    let format = |index: usize| match bind.parameter_formats.as_slice() {
+        [] => 0,
+        [one] => *one,
+        all => all.get(index).copied().unwrap_or(0),
+    };
+    bind.parameters
+        .iter()
+        .enumerate()
+        .map(|(index, value)| {
+            value.map(|value| Parameter::new(value, format(index) == 1, MAX_PARAMETER))
+        })
+        .map(|value| value.unwrap_or(Parameter::Null))
+        .collect()
+}

@@ -1,0 +1,270 @@
+//! One session's task: both sockets, their buffers, and the tables of names.
+//!
+//! A single task owns everything, so nothing on the path of a statement is locked or sent
+//! through a channel. `process_server` turns the server's messages into the client's;
+//! `handle_client` does the reverse; `pump` waits for either side.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+
+use super::{
+    cancel::CancelTarget,
+    close::Close,
+    reply::{Expected, Origin, Portal, Prepared},
+    wire::{Framing, Report, put_flush, put_report, put_terminate},
+};
+use crate::{session::Session, transport::Channel};
+
+/// Above this many unsent bytes a side is not given more, in bytes.
+pub(super) const HIGH_WATER: usize = 256 * 1024;
+/// Longest message buffered from a client, in bytes: a Bind with large parameters.
+pub(super) const MAX_CLIENT_MESSAGE: usize = 64 * 1024 * 1024;
+/// Longest row buffered for masking, in bytes; unmasked rows stream whatever their size.
+pub(super) const MAX_MASKED_ROW: usize = 64 * 1024 * 1024;
+
+/// A message body that is passed on as it arrives, without waiting for its end.
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    /// Bytes still to come.
+    pub rest: usize,
+}
+
+/// One client connection and its server connection.
+pub struct Connection {
+    pub(super) client: Channel,
+    pub(super) server: Channel,
+    pub(super) session: Session,
+    pub(super) expected: VecDeque<Expected>,
+    pub(super) statements: HashMap<Vec<u8>, Arc<Prepared>>,
+    pub(super) portals: HashMap<Vec<u8>, Arc<Portal>>,
+    /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
+    pub(super) status: u8,
+    /// Messages have gone to the server since the last Sync.
+    pub(super) pipeline_open: bool,
+    /// An error ended the client's pipeline: ignore its messages until Sync.
+    pub(super) skip_until_sync: bool,
+    /// A statement in flight may change how the next one is read.
+    pub(super) barrier: bool,
+    pub(super) copy_in: Option<Origin>,
+    /// Rest of a large server message on its way to the client.
+    pub(super) to_client: Relay,
+    /// Rest of a large CopyData on its way to the server.
+    pub(super) to_server: Relay,
+    /// A Sync is due as soon as the CopyData being relayed is complete.
+    pub(super) sync_after_relay: bool,
+    /// Bytes of an oversized client message still to be thrown away.
+    pub(super) discard: usize,
+    /// Rows of the gateway's own query in progress.
+    pub(super) internal: Vec<Vec<Vec<Option<String>>>>,
+    /// The gateway's own query failed.
+    pub(super) internal_error: Option<String>,
+    /// Where cancel requests for this session arrive.
+    pub(super) cancel: Arc<CancelTarget>,
+    /// Resolves when the job ends, with the reason.
+    pub(super) ended: Pin<Box<dyn Future<Output = String> + Send>>,
+    /// The job has ended; its future must not be polled again.
+    pub(super) has_ended: bool,
+    /// The server reported an error since a statement of a Query set this to `false`.
+    pub(super) failed_in_query: bool,
+}
+
+impl Connection {
+    /// A session that is about to be told that it is ready.
+    pub fn new(
+        client: Channel,
+        server: Channel,
+        session: Session,
+        cancel: Arc<CancelTarget>,
+        ended: Pin<Box<dyn Future<Output = String> + Send>>,
+    ) -> Self {
+        Self {
+            client,
+            server,
+            session,
+            expected: VecDeque::new(),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            status: b'I',
+            pipeline_open: false,
+            skip_until_sync: false,
+            barrier: false,
+            copy_in: None,
+            to_client: Relay::default(),
+            to_server: Relay::default(),
+            sync_after_relay: false,
+            discard: 0,
+            internal: Vec::new(),
+            internal_error: None,
+            cancel,
+            ended,
+            has_ended: false,
+            failed_in_query: false,
+        }
+    }
+
+    /// Serves the session to its end.
+    ///
+    /// The last value is true if the server may still be running something.
+    pub async fn serve(mut self) -> (Close, Session, bool) {
+        let close = match self.run().await {
+            Ok(never) => match never {},
+            Err(close) => close,
+        };
+        if let Some((code, message)) = close.farewell() {
+            let report = Report { severity: "FATAL", code, message: &message, ..Report::default() };
+            put_report(&mut self.client.tx, b'E', &report);
+        }
+        let busy = self.expected.iter().any(|e| matches!(e, Expected::Execute(_)));
+        let Self { mut client, mut server, session, expected, .. } = self;
+        // Permits that never completed record themselves as abandoned.
+        drop(expected);
+        // A client that does not read its farewell must not delay the end of the server's side.
+        tokio::spawn(async move { client.close().await });
+        server.tx.clear();
+        put_terminate(&mut server.tx);
+        server.close().await;
+        (close, session, busy)
+    }
+
+    async fn run(&mut self) -> Result<std::convert::Infallible, Close> {
+        self.load_names().await?;
+        loop {
+            self.process_server()?;
+            while self.server.tx.len() < HIGH_WATER {
+                if !self.step_client().await? {
+                    break;
+                }
+                self.process_server()?;
+            }
+            if self.expected.is_empty() {
+                self.client.release_idle();
+                self.server.release_idle();
+            }
+            self.pump().await?;
+        }
+    }
+
+    /// Handles the client's next message, if it is there. `false`: nothing to do yet.
+    async fn step_client(&mut self) -> Result<bool, Close> {
+        if self.discard > 0 {
+            let now = self.discard.min(self.client.rx.len());
+            drop(self.client.rx.split_to(now));
+            self.discard -= now;
+            return Ok(now > 0);
+        }
+        if self.to_server.rest > 0 || self.copy_in.is_some() {
+            return self.step_copy();
+        }
+        match super::wire::framing(&self.client.rx) {
+            Framing::Complete { tag, len } => {
+                let frame = self.client.rx.split_to(len).freeze();
+                self.handle_client(tag, &frame).await?;
+                Ok(true)
+            }
+            Framing::Partial { tag, len } if len > MAX_CLIENT_MESSAGE => {
+                self.discard = len;
+                self.refuse_oversized(tag, len).await?;
+                Ok(true)
+            }
+            Framing::Partial { .. } | Framing::Incomplete => Ok(false),
+            Framing::Malformed => Err(Close::protocol("invalid message length")),
+        }
+    }
+
+    /// Waits until either side has something new, writing what can be written meanwhile.
+    pub(super) async fn pump(&mut self) -> Result<(), Close> {
+        std::future::poll_fn(|cx| self.poll_pump(cx)).await
+    }
+
+    fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        if !self.has_ended
+            && let Poll::Ready(reason) = self.ended.as_mut().poll(cx)
+        {
+            self.has_ended = true;
+            return Poll::Ready(Err(Close::Fatal { code: "57P01", message: reason }));
+        }
+        let server_was_high = self.server.tx.len() >= HIGH_WATER;
+        let client_was_high = self.client.tx.len() >= HIGH_WATER;
+        if !self.server.tx.is_empty()
+            && let Poll::Ready(outcome) = self.server.poll_drain(cx)
+        {
+            outcome.map_err(Close::Server)?;
+        }
+        if !self.client.tx.is_empty()
+            && let Poll::Ready(outcome) = self.client.poll_drain(cx)
+        {
+            outcome.map_err(Close::Client)?;
+        }
+        let mut progress = (server_was_high && self.server.tx.len() < HIGH_WATER)
+            || (client_was_high && self.client.tx.len() < HIGH_WATER);
+        if self.client.tx.len() < HIGH_WATER
+            && self.server.rx.len() < HIGH_WATER.max(self.server_wants())
+            && let Poll::Ready(outcome) = self.server.poll_fill(cx)
+        {
+            if outcome.map_err(Close::Server)? == 0 {
+                return Poll::Ready(Err(Close::Server(std::io::ErrorKind::UnexpectedEof.into())));
+            }
+            progress = true;
+        }
+        if self.server.tx.len() < HIGH_WATER
+            && self.client.rx.len() < HIGH_WATER.max(self.client_wants())
+            && let Poll::Ready(outcome) = self.client.poll_fill(cx)
+        {
+            if outcome.map_err(Close::Client)? == 0 {
+                return Poll::Ready(Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into())));
+            }
+            progress = true;
+        }
+        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Length of the client message that is being received.
+    fn client_wants(&self) -> usize {
+        match super::wire::framing(&self.client.rx) {
+            Framing::Complete { len, .. } | Framing::Partial { len, .. } => {
+                len.min(MAX_CLIENT_MESSAGE) + 1
+            }
+            Framing::Incomplete | Framing::Malformed => 0,
+        }
+    }
+
+    fn server_wants(&self) -> usize {
+        match super::wire::framing(&self.server.rx) {
+            Framing::Complete { len, .. } | Framing::Partial { len, .. } => {
+                len.min(MAX_MASKED_ROW) + 1
+            }
+            Framing::Incomplete | Framing::Malformed => 0,
+        }
+    }
+
+    /// Waits until the server has answered everything sent so far.
+    pub(super) async fn settle(&mut self) -> Result<(), Close> {
+        if !self.expected.is_empty() {
+            if !matches!(self.expected.back(), Some(Expected::Ready { .. })) {
+                put_flush(&mut self.server.tx);
+            }
+            self.process_server()?;
+            while !self.expected.is_empty() {
+                while self.copy_in.is_some()
+                    && self.server.tx.len() < HIGH_WATER
+                    && self.step_copy()?
+                {}
+                self.pump().await?;
+                self.process_server()?;
+            }
+        }
+        self.barrier = false;
+        Ok(())
+    }
+
+    /// Waits until everything written for the client has been sent.
+    pub(super) async fn flush_client(&mut self) -> Result<(), Close> {
+        self.client.drain().await.map_err(Close::Client)
+    }
+}

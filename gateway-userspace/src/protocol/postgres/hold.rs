@@ -1,0 +1,66 @@
+//! A statement that waits for humans, on the live connection.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{close::Close, connection::Connection, refuse::put_own_notice};
+use crate::session::{Hold, Permit, Refusal};
+
+/// How often the client is told that its statement still waits.
+const REMIND: Duration = Duration::from_secs(10);
+
+enum Event {
+    Answered,
+    Cancelled,
+    Remind,
+    Traffic,
+}
+
+impl Connection {
+    /// Waits for the answer. The client sees notices meanwhile; a cancel request, a disconnect or
+    /// the end of the job withdraws the request.
+    pub(super) async fn hold(
+        &mut self,
+        mut hold: Hold,
+    ) -> Result<Result<Permit, Refusal>, Close> {
+        self.settle().await?;
+        let (message, hint) = hold.notice();
+        put_own_notice(&mut self.client.tx, &message, &hint);
+        self.cancel.held.store(true, Ordering::SeqCst);
+        let outcome = self.wait_held(&mut hold).await;
+        self.cancel.held.store(false, Ordering::SeqCst);
+        match outcome {
+            Ok(true) => Ok(self.session.answered(hold).await),
+            Ok(false) => Ok(Err(self.session.cancelled(hold).await)),
+            // Dropping the hold withdraws the request.
+            Err(close) => Err(close),
+        }
+    }
+
+    /// `true`: answered; `false`: cancelled by the client.
+    async fn wait_held(&mut self, hold: &mut Hold) -> Result<bool, Close> {
+        let cancel = self.cancel.clone();
+        let mut remind = tokio::time::interval(REMIND);
+        remind.tick().await;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = hold.wait() => Event::Answered,
+                () = cancel.cancelled.notified() => Event::Cancelled,
+                outcome = self.pump() => {
+                    outcome?;
+                    Event::Traffic
+                }
+                _ = remind.tick() => Event::Remind,
+            };
+            match event {
+                Event::Answered => return Ok(true),
+                Event::Cancelled => return Ok(false),
+                Event::Remind => {
+                    let (message, hint) = hold.notice();
+                    put_own_notice(&mut self.client.tx, &message, &hint);
+                }
+                Event::Traffic => self.process_server()?,
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! PostgreSQL's frontend/backend protocol 3.0, terminated on both sides.
+//!
+//! The path of a connection: [`startup`] → [`serve`] (admission) → [`backend`] →
+//! [`connection::Connection`], which alternates between `client.rs` (and `simple.rs`) and
+//! `server.rs` until it ends.
+
+pub mod backend;
+mod cancel;
+mod client;
+pub mod close;
+pub mod connection;
+mod hold;
+mod names;
+mod refuse;
+mod reply;
+mod serve;
+mod server;
+mod simple;
+pub mod startup;
+pub mod wire;
+
+pub use serve::{Database, Service};

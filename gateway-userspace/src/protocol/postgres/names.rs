@@ -1,0 +1,165 @@
+//! Keeps the session's view of the catalog and the search path current.
+//!
+//! The session's own server connection is asked, not another one: only it sees the session's
+//! temporary tables and what an open transaction has changed.
+
+use std::sync::Arc;
+
+use super::{
+    close::Close,
+    connection::Connection,
+    reply::{Expected, Prepared},
+    wire::{put_bind_empty, put_close, put_execute, put_flush, put_message, put_parse},
+};
+use crate::{
+    session::{NameQueries, PreparedChange, Refusal, SessionEffect, Understood},
+    sql::{NotUnderstood, Parsed},
+};
+
+/// Name of the gateway's own statement and portal; a client's name cannot hold it by accident.
+const INTERNAL: &[u8] = b"\x01cordon";
+
+type Rows = Vec<Vec<Option<String>>>;
+
+impl Connection {
+    /// Loads what names mean, before the first statement.
+    pub(super) async fn load_names(&mut self) -> Result<(), Close> {
+        self.refresh_names(false).await
+    }
+
+    /// Loads it again where a statement, a rollback or time may have changed it.
+    pub(super) async fn names_fresh(&mut self) -> Result<(), Close> {
+        if self.session.names_due() {
+            self.refresh_names(false).await?;
+        }
+        Ok(())
+    }
+
+    async fn refresh_names(&mut self, force: bool) -> Result<(), Close> {
+        self.settle().await?;
+        if self.skip_until_sync || self.status == b'E' {
+            // Nothing but the end of the transaction can run now.
+            return Ok(());
+        }
+        let private = self.pipeline_open || self.status != b'I';
+        let epoch = self.session.epoch();
+        let rows = self.gateway_query(&[NameQueries::NAMESPACE, NameQueries::FINGERPRINT]).await?;
+        let wants_catalog = self
+            .session
+            .install_namespace(&rows, private, epoch)
+            .map_err(Close::Upstream)?;
+        if wants_catalog || force {
+            let rows = self.gateway_query(NameQueries::catalog()).await?;
+            self.session.install_catalog(&rows, private).map_err(Close::Upstream)?;
+        }
+        Ok(())
+    }
+
+    /// Runs constant queries of the gateway's own, inside whatever transaction is open.
+    async fn gateway_query(&mut self, queries: &[&'static str]) -> Result<Vec<Rows>, Close> {
+        self.internal.clear();
+        self.internal_error = None;
+        for query in queries {
+            let out = &mut self.server.tx;
+            put_parse(out, INTERNAL, query.as_bytes(), &[]);
+            put_bind_empty(out, INTERNAL, INTERNAL);
+            put_execute(out, INTERNAL);
+            put_close(out, b'P', INTERNAL);
+            put_close(out, b'S', INTERNAL);
+            self.expected.push_back(Expected::Internal { closes: 2 });
+        }
+        if self.pipeline_open {
+            put_flush(&mut self.server.tx);
+        } else {
+            put_message(&mut self.server.tx, b'S', |_| {});
+            self.expected.push_back(Expected::Ready { forward: false });
+        }
+        self.settle().await?;
+        if let Some(error) = self.internal_error.take() {
+            return Err(Close::Upstream(format!("the catalog cannot be read: {error}")));
+        }
+        Ok(std::mem::take(&mut self.internal))
+    }
+
+    /// Understands a text that must be one statement. `None`: it is empty.
+    pub(super) async fn understand_one(
+        &mut self,
+        text: &str,
+    ) -> Result<Result<Option<Arc<Understood>>, Refusal>, Close> {
+        self.names_fresh().await?;
+        if let Some(understood) = self.session.cached(text) {
+            return Ok(Ok(Some(understood)));
+        }
+        let statements = match self.session.split(text).await {
+            Ok(statements) => statements,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match statements.as_slice() {
+            [] => Ok(Ok(None)),
+            [parsed] => Ok(self.understand_parsed(parsed).await?.map(Some)),
+            _ => Ok(Err(Refusal::as_server(
+                "42601",
+                "cannot insert multiple commands into a prepared statement".to_owned(),
+            ))),
+        }
+    }
+
+    /// Understands one statement; an unknown name is looked for once more in a fresh catalog.
+    pub(super) async fn understand_parsed(
+        &mut self,
+        parsed: &Arc<Parsed>,
+    ) -> Result<Result<Arc<Understood>, Refusal>, Close> {
+        self.names_fresh().await?;
+        let mut outcome = self.session.analyze(parsed).await;
+        if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {
+            self.refresh_names(true).await?;
+            outcome = self.session.analyze(parsed).await;
+        }
+        let understood = match outcome {
+            Ok(understood) => understood,
+            Err(error) => return Ok(Err(self.session.refuse_text(parsed.text(), &error).await)),
+        };
+        let Some(name) = understood.executes() else {
+            return Ok(Ok(understood));
+        };
+        // SQL EXECUTE: what runs is what was prepared under the name.
+        let Some(prepared) = self.statements.get(name.as_bytes()).cloned() else {
+            return Ok(Err(Refusal::as_server(
+                "26000",
+                format!("prepared statement \"{name}\" does not exist"),
+            )));
+        };
+        let body = prepared.text.clone();
+        match Box::pin(self.understand_one(&body)).await? {
+            Ok(Some(inner)) if inner.executes().is_none() => {
+                Ok(Ok(self.session.executed(&understood, &inner)))
+            }
+            Ok(_) => Ok(Err(Refusal::as_server(
+                "0A000",
+                format!("prepared statement \"{name}\" cannot be executed through SQL"),
+            ))),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Changes the tables of names as a completed statement did.
+    pub(super) fn apply_names(&mut self, effect: &SessionEffect) {
+        match &effect.prepared {
+            None => {}
+            Some(PreparedChange::Add { name, body }) => {
+                let statement =
+                    Prepared { text: Arc::from(body.as_str()), shape: std::sync::OnceLock::new() };
+                self.statements.insert(name.as_bytes().to_vec(), Arc::new(statement));
+            }
+            Some(PreparedChange::Remove(name)) => {
+                self.statements.remove(name.as_bytes());
+            }
+            Some(PreparedChange::Clear { portals }) => {
+                self.statements.clear();
+                if *portals {
+                    self.portals.clear();
+                }
+            }
+        }
+    }
+}

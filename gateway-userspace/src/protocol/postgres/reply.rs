@@ -1,0 +1,201 @@
+//! What the server still has to answer, in order.
+//!
+//! Clients pipeline, so every message sent to the server that has a reply puts an [`Expected`]
+//! into the queue; each says whether the reply is forwarded, swallowed or replaced.
+
+use std::sync::{Arc, OnceLock};
+
+use ring::digest;
+
+use super::wire::{Body, Malformed};
+use crate::{
+    masking::{ColumnShape, Format, RowMasker},
+    session::{Parameter, Permit, Refusal, SessionEffect},
+};
+
+/// A prepared statement of the client's.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its text; empty for an empty statement.
+    pub text: Arc<str>,
+    /// What Describe said of its result; `None` inside: it returns no rows.
+    pub shape: OnceLock<Option<Arc<[ColumnShape]>>>,
+}
+
+/// A portal of the client's: a statement with its parameters.
+#[derive(Debug)]
+pub struct Portal {
+    /// The statement.
+    pub statement: Arc<Prepared>,
+    /// Parameters, for the evidence and the approver.
+    pub parameters: Vec<Parameter>,
+    /// Result format codes of the Bind.
+    pub formats: Vec<i16>,
+    /// Set once an approval let it run: fetching its remaining rows asks no one again.
+    pub approved: std::sync::atomic::AtomicBool,
+}
+
+impl Portal {
+    /// The statement's shape with this portal's formats.
+    ///
+    /// # Errors
+    /// If the number of format codes fits neither none, one nor all columns.
+    pub fn shape(&self, shape: &[ColumnShape]) -> Result<Vec<ColumnShape>, Malformed> {
+        let format_of = |index: usize| -> Result<Format, Malformed> {
+            match self.formats.as_slice() {
+                [] => Ok(Format::Text),
+                [one] => super::wire::format(*one),
+                all => super::wire::format(*all.get(index).ok_or(Malformed)?),
+            }
+        };
+        if self.formats.len() > 1 && self.formats.len() != shape.len() {
+            return Err(Malformed);
+        }
+        shape
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                Ok(ColumnShape { format: format_of(index)?, ..column.clone() })
+            })
+            .collect()
+    }
+}
+
+/// Which message asked for a statement: decides who sends the Sync after a COPY FROM STDIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Execute: the client sends Sync.
+    Execute,
+    /// The last or only statement of a Query: we send Sync.
+    QueryLast,
+    /// Another statement of a Query: no Sync yet.
+    QueryMore,
+}
+
+/// A statement that the server runs.
+pub struct Running {
+    /// Proof that it was decided and recorded; completed with the outcome.
+    pub permit: Permit,
+    /// What every row passes through.
+    pub masker: Arc<RowMasker>,
+    /// What its success changes in the session.
+    pub effect: SessionEffect,
+    /// Errors and notices may quote protected values.
+    pub protects: bool,
+    /// Which message asked for it.
+    pub origin: Origin,
+    /// Rows sent to the client so far.
+    pub rows: u64,
+    /// Bytes of results sent to the client so far.
+    pub bytes: u64,
+    /// Cells masked so far.
+    pub cells: u64,
+    /// Running digest of the results as the client saw them.
+    pub digest: digest::Context,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("permit", &self.permit).finish_non_exhaustive()
+    }
+}
+
+/// One reply, or group of replies, to come.
+#[derive(Debug)]
+pub enum Expected {
+    /// ParseComplete.
+    Parse {
+        /// Forward it.
+        forward: bool,
+        /// Undo for the statement table, if the message fails or is skipped.
+        undo: Undo<Prepared>,
+    },
+    /// BindComplete.
+    Bind {
+        /// Forward it.
+        forward: bool,
+        /// Undo for the portal table.
+        undo: Undo<Portal>,
+    },
+    /// CloseComplete.
+    Close {
+        /// Forward it.
+        forward: bool,
+        /// Undo for the statement table.
+        statement: Undo<Prepared>,
+        /// Undo for the portal table.
+        portal: Undo<Portal>,
+    },
+    /// ParameterDescription, then RowDescription or NoData.
+    DescribeStatement {
+        /// Forward them.
+        forward: bool,
+        /// The statement described.
+        statement: Arc<Prepared>,
+    },
+    /// RowDescription or NoData.
+    DescribePortal {
+        /// Forward RowDescription.
+        forward_rows: bool,
+        /// Forward NoData.
+        forward_no_data: bool,
+    },
+    /// Rows or COPY data, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Box<Running>),
+    /// An error provoked by us, in whose place the client gets the refusal.
+    Refused(Box<Refusal>),
+    /// Replies to a query of the gateway's own; swallowed.
+    Internal {
+        /// CloseComplete still to come: one for the portal, one for the statement.
+        closes: u8,
+    },
+    /// ReadyForQuery.
+    Ready {
+        /// Forward it.
+        forward: bool,
+    },
+}
+
+/// How to take back a change of a name table that was made before the server agreed to it.
+#[derive(Debug)]
+pub struct Undo<T> {
+    /// The name; `None`: nothing to undo.
+    pub name: Option<Vec<u8>>,
+    /// What the name meant before.
+    pub previous: Option<Arc<T>>,
+}
+
+impl<T> Undo<T> {
+    /// Nothing to undo.
+    pub fn nothing() -> Self {
+        Self { name: None, previous: None }
+    }
+
+    /// Restores the table.
+    pub fn apply(self, table: &mut std::collections::HashMap<Vec<u8>, Arc<T>>) {
+        if let Some(name) = self.name {
+            match self.previous {
+                Some(previous) => table.insert(name, previous),
+                None => table.remove(&name),
+            };
+        }
+    }
+}
+
+/// Reads the columns of a DataRow of one of the gateway's own queries, all text.
+pub fn text_row(body: &[u8]) -> Result<Vec<Option<String>>, Malformed> {
+    let mut fields = Body(body);
+    let count = fields.count()?;
+    let mut row = Vec::with_capacity(count);
+    for _ in 0..count {
+        row.push(match fields.i32()? {
+            -1 => None,
+            len => {
+                let len = usize::try_from(len).map_err(|_negative| Malformed)?;
+                Some(String::from_utf8_lossy(fields.bytes(len)?).into_owned())
+            }
+        });
+    }
+    fields.end()?;
+    Ok(row)
+}

@@ -1,0 +1,375 @@
+//! One accepted connection, from its first byte to its close.
+
+use std::{collections::BTreeMap, net::SocketAddr, pin::Pin, sync::Arc};
+
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+use super::{
+    backend::{self, BackendError, CancelKey, Destination},
+    cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
+    close::Close,
+    connection::Connection,
+    server::pinned,
+    startup::{Start, StartupMessage, start, upstream_parameters},
+    wire::{
+        Report, put_authentication_ok, put_backend_key, put_negotiate_version,
+        put_parameter_status, put_ready, put_report,
+    },
+};
+use crate::{
+    audit::{ConnectionRefused, RefusalCause},
+    identity::{IdentityRefusal, Principal},
+    intercept::InterceptedConn,
+    session::{Gate, Opening, Refusal, Session, process_record},
+    transport::{Authority, Channel, UpstreamTls},
+};
+
+/// A protected database, as the protocol needs it.
+pub struct Database {
+    /// Name, as policies have it.
+    pub name: String,
+    /// Name at the server.
+    pub dbname: String,
+    /// Host name, for certificates on both sides.
+    pub host: String,
+    /// Address to dial.
+    pub address: SocketAddr,
+    /// TLS; `None` where the configuration disables it.
+    pub tls: Option<UpstreamTls>,
+    /// Passwords by role.
+    pub passwords: BTreeMap<String, Zeroizing<Vec<u8>>>,
+}
+
+/// What all PostgreSQL connections share.
+pub struct Service {
+    gate: Arc<Gate>,
+    authority: Arc<Authority>,
+    cancels: Arc<CancelRegistry<Upstream>>,
+}
+
+/// How to cancel what a session runs at its server.
+#[derive(Clone)]
+struct Upstream {
+    database: Arc<Database>,
+    address: SocketAddr,
+    key: CancelKey,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+type Ended = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// A session that both sides have agreed to.
+struct Opened {
+    server: Channel,
+    session: Session,
+    target: Arc<CancelTarget>,
+    ended: Ended,
+    key: IssuedKey<Upstream>,
+    upstream: Arc<Upstream>,
+}
+
+impl Service {
+    /// Wires it together.
+    pub fn new(gate: Arc<Gate>, authority: Arc<Authority>) -> Arc<Self> {
+        Arc::new(Self { gate, authority, cancels: Arc::default() })
+    }
+
+    /// Serves one connection to its end. `find` names the database that a start-up message means
+    /// at the address that was dialled; `host` is the name behind that address.
+    pub async fn serve(
+        &self,
+        tcp: TcpStream,
+        conn: InterceptedConn,
+        identity: Result<Principal, IdentityRefusal>,
+        host: &str,
+        find: impl Fn(&str) -> Option<Arc<Database>>,
+    ) {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let outcome = start(tcp, &self.authority, host, conn.original.ip()).await;
+        match outcome {
+            Ok((channel, Start::Session(message))) => {
+                self.session(channel, &message, &conn, identity, find).await;
+            }
+            Ok((mut channel, Start::Cancel { pid, secret })) => {
+                self.cancel(pid, &secret, identity).await;
+                channel.close().await;
+            }
+            Err(close) => {
+                self.refuse_unstarted(&conn, identity.ok().as_ref(), &close).await;
+                if let Close::Report(mut channel, _) = close {
+                    channel.close().await;
+                }
+            }
+        }
+    }
+
+    async fn refuse_unstarted(
+        &self,
+        conn: &InterceptedConn,
+        principal: Option<&Principal>,
+        close: &Close,
+    ) {
+        self.gate
+            .refuse_connection(ConnectionRefused {
+                cause: RefusalCause::Protocol,
+                reason: close.reason(),
+                job: principal.map(|principal| principal.job().id().to_owned()),
+                process: principal.map(|principal| process_record(principal.process())),
+                original: Some(conn.original.to_string()),
+                peer: None,
+            })
+            .await;
+    }
+
+    async fn session(
+        &self,
+        mut client: Channel,
+        message: &StartupMessage,
+        conn: &InterceptedConn,
+        identity: Result<Principal, IdentityRefusal>,
+        find: impl Fn(&str) -> Option<Arc<Database>>,
+    ) {
+        if message.minor > 0 || !message.options.is_empty() {
+            put_negotiate_version(&mut client.tx, 0, &message.options);
+        }
+        match self.open(&mut client, message, conn, identity, find).await {
+            Ok(opened) => {
+                let Opened { server, session, target, ended, key, upstream } = opened;
+                let connection = Connection::new(client, server, session, target, ended);
+                let (close, session, busy) = connection.serve().await;
+                drop(key);
+                if busy && let Err(error) = cancel_upstream(&upstream).await {
+                    tracing::warn!(error = %chain(&error), "what still runs was not cancelled");
+                }
+                tracing::info!(session = session.id(), reason = %close.reason(), "session closed");
+                session.close(&close.reason());
+            }
+            Err(()) => client.close().await,
+        }
+    }
+
+    /// Everything between the start-up message and the first ReadyForQuery. On refusal the error
+    /// stands in the client's buffer.
+    async fn open(
+        &self,
+        client: &mut Channel,
+        message: &StartupMessage,
+        conn: &InterceptedConn,
+        identity: Result<Principal, IdentityRefusal>,
+        find: impl Fn(&str) -> Option<Arc<Database>>,
+    ) -> Result<Opened, ()> {
+        let principal = match identity {
+            Ok(principal) => principal,
+            Err(refusal) => {
+                let cause = match refusal {
+                    IdentityRefusal::Ended { .. } => RefusalCause::JobEnded,
+                    IdentityRefusal::NoJob { .. }
+                    | IdentityRefusal::UnknownJob { .. }
+                    | IdentityRefusal::LeftJob { .. } => RefusalCause::NoJob,
+                };
+                self.refused(conn, None, cause, &refusal.to_string()).await;
+                fatal(client, "28000", &format!("cordon: {refusal}"));
+                return Err(());
+            }
+        };
+        let Some(database) = find(message.database()) else {
+            let reason = format!(
+                "database \"{}\" at {} is not configured",
+                message.database(),
+                conn.original
+            );
+            self.refused(conn, Some(&principal), RefusalCause::UnknownDatabase, &reason).await;
+            fatal(client, "3D000", &format!("cordon: {reason}"));
+            return Err(());
+        };
+        let parameters = match upstream_parameters(message) {
+            Ok(parameters) => parameters,
+            Err(reason) => {
+                self.refused(conn, Some(&principal), RefusalCause::Protocol, &reason).await;
+                fatal(client, "0A000", &format!("cordon: {reason}"));
+                return Err(());
+            }
+        };
+        let opening = Opening {
+            database: database.name.clone(),
+            original: conn.original,
+            parameters: message.parameters.iter().cloned().collect(),
+        };
+        let session = match self.gate.admit(principal, opening).await {
+            Ok(session) => session,
+            Err(refusal) => {
+                put_fatal_refusal(client, &refusal);
+                return Err(());
+            }
+        };
+        match self.connect(client, session, database, &parameters).await {
+            Ok(opened) => Ok(opened),
+            Err((session, error)) => {
+                let (code, text) = match &error {
+                    BackendError::Refused { code, message } => (code.as_str(), message.clone()),
+                    other => ("08001", format!("cordon: {}", chain(other))),
+                };
+                tracing::error!(session = session.id(), error = %chain(&error), "no upstream");
+                fatal(client, code, &text);
+                session.close(&chain(&error));
+                Err(())
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        client: &mut Channel,
+        session: Session,
+        database: Arc<Database>,
+        parameters: &[(String, String)],
+    ) -> Result<Opened, (Session, BackendError)> {
+        let Some(password) = database.passwords.get(session.login()) else {
+            let error = BackendError::Protocol(format!(
+                "the configuration has no credential for the role {} of database {}",
+                session.login(),
+                database.name
+            ));
+            return Err((session, error));
+        };
+        let destination = Destination {
+            address: database.address,
+            host: &database.host,
+            tls: database.tls.as_ref(),
+            database: &database.dbname,
+            user: session.login(),
+            password,
+            parameters,
+        };
+        let backend = match backend::connect(&destination).await {
+            Ok(backend) => backend,
+            Err(error) => return Err((session, error)),
+        };
+        let target = Arc::new(CancelTarget::default());
+        let upstream = Arc::new(Upstream {
+            database: database.clone(),
+            address: database.address,
+            key: backend.key,
+        });
+        let entry = CancelEntry {
+            target: target.clone(),
+            job: session.principal().job().id().to_owned(),
+            upstream: upstream.clone(),
+        };
+        let Some(key) = self.cancels.issue(entry) else {
+            let error = BackendError::Protocol("the system has no randomness".to_owned());
+            return Err((session, error));
+        };
+        for (name, value) in &backend.parameters {
+            if let Err(close) = pinned(name, value) {
+                return Err((session, BackendError::Protocol(close.reason())));
+            }
+        }
+        put_authentication_ok(&mut client.tx);
+        for (name, value) in &backend.parameters {
+            put_parameter_status(&mut client.tx, name, value);
+        }
+        for notice in &backend.notices {
+            client.tx.extend_from_slice(notice);
+        }
+        put_backend_key(&mut client.tx, key.pid, key.secret);
+        put_ready(&mut client.tx, b'I');
+        let life = session.principal().life().clone();
+        let ended: Ended = Box::pin(async move {
+            format!("cordon: the job has ended: {}", life.ended().await)
+        });
+        Ok(Opened { server: backend.channel, session, target, ended, key, upstream })
+    }
+
+    async fn cancel(&self, pid: u32, secret: &[u8], identity: Result<Principal, IdentityRefusal>) {
+        let Ok(principal) = identity else { return };
+        let Some(entry) = self.cancels.find(pid, secret, principal.job().id()) else {
+            tracing::warn!(job = principal.job().id(), "cancel request without a valid key");
+            return;
+        };
+        if entry.target.cancel_held() {
+            return;
+        }
+        if let Err(error) = cancel_upstream(&entry.upstream).await {
+            tracing::warn!(error = %chain(&error), "a cancel request did not reach the database");
+        }
+    }
+
+    async fn refused(
+        &self,
+        conn: &InterceptedConn,
+        principal: Option<&Principal>,
+        cause: RefusalCause,
+        reason: &str,
+    ) {
+        self.gate
+            .refuse_connection(ConnectionRefused {
+                cause,
+                reason: reason.to_owned(),
+                job: principal.map(|principal| principal.job().id().to_owned()),
+                process: Some(principal.map_or_else(
+                    || crate::audit::ProcessRecord {
+                        pid: conn.pid,
+                        uid: conn.uid,
+                        comm: conn.comm.clone(),
+                        ..crate::audit::ProcessRecord::default()
+                    },
+                    |principal| process_record(principal.process()),
+                )),
+                original: Some(conn.original.to_string()),
+                peer: None,
+            })
+            .await;
+    }
+}
+
+async fn cancel_upstream(upstream: &Upstream) -> Result<(), BackendError> {
+    let database = &upstream.database;
+    let destination = Destination {
+        address: upstream.address,
+        host: &database.host,
+        tls: database.tls.as_ref(),
+        database: &database.dbname,
+        user: "",
+        password: b"",
+        parameters: &[],
+    };
+    backend::cancel(&destination, &upstream.key).await
+}
+
+fn fatal(client: &mut Channel, code: &str, message: &str) {
+    let report = Report { severity: "FATAL", code, message, ..Report::default() };
+    put_report(&mut client.tx, b'E', &report);
+}
+
+fn put_fatal_refusal(client: &mut Channel, refusal: &Refusal) {
+    let message = refusal.message();
+    let detail = refusal.detail();
+    put_report(&mut client.tx, b'E', &Report {
+        severity: "FATAL",
+        code: refusal.sqlstate(),
+        message: &message,
+        detail: detail.as_deref(),
+        hint: refusal.hint(),
+        position: None,
+    });
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,497 @@
+//! The server's messages: each is matched with the reply that is due, then forwarded,
+//! swallowed, masked or replaced.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    close::Close,
+    connection::{Connection, HIGH_WATER, MAX_MASKED_ROW},
+    refuse,
+    reply::{Expected, Origin, Running, text_row},
+    wire::{
+        Body, Framing, HEADER, error_field, error_fields, framing, put_message,
+        put_parameter_status, put_ready, row_description,
+    },
+};
+use crate::session::{Outcome, OutcomeKind};
+
+impl Connection {
+    /// Turns what the server has sent into what the client gets, as far as the client's buffer
+    /// has room.
+    pub(super) fn process_server(&mut self) -> Result<(), Close> {
+        while self.client.tx.len() < HIGH_WATER {
+            if self.to_client.rest > 0 {
+                let now = self.to_client.rest.min(self.server.rx.len());
+                if now == 0 {
+                    return Ok(());
+                }
+                let part = self.server.rx.split_to(now);
+                self.to_client.rest -= now;
+                self.client.tx.extend_from_slice(&part);
+                if let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                    running.digest.update(&part);
+                    running.bytes += part.len() as u64;
+                }
+                continue;
+            }
+            match framing(&self.server.rx) {
+                Framing::Complete { tag, len } => {
+                    if tag == b'D' {
+                        self.data_row(len)?;
+                    } else {
+                        let frame = self.server.rx.split_to(len).freeze();
+                        self.handle_server(tag, &frame)?;
+                    }
+                }
+                Framing::Partial { tag, len } => {
+                    if !self.stream_partial(tag, len)? {
+                        return Ok(());
+                    }
+                }
+                Framing::Incomplete => return Ok(()),
+                Framing::Malformed => {
+                    return Err(Close::Upstream("malformed message from the database".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A large message that is not complete: rows that nothing masks and COPY data pass on as
+    /// they come, others are waited for up to the cap.
+    fn stream_partial(&mut self, tag: u8, len: usize) -> Result<bool, Close> {
+        let passes = match (tag, self.expected.front()) {
+            (b'D', Some(Expected::Execute(running))) => running.masker.is_passthrough(),
+            (b'd', Some(Expected::Execute(_))) => true,
+            _ => false,
+        };
+        if passes && self.server.rx.len() >= 64 * 1024 {
+            let part = self.server.rx.split();
+            self.to_client.rest = len - part.len();
+            self.client.tx.extend_from_slice(&part);
+            if let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                running.digest.update(&part);
+                running.bytes += part.len() as u64;
+                running.rows += u64::from(tag == b'D');
+            }
+            return Ok(true);
+        }
+        if !passes && len > MAX_MASKED_ROW {
+            return Err(Close::Fatal {
+                code: "54000",
+                message: format!(
+                    "a row of {len} bytes is too large to be masked (limit {MAX_MASKED_ROW} bytes)"
+                ),
+            });
+        }
+        Ok(false)
+    }
+
+    fn data_row(&mut self, len: usize) -> Result<(), Close> {
+        match self.expected.front_mut() {
+            Some(Expected::Execute(running)) => {
+                let frame = self.server.rx.split_to(len);
+                let body = frame.get(HEADER..).unwrap_or_default();
+                let row = running.masker.mask(body, &mut self.client.tx).map_err(|error| {
+                    Close::Upstream(format!("a row does not have the described shape: {error}"))
+                })?;
+                running.cells += u64::from(row.masked());
+                running.rows += 1;
+                let sent = self.client.tx.get(row.range()).unwrap_or_default();
+                running.digest.update(sent);
+                running.bytes += sent.len() as u64;
+                Ok(())
+            }
+            Some(Expected::Internal { .. }) => {
+                let frame = self.server.rx.split_to(len);
+                let row = text_row(frame.get(HEADER..).unwrap_or_default())
+                    .map_err(|error| Close::Upstream(error.to_string()))?;
+                if let Some(rows) = self.internal.last_mut() {
+                    rows.push(row);
+                }
+                Ok(())
+            }
+            _ => Err(unexpected(b'D')),
+        }
+    }
+
+    fn handle_server(&mut self, tag: u8, frame: &Bytes) -> Result<(), Close> {
+        let body = frame.get(HEADER..).unwrap_or_default();
+        match tag {
+            b'1' => match self.expected.pop_front() {
+                Some(Expected::Parse { forward, .. }) => self.forward_if(forward, frame),
+                Some(internal @ Expected::Internal { .. }) => self.expected.push_front(internal),
+                _ => return Err(unexpected(tag)),
+            },
+            b'2' => match self.expected.pop_front() {
+                Some(Expected::Bind { forward, .. }) => self.forward_if(forward, frame),
+                Some(internal @ Expected::Internal { .. }) => {
+                    self.internal.push(Vec::new());
+                    self.expected.push_front(internal);
+                }
+                _ => return Err(unexpected(tag)),
+            },
+            b'3' => match self.expected.pop_front() {
+                Some(Expected::Close { forward, .. }) => self.forward_if(forward, frame),
+                Some(Expected::Internal { closes }) if closes > 1 => {
+                    self.expected.push_front(Expected::Internal { closes: closes - 1 });
+                }
+                Some(Expected::Internal { .. }) => {}
+                _ => return Err(unexpected(tag)),
+            },
+            b't' => match self.expected.front() {
+                Some(Expected::DescribeStatement { forward, .. }) => {
+                    let forward = *forward;
+                    self.forward_if(forward, frame);
+                }
+                _ => return Err(unexpected(tag)),
+            },
+            b'T' | b'n' => self.described(tag, frame, body)?,
+            b'C' | b'I' | b's' => self.completed(tag, frame, body)?,
+            b'E' => self.server_error(frame, body)?,
+            b'N' => self.notice(frame),
+            b'S' => self.parameter_status(frame, body)?,
+            b'A' => self.notification(frame, body)?,
+            b'Z' => self.ready(body)?,
+            b'G' => {
+                let Some(Expected::Execute(running)) = self.expected.front() else {
+                    return Err(unexpected(tag));
+                };
+                self.copy_in = Some(running.origin);
+                // The server ignores a Sync while it receives COPY data: those already on their
+                // way will not be answered.
+                while matches!(self.expected.back(), Some(Expected::Ready { .. })) {
+                    self.expected.pop_back();
+                }
+                self.pipeline_open = true;
+                self.forward_if(true, frame);
+            }
+            b'H' | b'd' | b'c' => {
+                let Some(Expected::Execute(running)) = self.expected.front_mut() else {
+                    return Err(unexpected(tag));
+                };
+                if !running.masker.is_passthrough() {
+                    return Err(Close::Fatal {
+                        code: "42501",
+                        message: "a COPY of protected columns cannot be masked".to_owned(),
+                    });
+                }
+                running.digest.update(frame);
+                running.bytes += frame.len() as u64;
+                running.rows += u64::from(tag == b'd');
+                self.forward_if(true, frame);
+            }
+            _ => return Err(unexpected(tag)),
+        }
+        Ok(())
+    }
+
+    fn forward_if(&mut self, forward: bool, frame: &[u8]) {
+        if forward {
+            self.client.tx.extend_from_slice(frame);
+        }
+    }
+
+    fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+        match self.expected.pop_front() {
+            Some(Expected::DescribeStatement { forward, statement }) => {
+                let shape = if tag == b'T' { Some(self.shape(body)?) } else { None };
+                let known = statement.shape.get_or_init(|| shape.clone());
+                if *known != shape {
+                    return Err(Close::Upstream(
+                        "the database describes a prepared statement differently than before"
+                            .to_owned(),
+                    ));
+                }
+                self.forward_if(forward, frame);
+                Ok(())
+            }
+            Some(Expected::DescribePortal { forward_rows, forward_no_data }) => {
+                let forward = if tag == b'T' { forward_rows } else { forward_no_data };
+                self.forward_if(forward, frame);
+                Ok(())
+            }
+            _ => Err(unexpected(tag)),
+        }
+    }
+
+    fn shape(&self, body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
+        row_description(body).map(Arc::from).map_err(|error| Close::Upstream(error.to_string()))
+    }
+
+    fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+        match self.expected.pop_front() {
+            Some(Expected::Execute(running)) => {
+                let running = *running;
+                if tag == b's' {
+                    self.session.complete(running.permit, outcome(
+                        OutcomeKind::Suspended,
+                        String::new(),
+                        running.rows,
+                        running.bytes,
+                        running.cells,
+                        running.digest,
+                    ));
+                } else {
+                    let command = Body(body).cstr().unwrap_or_default();
+                    let command = String::from_utf8_lossy(command).into_owned();
+                    self.session.apply(&running.effect);
+                    self.apply_names(&running.effect);
+                    self.session.complete(running.permit, outcome(
+                        OutcomeKind::Ok,
+                        command,
+                        running.rows,
+                        running.bytes,
+                        running.cells,
+                        running.digest,
+                    ));
+                }
+                self.forward_if(true, frame);
+                Ok(())
+            }
+            Some(internal @ Expected::Internal { .. }) => {
+                // CloseComplete ends the gateway's own query.
+                self.expected.push_front(internal);
+                Ok(())
+            }
+            _ => Err(unexpected(tag)),
+        }
+    }
+
+    /// An error ends everything up to the next ReadyForQuery.
+    fn server_error(&mut self, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+        let fields = error_fields(body).map_err(|error| Close::Upstream(error.to_string()))?;
+        let text = |code: u8| {
+            error_field(&fields, code)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .unwrap_or_default()
+        };
+        let sqlstate = text(b'C');
+        self.failed_in_query = true;
+        let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
+        match self.expected.pop_front() {
+            Some(Expected::Refused(refusal)) => {
+                refuse::put_refusal(&mut self.client.tx, &refusal);
+            }
+            Some(Expected::Internal { .. }) => {
+                self.internal_error = Some(text(b'M'));
+            }
+            Some(Expected::Execute(running)) => {
+                let running = *running;
+                let protects = running.protects;
+                if self.copy_in == Some(Origin::QueryLast) {
+                    // The client of a Query sends no Sync; the one sent with the statement was
+                    // swallowed by the COPY.
+                    if self.to_server.rest == 0 {
+                        self.sync(true);
+                    } else {
+                        self.sync_after_relay = true;
+                    }
+                }
+                self.copy_in = None;
+                self.session.complete(running.permit, outcome(
+                    OutcomeKind::Error(sqlstate),
+                    String::new(),
+                    running.rows,
+                    running.bytes,
+                    running.cells,
+                    running.digest,
+                ));
+                self.session.failed();
+                refuse::put_server_error(&mut self.client.tx, frame, &fields, protects);
+            }
+            Some(Expected::Parse { undo, .. }) => {
+                undo.apply(&mut self.statements);
+                self.put_error(frame, &fields);
+            }
+            Some(Expected::Bind { undo, .. }) => {
+                undo.apply(&mut self.portals);
+                self.put_error(frame, &fields);
+            }
+            Some(Expected::Ready { forward }) => {
+                // An error at commit (deferred constraints): the ReadyForQuery still comes.
+                self.expected.push_front(Expected::Ready { forward });
+                self.put_error(frame, &fields);
+            }
+            Some(
+                Expected::Close { .. }
+                | Expected::DescribeStatement { .. }
+                | Expected::DescribePortal { .. },
+            )
+            | None => self.put_error(frame, &fields),
+        }
+        if fatal {
+            return Err(Close::Told(text(b'M')));
+        }
+        self.skip_to_ready();
+        Ok(())
+    }
+
+    fn put_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])]) {
+        let protects = self.session.has_masks();
+        refuse::put_server_error(&mut self.client.tx, frame, fields, protects);
+    }
+
+    /// Takes back, newest first, what the server will skip after an error.
+    fn skip_to_ready(&mut self) {
+        let skipped =
+            self.expected.iter().take_while(|e| !matches!(e, Expected::Ready { .. })).count();
+        let mut entries: Vec<Expected> = self.expected.drain(..skipped).collect();
+        while let Some(entry) = entries.pop() {
+            match entry {
+                Expected::Parse { undo, .. } => undo.apply(&mut self.statements),
+                Expected::Bind { undo, .. } => undo.apply(&mut self.portals),
+                Expected::Close { statement, portal, .. } => {
+                    statement.apply(&mut self.statements);
+                    portal.apply(&mut self.portals);
+                }
+                Expected::Execute(running) => {
+                    let running = *running;
+                    self.session.complete(running.permit, outcome(
+                        OutcomeKind::Skipped,
+                        String::new(),
+                        0,
+                        0,
+                        0,
+                        running.digest,
+                    ));
+                }
+                Expected::DescribeStatement { .. }
+                | Expected::DescribePortal { .. }
+                | Expected::Refused(_)
+                | Expected::Internal { .. }
+                | Expected::Ready { .. } => {}
+            }
+        }
+        if self.expected.is_empty() && self.pipeline_open {
+            // The client's Sync has not gone out yet: what it sends before it is void.
+            self.skip_until_sync = true;
+        }
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<(), Close> {
+        let &[status] = body else {
+            return Err(unexpected(b'Z'));
+        };
+        match self.expected.pop_front() {
+            Some(Expected::Ready { forward }) => {
+                self.status = status;
+                if status == b'I' {
+                    self.portals.clear();
+                }
+                self.session.transaction_status(status);
+                if forward {
+                    put_ready(&mut self.client.tx, status);
+                }
+                Ok(())
+            }
+            _ => Err(unexpected(b'Z')),
+        }
+    }
+
+    fn notice(&mut self, frame: &[u8]) {
+        let protects = match self.expected.front() {
+            Some(Expected::Execute(running)) => running.protects,
+            Some(Expected::Internal { .. }) => return,
+            _ => self.session.has_masks(),
+        };
+        refuse::put_notice(&mut self.client.tx, frame, protects);
+    }
+
+    /// A trigger may put a protected value into the payload: with masks in force it is blanked.
+    fn notification(&mut self, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+        if !self.session.has_masks() {
+            self.forward_if(true, frame);
+            return Ok(());
+        }
+        let malformed = |_| unexpected(b'A');
+        let mut fields = Body(body);
+        let pid = fields.i32().map_err(malformed)?;
+        let channel = fields.cstr().map_err(malformed)?;
+        put_message(&mut self.client.tx, b'A', |out| {
+            use bytes::BufMut;
+            out.put_i32(pid);
+            super::wire::put_cstr(out, channel);
+            out.put_u8(0);
+        });
+        Ok(())
+    }
+
+    fn parameter_status(&mut self, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+        let malformed = |_| unexpected(b'S');
+        let mut fields = Body(body);
+        let name = fields.cstr().map_err(malformed)?;
+        let value = fields.cstr().map_err(malformed)?;
+        pinned(name, value)?;
+        let _ = frame;
+        put_parameter_status(&mut self.client.tx, name, value);
+        Ok(())
+    }
+}
+
+/// Refuses to go on when a setting that decides how SQL is read is not what the analysis takes
+/// it for.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
+    let expected: &[u8] = match name {
+        b"standard_conforming_strings" => b"on",
+        b"client_encoding" => b"UTF8",
+        _ => return Ok(()),
+    };
+    if value == expected {
+        Ok(())
+    } else {
+        Err(Close::Fatal {
+            code: "0A000",
+            message: format!(
+                "the setting {} changed; Cordon reads SQL with {} only",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(expected)
+            ),
+        })
+    }
+}
+
+fn outcome(
+    kind: OutcomeKind,
+    command: String,
+    rows: u64,
+    bytes: u64,
+    cells: u64,
+    digest: ring::digest::Context,
+) -> Outcome {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest.finish().as_ref());
+    Outcome { kind, command, rows, bytes, cells, digest: sha256 }
+}
+
+fn unexpected(tag: u8) -> Close {
+    Close::Upstream(format!("unexpected message {:?} from the database", char::from(tag)))
+}
+
+impl Running {
+    /// A statement that is about to be sent.
+    pub(super) fn new(
+        permit: crate::session::Permit,
+        masker: Arc<crate::masking::RowMasker>,
+        effect: crate::session::SessionEffect,
+        protects: bool,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            permit,
+            masker,
+            effect,
+            protects,
+            origin,
+            rows: 0,
+            bytes: 0,
+            cells: 0,
+            digest: ring::digest::Context::new(&ring::digest::SHA256),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Messages from the client, and those that we send to the server.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Body, Malformed, put_cstr, put_message};
+
+/// A message from the client after start-up. Borrowed from the read buffer.
+#[derive(Debug)]
+pub enum FrontendMessage<'a> {
+    /// `Q`: one or more statements.
+    Query(&'a [u8]),
+    /// `P`.
+    Parse(Parse<'a>),
+    /// `B`.
+    Bind(Bind<'a>),
+    /// `D`.
+    Describe(Target<'a>),
+    /// `E`.
+    Execute {
+        /// Portal name.
+        portal: &'a [u8],
+        /// Most rows to return; 0 is no limit.
+        max_rows: i32,
+    },
+    /// `C`.
+    Close(Target<'a>),
+    /// `H`.
+    Flush,
+    /// `S`.
+    Sync,
+    /// `d`.
+    CopyData,
+    /// `c`.
+    CopyDone,
+    /// `f`.
+    CopyFail,
+    /// `X`.
+    Terminate,
+    /// `F`: calls a function by oid without any SQL text; never forwarded.
+    FunctionCall,
+    /// `p`: only meaningful while authenticating.
+    Password,
+    /// A tag that no frontend message has.
+    Unknown(u8),
+}
+
+/// What Describe and Close name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A prepared statement.
+    Statement(&'a [u8]),
+    /// A portal.
+    Portal(&'a [u8]),
+}
+
+/// `P`: prepare a statement.
+#[derive(Debug)]
+pub struct Parse<'a> {
+    /// Statement name; empty is the unnamed statement.
+    pub name: &'a [u8],
+    /// The text.
+    pub query: &'a [u8],
+    /// Parameter type oids as given.
+    pub types: Vec<u32>,
+}
+
+/// `B`: bind parameters to a statement.
+#[derive(Debug)]
+pub struct Bind<'a> {
+    /// Portal name.
+    pub portal: &'a [u8],
+    /// Statement name.
+    pub statement: &'a [u8],
+    /// Format codes of the parameters: none, one for all, or one each.
+    pub parameter_formats: Vec<i16>,
+    /// Values; `None` is NULL.
+    pub parameters: Vec<Option<&'a [u8]>>,
+    /// Format codes of the result: none, one for all, or one each.
+    pub result_formats: Vec<i16>,
+}
+
+impl<'a> FrontendMessage<'a> {
+    /// Decodes one message from its tag and body.
+    ///
+    /// # Errors
+    /// If fields are missing, or bytes are left over.
+    pub fn decode(tag: u8, body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Body(body);
+        let message = match tag {
+            b'Q' => Self::Query(fields.cstr()?),
+            b'P' => {
+                let name = fields.cstr()?;
+                let query = fields.cstr()?;
+                let count = fields.count()?;
+                let types = (0..count).map(|_| fields.u32()).collect::<Result<_, _>>()?;
+                Self::Parse(Parse { name, query, types })
+            }
+            b'B' => {
+                let portal = fields.cstr()?;
+                let statement = fields.cstr()?;
+                let parameter_formats = formats(&mut fields)?;
+                let count = fields.count()?;
+                let mut parameters = Vec::with_capacity(count.min(body.len() / 4));
+                for _ in 0..count {
+                    parameters.push(match fields.i32()? {
+                        -1 => None,
+                        len => Some(fields.bytes(usize::try_from(len).map_err(|_neg| Malformed)?)?),
+                    });
+                }
+                let result_formats = formats(&mut fields)?;
+                Self::Bind(Bind { portal, statement, parameter_formats, parameters, result_formats })
+            }
+            b'D' => Self::Describe(target(&mut fields)?),
+            b'E' => Self::Execute { portal: fields.cstr()?, max_rows: fields.i32()? },
+            b'C' => Self::Close(target(&mut fields)?),
+            b'H' => Self::Flush,
+            b'S' => Self::Sync,
+            b'd' => return Ok(Self::CopyData),
+            b'c' => Self::CopyDone,
+            b'f' => {
+                fields.cstr()?;
+                Self::CopyFail
+            }
+            b'X' => Self::Terminate,
+            b'F' => return Ok(Self::FunctionCall),
+            b'p' => return Ok(Self::Password),
+            unknown => return Ok(Self::Unknown(unknown)),
+        };
+        fields.end()?;
+        Ok(message)
+    }
+}
+
+fn target<'a>(fields: &mut Body<'a>) -> Result<Target<'a>, Malformed> {
+    match fields.u8()? {
+        b'S' => Ok(Target::Statement(fields.cstr()?)),
+        b'P' => Ok(Target::Portal(fields.cstr()?)),
+        _ => Err(Malformed),
+    }
+}
+
+fn formats(fields: &mut Body<'_>) -> Result<Vec<i16>, Malformed> {
+    let count = fields.count()?;
+    (0..count).map(|_| fields.i16()).collect()
+}
+
+/// `Parse` with the given types.
+pub fn put_parse(out: &mut BytesMut, name: &[u8], query: &[u8], types: &[u32]) {
+    put_message(out, b'P', |out| {
+        put_cstr(out, name);
+        put_cstr(out, query);
+        out.put_u16(u16::try_from(types.len()).unwrap_or(u16::MAX));
+        for &oid in types {
+            out.put_u32(oid);
+        }
+    });
+}
+
+/// `Bind` without parameters, results in text.
+pub fn put_bind_empty(out: &mut BytesMut, portal: &[u8], statement: &[u8]) {
+    put_message(out, b'B', |out| {
+        put_cstr(out, portal);
+        put_cstr(out, statement);
+        out.put_u16(0);
+        out.put_u16(0);
+        out.put_u16(0);
+    });
+}
+
+/// `Describe` a statement (`S`) or portal (`P`).
+pub fn put_describe(out: &mut BytesMut, kind: u8, name: &[u8]) {
+    put_message(out, b'D', |out| {
+        out.put_u8(kind);
+        put_cstr(out, name);
+    });
+}
+
+/// `Execute` without a row limit.
+pub fn put_execute(out: &mut BytesMut, portal: &[u8]) {
+    put_message(out, b'E', |out| {
+        put_cstr(out, portal);
+        out.put_i32(0);
+    });
+}
+
+/// `Close` a statement (`S`) or portal (`P`).
+pub fn put_close(out: &mut BytesMut, kind: u8, name: &[u8]) {
+    put_message(out, b'C', |out| {
+        out.put_u8(kind);
+        put_cstr(out, name);
+    });
+}
+
+/// `Sync`.
+pub fn put_sync(out: &mut BytesMut) {
+    put_message(out, b'S', |_| {});
+}
+
+/// `Flush`.
+pub fn put_flush(out: &mut BytesMut) {
+    put_message(out, b'H', |_| {});
+}
+
+/// `Terminate`.
+pub fn put_terminate(out: &mut BytesMut) {
+    put_message(out, b'X', |_| {});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_bytes_are_an_error() {
+        assert!(FrontendMessage::decode(b'S', b"").is_ok());
+        assert!(FrontendMessage::decode(b'S', b"x").is_err());
+        assert!(FrontendMessage::decode(b'Q', b"select 1\0").is_ok());
+        assert!(FrontendMessage::decode(b'Q', b"select 1\0; drop table t\0").is_err());
+        assert!(FrontendMessage::decode(b'Q', b"select 1").is_err());
+    }
+
+    #[test]
+    fn a_bind_with_a_length_past_its_end_is_an_error() {
+        let body = b"\0\0\0\0\0\x01\0\0\0\x09ab\0\0";
+        assert!(FrontendMessage::decode(b'B', body).is_err());
+        let negative = b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0";
+        assert!(FrontendMessage::decode(b'B', negative).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The order of things for one session: admit, understand, decide, record, mask, complete.
+//!
+//! A protocol sees only [`Gate`] and [`Session`]. What may go to a database is a value: a
+//! [`Permit`] exists only once its decision is on record.
+
+mod gate;
+mod names;
+mod opening;
+mod permit;
+mod refusal;
+mod understood;
+
+pub use gate::*;
+pub use names::*;
+pub use opening::*;
+pub use permit::*;
+pub use refusal::*;
+pub use understood::*;

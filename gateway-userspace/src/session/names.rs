@@ -1,0 +1,143 @@
+//! What a session's names mean: its search path and its view of the catalog, and when they have
+//! to be looked up again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    policy::Kinship,
+    sql::{CATALOG_QUERIES, Catalog, NAMESPACE_SQL, Namespace},
+};
+
+/// A catalog is compared with the server's at least this often while a session is active.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// Rows of one query.
+pub type Rows = Vec<Vec<Option<String>>>;
+
+/// The constant queries that the gateway runs on a session's own connection.
+pub struct NameQueries;
+
+impl NameQueries {
+    /// The effective search path and user.
+    pub const NAMESPACE: &'static str = NAMESPACE_SQL;
+
+    /// A number that changes whenever a user's object changes: every row of these catalogs that
+    /// is inserted, updated or deleted changes the sum. Much cheaper than reading them.
+    pub const FINGERPRINT: &'static str = "SELECT pg_catalog.concat_ws(' ', \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8 * (c.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_class AS c WHERE c.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8 * (a.attnum + 16384) * (a.attrelid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8 * (p.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_proc AS p), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(r.xmin::pg_catalog.text::pg_catalog.int8 * (r.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_rewrite AS r WHERE r.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(o.xmin::pg_catalog.text::pg_catalog.int8 * (o.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_operator AS o WHERE o.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_type AS t WHERE t.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_trigger AS t), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_constraint AS k WHERE k.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_cast AS k WHERE k.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8 * (i.inhrelid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_inherits AS i), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8 * (n.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_namespace AS n))";
+
+    /// The queries that fill a catalog.
+    pub fn catalog() -> &'static [&'static str] {
+        CATALOG_QUERIES
+    }
+}
+
+/// A catalog as of a fingerprint, shared by the sessions of a database.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) fingerprint: Arc<str>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) kinship: Arc<Kinship>,
+}
+
+/// A session's names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) namespace: Option<Arc<Namespace>>,
+    fingerprint: Option<Arc<str>>,
+    checked: Option<Instant>,
+    /// Count of definitions made through Cordon when the names were looked up.
+    epoch: u64,
+    stale: bool,
+    /// The snapshot was read inside a transaction that has not committed: it may hold what never
+    /// comes to be.
+    private: bool,
+    /// A statement of the open transaction changed something that its rollback takes back.
+    changed_in_transaction: bool,
+    /// A statement of the open transaction defined something that others will see.
+    defined_in_transaction: bool,
+}
+
+impl Names {
+    /// `epoch` counts what was defined through Cordon, by any session.
+    pub(super) fn due(&self, epoch: u64) -> bool {
+        self.stale
+            || self.epoch != epoch
+            || self.checked.is_none_or(|checked| checked.elapsed() >= CHECK_EVERY)
+    }
+
+    pub(super) fn mark_stale(&mut self, defines: bool) {
+        self.stale = true;
+        self.changed_in_transaction = true;
+        self.defined_in_transaction |= defines;
+    }
+
+    /// Takes the rows of [`NameQueries::NAMESPACE`] and [`NameQueries::FINGERPRINT`]. `true`:
+    /// what names mean has changed.
+    pub(super) fn install_namespace(
+        &mut self,
+        rows: &[Rows],
+        private: bool,
+        epoch: u64,
+    ) -> Result<bool, String> {
+        let [namespace, fingerprint] = rows else {
+            return Err("the catalog queries gave no rows".to_owned());
+        };
+        let row = namespace.first().ok_or("the search path cannot be read")?;
+        let namespace = Namespace::from_row(row).map_err(|error| error.to_string())?;
+        let fingerprint = fingerprint
+            .first()
+            .and_then(|row| row.first())
+            .and_then(|cell| cell.as_deref())
+            .ok_or("the catalog's fingerprint cannot be read")?;
+        let changed = self.namespace.as_deref() != Some(&namespace)
+            || self.fingerprint.as_deref() != Some(fingerprint);
+        self.namespace = Some(Arc::new(namespace));
+        self.fingerprint = Some(Arc::from(fingerprint));
+        self.checked = Some(Instant::now());
+        self.stale = false;
+        self.epoch = epoch;
+        self.private = private;
+        Ok(changed)
+    }
+
+    /// True if the snapshot at hand is of another state of the catalog.
+    pub(super) fn wants_catalog(&self) -> bool {
+        match (&self.snapshot, &self.fingerprint) {
+            (Some(snapshot), Some(fingerprint)) => snapshot.fingerprint != *fingerprint,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    pub(super) fn fingerprint(&self) -> Option<&Arc<str>> {
+        self.fingerprint.as_ref()
+    }
+
+    pub(super) fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// The end of a transaction may take back what was seen inside it. `true`: it may have made
+    /// definitions visible to other sessions.
+    pub(super) fn transaction_ended(&mut self) -> bool {
+        if self.private || self.changed_in_transaction {
+            self.stale = true;
+        }
+        self.changed_in_transaction = false;
+        std::mem::take(&mut self.defined_in_transaction)
+    }
+}

@@ -1,0 +1,186 @@
+//! Admission: from a principal and the database it asks for to a session on record.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{Gate, Refusal, Session, names::Names, permit::hex};
+use crate::{
+    audit::{
+        ConnectionRefused, Durability, Event, ProcessRecord, RefusalCause, SessionClosed,
+        SessionOpened,
+    },
+    identity::{Principal, ProcessEvidence},
+    policy::{Reason, ReasonCode},
+};
+
+/// What a client asks for when it connects.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Database, by its configured name.
+    pub database: String,
+    /// The address that the process dialled.
+    pub original: SocketAddr,
+    /// Start-up parameters as sent.
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Gate {
+    /// Admits a principal to a database, by policy, and records the session.
+    ///
+    /// # Errors
+    /// The refusal, which is on record.
+    pub async fn admit(
+        self: &Arc<Self>,
+        principal: Principal,
+        opening: Opening,
+    ) -> Result<Session, Refusal> {
+        let policy = self.policy();
+        let admission = match policy.admit(&principal, &opening.database) {
+            Ok(admission) => admission,
+            Err(reason) => {
+                return Err(self
+                    .refuse_opening(&principal, &opening, RefusalCause::NotGranted, &reason)
+                    .await);
+            }
+        };
+        let Some(guard) = principal.life().open_session() else {
+            let reason = Reason {
+                code: ReasonCode::NotAttributed,
+                message: "the job has ended".to_owned(),
+                rule: "access ends with the job".to_owned(),
+                hint: "start a new job".to_owned(),
+            };
+            return Err(self
+                .refuse_opening(&principal, &opening, RefusalCause::JobEnded, &reason)
+                .await);
+        };
+        let mut random = [0_u8; 6];
+        if SystemRandom::new().fill(&mut random).is_err() {
+            return Err(fault("the system has no randomness"));
+        }
+        let id: Arc<str> = Arc::from(format!("ses-{}", hex(&random)));
+        let policy_hex = hex(&policy.digest());
+        let event = Event::SessionOpened(SessionOpened {
+            session: id.to_string(),
+            job: principal.job().id().to_owned(),
+            process: process_record(principal.process()),
+            database: opening.database.clone(),
+            login: admission.login().to_owned(),
+            client: opening.parameters,
+            original: opening.original.to_string(),
+            policy: policy_hex.clone(),
+        });
+        if let Err(error) = self.log.append(event, Durability::Now).await {
+            tracing::error!(error = %error, "evidence cannot be written");
+            return Err(fault("the evidence cannot be written, so no session may open"));
+        }
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(Session {
+            gate: self.clone(),
+            id,
+            principal,
+            database: opening.database,
+            admission,
+            policy_hex,
+            revoked: None,
+            names: Names::default(),
+            generation: 0,
+            cache: HashMap::new(),
+            cursors: HashMap::new(),
+            declaring: None,
+            statements: 0,
+            rows: 0,
+            bytes: 0,
+            cells: 0,
+            opened: Instant::now(),
+            closed: false,
+            _guard: guard,
+        })
+    }
+
+    async fn refuse_opening(
+        &self,
+        principal: &Principal,
+        opening: &Opening,
+        cause: RefusalCause,
+        reason: &Reason,
+    ) -> Refusal {
+        self.refuse_connection(ConnectionRefused {
+            cause,
+            reason: reason.message.clone(),
+            job: Some(principal.job().id().to_owned()),
+            process: Some(process_record(principal.process())),
+            original: Some(opening.original.to_string()),
+            peer: None,
+        })
+        .await;
+        Refusal::new(reason, principal.job().id().to_owned())
+    }
+
+    /// Records a connection that did not become a session.
+    pub async fn refuse_connection(&self, refused: ConnectionRefused) {
+        tracing::warn!(reason = %refused.reason, job = refused.job, "connection refused");
+        if let Err(error) =
+            self.log.append(Event::ConnectionRefused(refused), Durability::Lazy).await
+        {
+            tracing::error!(error = %error, "evidence cannot be written");
+        }
+    }
+}
+
+/// A process as the evidence has it.
+pub fn process_record(process: &ProcessEvidence) -> ProcessRecord {
+    ProcessRecord {
+        pid: process.pid,
+        uid: process.uid,
+        comm: process.comm.clone(),
+        executable: process.executable.clone(),
+        command_line: process.command_line.clone(),
+        start_time: process.start_time,
+    }
+}
+
+fn fault(message: &str) -> Refusal {
+    let reason = Reason {
+        code: ReasonCode::Fault,
+        message: message.to_owned(),
+        rule: "what cannot be recorded is refused".to_owned(),
+        hint: "tell whoever runs this host; see the daemon's log".to_owned(),
+    };
+    Refusal::new(&reason, String::new())
+}
+
+impl Session {
+    /// Records the end of the session.
+    pub fn close(mut self, reason: &str) {
+        self.record_close(reason);
+    }
+
+    fn record_close(&mut self, reason: &str) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.gate.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.gate.log.record_later(Event::SessionClosed(SessionClosed {
+            session: self.id.to_string(),
+            reason: reason.to_owned(),
+            statements: self.statements,
+            rows: self.rows,
+            bytes: self.bytes,
+            cells_masked: self.cells,
+            duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.record_close("the session's task ended");
+    }
+}

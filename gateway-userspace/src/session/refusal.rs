@@ -1,0 +1,144 @@
+//! A refusal: what the client is told. A value, not an error.
+
+use crate::{
+    policy::{Reason, ReasonCode},
+    sql::NotUnderstood,
+};
+
+/// Why something is refused, in the words for its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    sqlstate: &'static str,
+    message: String,
+    rule: Option<String>,
+    hint: Option<String>,
+    position: Option<usize>,
+    reference: String,
+}
+
+impl Refusal {
+    /// A refusal by policy, with its reference in the evidence.
+    pub fn new(reason: &Reason, reference: String) -> Self {
+        Self {
+            sqlstate: sqlstate(reason.code),
+            message: format!("cordon: {}", reason.message),
+            rule: Some(reason.rule.clone()),
+            hint: Some(reason.hint.clone()).filter(|hint| !hint.is_empty()),
+            position: None,
+            reference,
+        }
+    }
+
+    /// The error that the server itself would report: a name that does not exist, a syntax
+    /// error. Carries nothing of ours, so that programs that depend on it keep working.
+    pub fn as_server(sqlstate: &'static str, message: String) -> Self {
+        Self {
+            sqlstate,
+            message,
+            rule: None,
+            hint: None,
+            position: None,
+            reference: String::new(),
+        }
+    }
+
+    /// A text that was not understood.
+    pub fn not_understood(error: &NotUnderstood, reference: String) -> Self {
+        let server = |sqlstate, message: &String, position: Option<usize>| Self {
+            position,
+            reference: reference.clone(),
+            ..Self::as_server(sqlstate, message.clone())
+        };
+        match error {
+            NotUnderstood::Syntax { message, position } => server("42601", message, *position),
+            NotUnderstood::UnknownName { sqlstate, message, position } => {
+                server(sqlstate, message, *position)
+            }
+            NotUnderstood::Limit(message) | NotUnderstood::Unsupported(message) => {
+                Self::new(&reason_of(error, message), reference)
+            }
+        }
+    }
+
+    /// SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
+        self.sqlstate
+    }
+
+    /// The primary message.
+    pub fn message(&self) -> String {
+        if self.rule.is_some() {
+            format!("{} (ref {})", self.message, self.reference)
+        } else {
+            self.message.clone()
+        }
+    }
+
+    /// The rule that decided.
+    pub fn detail(&self) -> Option<String> {
+        self.rule.as_ref().map(|rule| format!("Decided by: {rule}."))
+    }
+
+    /// What would allow it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Position in the text, in characters from 1.
+    pub fn position(&self) -> Option<usize> {
+        self.position
+    }
+
+    /// Reference into the evidence: session and statement number.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+}
+
+pub(super) fn reason_of(error: &NotUnderstood, message: &str) -> Reason {
+    match error {
+        NotUnderstood::Syntax { .. } => Reason {
+            code: ReasonCode::Syntax,
+            message: message.to_owned(),
+            rule: "the grammar does not accept it".to_owned(),
+            hint: String::new(),
+        },
+        NotUnderstood::UnknownName { .. } => Reason {
+            code: ReasonCode::NotUnderstood,
+            message: message.to_owned(),
+            rule: "the catalog does not have it".to_owned(),
+            hint: String::new(),
+        },
+        NotUnderstood::Limit(_) | NotUnderstood::Unsupported(_) => Reason {
+            code: ReasonCode::NotUnderstood,
+            message: message.to_owned(),
+            rule: "what is not understood is denied".to_owned(),
+            hint: "write it in a form that can be traced to tables and columns".to_owned(),
+        },
+    }
+}
+
+/// SQLSTATE of a refusal.
+pub fn sqlstate(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::NotPermitted | ReasonCode::NotMaskable => "42501",
+        ReasonCode::NotUnderstood => "0A000",
+        ReasonCode::Syntax => "42601",
+        ReasonCode::NotApproved => "57014",
+        ReasonCode::NotAttributed => "28000",
+        ReasonCode::Fault => "58000",
+    }
+}
+
+/// The code as the evidence spells it.
+pub(super) fn code_name(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::NotPermitted => "not-permitted",
+        ReasonCode::NotUnderstood => "not-understood",
+        ReasonCode::Syntax => "syntax",
+        ReasonCode::NotApproved => "not-approved",
+        ReasonCode::NotAttributed => "not-attributed",
+        ReasonCode::NotMaskable => "not-maskable",
+        ReasonCode::Fault => "fault",
+    }
+}

@@ -1,0 +1,322 @@
+//! A statement with its verdict, and what it changes in the session.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::{
+    masking::ColumnShape,
+    policy::{ApprovalRequirement, Obligations, Reason, Verdict},
+    sql::{Access, DdlAction, FunctionClass, Statement, StatementKind, TransactionControl},
+};
+
+/// A statement, understood in the session's names and judged by its policy. Valid as long as
+/// neither changes.
+#[derive(Debug)]
+pub struct Understood {
+    pub(super) statement: Arc<Statement>,
+    pub(super) verdict: Verdict,
+    pub(super) generation: u64,
+    pub(super) protects: bool,
+    pub(super) relations: Vec<String>,
+    pub(super) effects: Vec<String>,
+    pub(super) masked: Vec<String>,
+    text: String,
+    effect: SessionEffect,
+    executes: Option<String>,
+    /// The result columns as the server described them; `None` inside: it returns no rows.
+    pub shape: OnceLock<Option<Arc<[ColumnShape]>>>,
+}
+
+/// What a completed statement changes in the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionEffect {
+    /// What names mean has to be looked up again.
+    pub names: bool,
+    /// It defines something that other sessions see too.
+    pub defines: bool,
+    /// A change of the names of prepared statements.
+    pub prepared: Option<PreparedChange>,
+    /// A change of the names of cursors.
+    pub cursor: Option<CursorChange>,
+}
+
+/// A change of the names of prepared statements, made in SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PreparedChange {
+    /// PREPARE.
+    Add {
+        /// Name.
+        name: String,
+        /// Text of the statement.
+        body: String,
+    },
+    /// DEALLOCATE.
+    Remove(String),
+    /// DEALLOCATE ALL, DISCARD.
+    Clear {
+        /// Portals too.
+        portals: bool,
+    },
+}
+
+/// A change of the names of cursors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CursorChange {
+    /// DECLARE.
+    Declare {
+        /// Name.
+        name: String,
+        /// WITH HOLD.
+        hold: bool,
+    },
+    /// CLOSE.
+    Close(String),
+    /// CLOSE ALL, DISCARD ALL.
+    Clear,
+}
+
+impl SessionEffect {
+    /// True if the next statement must wait for this one before it can be read.
+    pub fn is_barrier(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Understood {
+    pub(super) fn new(
+        statement: Arc<Statement>,
+        verdict: Verdict,
+        generation: u64,
+        protects: bool,
+    ) -> Self {
+        let effect = effect_of(&statement);
+        let executes = match &statement.kind {
+            StatementKind::Execute { name } => Some(name.clone()),
+            _ => None,
+        };
+        let masked = match verdict_obligations(&verdict) {
+            Some(obligations) => obligations
+                .redactions
+                .iter()
+                .map(|redaction| {
+                    let name = statement
+                        .output
+                        .as_ref()
+                        .and_then(|columns| columns.get(redaction.column))
+                        .map_or("?", |column| column.name.as_str());
+                    format!("{name}: {:?}", redaction.mask).to_lowercase()
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        Self {
+            relations: relations_of(&statement),
+            effects: effects_of(&statement),
+            masked,
+            text: statement.text.clone(),
+            statement,
+            verdict,
+            generation,
+            protects,
+            effect,
+            executes,
+            shape: OnceLock::new(),
+        }
+    }
+
+    /// The same judgement for other words: SQL EXECUTE of a prepared statement.
+    pub(super) fn worded(inner: &Self, text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            executes: None,
+            ..Self::new(
+                inner.statement.clone(),
+                inner.verdict.clone(),
+                inner.generation,
+                inner.protects,
+            )
+        }
+    }
+
+    /// The text to be sent.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// For SQL EXECUTE: the name of the prepared statement, as long as it is not resolved.
+    pub fn executes(&self) -> Option<&str> {
+        self.executes.as_deref()
+    }
+
+    /// What it changes in the session once it has completed.
+    pub fn effect(&self) -> SessionEffect {
+        self.effect.clone()
+    }
+
+    /// The server's errors and notices may quote protected values.
+    pub fn protects(&self) -> bool {
+        self.protects
+    }
+
+    /// Masks have to be bound to the result's columns before it runs.
+    pub fn needs_shape(&self) -> bool {
+        match &self.verdict {
+            Verdict::Allow(obligations) | Verdict::RequireApproval { obligations, .. } => {
+                !obligations.redactions.is_empty()
+                    || (self.protects && self.statement.output.is_some())
+            }
+            Verdict::Deny(_) => false,
+        }
+    }
+
+    pub(super) fn obligations(&self) -> Option<&Obligations> {
+        verdict_obligations(&self.verdict)
+    }
+
+    pub(super) fn requirement(&self) -> Option<(&ApprovalRequirement, &Reason)> {
+        match &self.verdict {
+            Verdict::RequireApproval { requirement, reason, .. } => Some((requirement, reason)),
+            Verdict::Allow(_) | Verdict::Deny(_) => None,
+        }
+    }
+
+    /// Writes, defines or was held: its decision is on disk before it runs, whatever is
+    /// configured.
+    pub(super) fn is_risky(&self) -> bool {
+        matches!(self.verdict, Verdict::RequireApproval { .. })
+            || !self.statement.ddl.is_empty()
+            || self.statement.relations.iter().any(|relation| {
+                relation.access.iter().any(|access| match access {
+                    Access::Delete | Access::Truncate => true,
+                    Access::Select | Access::Insert | Access::Update | Access::Lock => false,
+                })
+            })
+    }
+}
+
+fn verdict_obligations(verdict: &Verdict) -> Option<&Obligations> {
+    match verdict {
+        Verdict::Allow(obligations) | Verdict::RequireApproval { obligations, .. } => {
+            Some(obligations)
+        }
+        Verdict::Deny(_) => None,
+    }
+}
+
+fn effect_of(statement: &Statement) -> SessionEffect {
+    let mut effect = SessionEffect {
+        defines: statement.ddl.iter().any(|ddl| !ddl.temporary),
+        // A function outside the reviewed classes may do anything to the session.
+        names: !statement.ddl.is_empty()
+            || statement.functions.iter().any(|function| function.class == FunctionClass::Other),
+        ..SessionEffect::default()
+    };
+    match &statement.kind {
+        StatementKind::Set { .. }
+        | StatementKind::Ddl
+        | StatementKind::Privilege
+        | StatementKind::Procedural
+        | StatementKind::Maintenance
+        | StatementKind::Transaction(
+            TransactionControl::Rollback
+            | TransactionControl::RollbackTo
+            | TransactionControl::Commit,
+        ) => effect.names = true,
+        StatementKind::Prepare { name, body } => {
+            effect.prepared =
+                Some(PreparedChange::Add { name: name.clone(), body: body.clone() });
+        }
+        StatementKind::Deallocate { name: Some(name) } => {
+            effect.prepared = Some(PreparedChange::Remove(name.clone()));
+        }
+        StatementKind::Deallocate { name: None } => {
+            effect.prepared = Some(PreparedChange::Clear { portals: false });
+        }
+        StatementKind::Discard => {
+            effect.names = true;
+            effect.prepared = Some(PreparedChange::Clear { portals: true });
+            effect.cursor = Some(CursorChange::Clear);
+        }
+        StatementKind::DeclareCursor { name, hold } => {
+            effect.cursor = Some(CursorChange::Declare { name: name.clone(), hold: *hold });
+        }
+        StatementKind::CloseCursor { name: Some(name) } => {
+            effect.cursor = Some(CursorChange::Close(name.clone()));
+        }
+        StatementKind::CloseCursor { name: None } => effect.cursor = Some(CursorChange::Clear),
+        StatementKind::Empty
+        | StatementKind::Select
+        | StatementKind::Insert
+        | StatementKind::Update
+        | StatementKind::Delete
+        | StatementKind::Merge
+        | StatementKind::Truncate
+        | StatementKind::CopyOut { .. }
+        | StatementKind::CopyIn
+        | StatementKind::Transaction(
+            TransactionControl::Begin
+            | TransactionControl::Savepoint
+            | TransactionControl::Release,
+        )
+        | StatementKind::Show { .. }
+        | StatementKind::Fetch { .. }
+        | StatementKind::Execute { .. }
+        | StatementKind::Explain { .. }
+        | StatementKind::Lock
+        | StatementKind::Listen
+        | StatementKind::Notify => {}
+    }
+    effect
+}
+
+fn relations_of(statement: &Statement) -> Vec<String> {
+    statement
+        .relations
+        .iter()
+        .map(|relation| format!("{}.{}", relation.relation.schema, relation.relation.name))
+        .collect()
+}
+
+fn effects_of(statement: &Statement) -> Vec<String> {
+    let mut effects = Vec::new();
+    for relation in &statement.relations {
+        if relation.system {
+            continue;
+        }
+        let name = format!("{}.{}", relation.relation.schema, relation.relation.name);
+        let columns: Vec<&str> =
+            relation.columns.keys().map(|column| column.column.as_str()).collect();
+        for access in &relation.access {
+            let verb = match access {
+                Access::Select => "select",
+                Access::Insert => "insert",
+                Access::Update => "update",
+                Access::Delete => "delete",
+                Access::Truncate => "truncate",
+                Access::Lock => "lock",
+            };
+            if columns.is_empty() {
+                effects.push(format!("{verb} {name}"));
+            } else {
+                effects.push(format!("{verb} {name} ({})", columns.join(", ")));
+            }
+        }
+    }
+    for ddl in &statement.ddl {
+        let verb = match ddl.action {
+            DdlAction::Create => "create",
+            DdlAction::Alter => "alter",
+            DdlAction::Drop => "drop",
+        };
+        let cascade = if ddl.cascade { " cascade" } else { "" };
+        effects.push(format!("{verb} {} {}.{}{cascade}", ddl.object_kind, ddl.schema, ddl.name));
+    }
+    if statement.unlimited {
+        effects.push("every row: no WHERE limits it".to_owned());
+    }
+    for function in &statement.functions {
+        if function.class == FunctionClass::Other {
+            effects.push(format!("call {}.{}", function.schema, function.name));
+        }
+    }
+    effects
+}

@@ -1,0 +1,155 @@
+//! One side of a session: a stream with its read and write buffers.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// How much one read asks for, in bytes.
+const READ_SIZE: usize = 32 * 1024;
+
+/// A connection, plain or inside TLS.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP as it is.
+    Plain(TcpStream),
+    /// We are the TLS server.
+    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// We are the TLS client.
+    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// True inside TLS.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    fn pinned(&mut self) -> Pin<&mut (dyn ReadWrite + Send)> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream),
+            Self::TlsServer(stream) => Pin::new(&mut **stream),
+            Self::TlsClient(stream) => Pin::new(&mut **stream),
+        }
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
+
+/// A stream with its buffers. Reading and writing are polled, so that one task can serve both
+/// directions of both sides without locks.
+#[derive(Debug)]
+pub struct Channel {
+    stream: Stream,
+    /// Bytes received and not yet consumed.
+    pub rx: BytesMut,
+    /// Bytes to be sent.
+    pub tx: BytesMut,
+    eof: bool,
+}
+
+impl Channel {
+    /// Wraps a connected stream.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, rx: BytesMut::new(), tx: BytesMut::new(), eof: false }
+    }
+
+    /// Gives the stream back, for a TLS handshake; buffered bytes are the caller's to check.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// True once the peer has closed its sending side.
+    pub fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Reads once into `rx`. `Ok(0)` is the end of the stream.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        let before = self.rx.len();
+        self.rx.reserve(READ_SIZE);
+        // Safe code cannot read into spare capacity; zeroing is bounded by one read's size.
+        self.rx.resize(before + READ_SIZE, 0);
+        let mut buf = ReadBuf::new(self.rx.get_mut(before..).unwrap_or_default());
+        let outcome = self.stream.pinned().poll_read(cx, &mut buf);
+        let read = buf.filled().len();
+        self.rx.truncate(before + read);
+        ready!(outcome)?;
+        self.eof = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes as much of `tx` as the stream takes; ready when all of it is written and flushed.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tx.has_remaining() {
+            let written = ready!(self.stream.pinned().poll_write(cx, &self.tx))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.tx.advance(written);
+        }
+        if self.stream.is_tls() {
+            ready!(self.stream.pinned().poll_flush(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads until `rx` holds at least `len` bytes.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the peer closes before.
+    pub async fn fill_to(&mut self, len: usize) -> io::Result<()> {
+        while self.rx.len() < len {
+            let read = std::future::poll_fn(|cx| self.poll_fill(cx)).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `tx`.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn drain(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_drain(cx)).await
+    }
+
+    /// Sends what is left and closes the sending side; errors no longer matter.
+    pub async fn close(&mut self) {
+        let closing = async {
+            self.drain().await?;
+            std::future::poll_fn(|cx| self.stream.pinned().poll_shutdown(cx)).await
+        };
+        // A peer that does not read must not hold the task.
+        let _: Result<io::Result<()>, _> =
+            tokio::time::timeout(std::time::Duration::from_secs(2), closing).await;
+    }
+
+    /// Gives idle buffers back to the allocator.
+    pub fn release_idle(&mut self) {
+        if self.rx.is_empty() && self.rx.capacity() > 0 {
+            self.rx = BytesMut::new();
+        }
+        if self.tx.is_empty() && self.tx.capacity() > 0 {
+            self.tx = BytesMut::new();
+        }
+    }
+}

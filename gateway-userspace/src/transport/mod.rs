@@ -1,0 +1,7 @@
+//! Byte streams to both sides: plain or TLS, with their buffers. Knows no protocol.
+
+mod channel;
+mod tls;
+
+pub use channel::*;
+pub use tls::*;

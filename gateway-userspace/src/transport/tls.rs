@@ -1,0 +1,293 @@
+//! TLS on both sides: leaves minted by our own authority for jobs, verified connections to
+//! databases.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+};
+use rustls::{
+    DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
+
+use super::Stream;
+
+/// Leaves kept; a job that asks for ever new names makes us mint again, not grow.
+const MAX_LEAVES: usize = 256;
+
+/// Why the authority is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file of the authority.
+    #[error("the certificate authority's file {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Making or reading a certificate.
+    #[error("a certificate cannot be made")]
+    Certificate(#[from] rcgen::Error),
+    /// rustls refuses a configuration.
+    #[error("TLS configuration")]
+    Rustls(#[from] rustls::Error),
+    /// Handshake.
+    #[error("TLS handshake")]
+    Handshake(#[source] io::Error),
+    /// The name to verify is not one.
+    #[error("{0:?} is not a host name or address that a certificate can carry")]
+    Name(String),
+}
+
+/// The host's own certificate authority; jobs trust its certificate.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    leaves: Mutex<HashMap<(String, IpAddr), Arc<ServerConfig>>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Authority {
+    /// Opens the authority below `dir`, or makes it: `ca.key` (0600) and `ca.pem`.
+    ///
+    /// # Errors
+    /// If its files cannot be read, written or understood.
+    pub fn open(dir: &Path) -> Result<Self, TlsError> {
+        let key_path = dir.join("ca.key");
+        let cert_path = dir.join("ca.pem");
+        let file = |path: &Path, source| TlsError::File { path: path.to_owned(), source };
+        let key = match fs::read_to_string(&key_path) {
+            Ok(pem) => KeyPair::from_pem(&pem)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(dir).map_err(|e| file(dir, e))?;
+                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+                write_new(&key_path, 0o600, key.serialize_pem().as_bytes())
+                    .map_err(|e| file(&key_path, e))?;
+                key
+            }
+            Err(error) => return Err(file(&key_path, error)),
+        };
+        let params = authority_params()?;
+        let certificate = match fs::read_to_string(&cert_path) {
+            Ok(pem) => {
+                use rustls::pki_types::pem::PemObject;
+                CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| {
+                    file(&cert_path, io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+                })?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let certificate = params.self_signed(&key)?;
+                write_new(&cert_path, 0o644, certificate.pem().as_bytes())
+                    .map_err(|e| file(&cert_path, e))?;
+                certificate.der().clone()
+            }
+            Err(error) => return Err(file(&cert_path, error)),
+        };
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+            leaves: Mutex::new(HashMap::new()),
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+        })
+    }
+
+    /// The authority's certificate in PEM, for the jobs' trust stores.
+    pub fn certificate_pem(&self) -> String {
+        use base64::Engine;
+        let body = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
+        let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (line, tail) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = tail;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+        pem
+    }
+
+    /// Answers a TLS client hello with a leaf for the name it asks for (SNI), or `fallback`
+    /// without one; the leaf carries `address` too. `alpn_required` demands the `postgresql`
+    /// protocol, as direct TLS does.
+    ///
+    /// # Errors
+    /// If the handshake fails.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        fallback: &str,
+        address: IpAddr,
+        alpn_required: bool,
+    ) -> Result<Stream, TlsError> {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
+            .await
+            .map_err(TlsError::Handshake)?;
+        let hello = start.client_hello();
+        let name = hello.server_name().unwrap_or(fallback).to_owned();
+        let config = self.leaf(&name, address)?;
+        let tls = start.into_stream(config).await.map_err(TlsError::Handshake)?;
+        if alpn_required && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err(TlsError::Handshake(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "direct TLS without the ALPN protocol \"postgresql\"",
+            )));
+        }
+        Ok(Stream::TlsServer(Box::new(tls)))
+    }
+
+    fn leaf(&self, name: &str, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
+        let key = (name.to_ascii_lowercase(), address);
+        {
+            let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(config) = leaves.get(&key) {
+                return Ok(config.clone());
+            }
+        }
+        let leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Cordon leaf");
+        if let Ok(dns) = key.0.as_str().try_into()
+            && key.0.parse::<IpAddr>().is_err()
+        {
+            params.subject_alt_names.push(SanType::DnsName(dns));
+        }
+        params.subject_alt_names.push(SanType::IpAddress(address));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(&leaf_key, &self.issuer)?;
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![leaf.der().clone(), self.certificate.clone()],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
+            )?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let config = Arc::new(config);
+        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        if leaves.len() >= MAX_LEAVES {
+            leaves.clear();
+        }
+        leaves.insert(key, config.clone());
+        Ok(config)
+    }
+}
+
+const ALPN: &[u8] = b"postgresql";
+
+fn authority_params() -> Result<CertificateParams, TlsError> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, "Cordon host authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    use io::Write;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// How the database's certificate is checked.
+#[derive(Clone)]
+pub struct UpstreamTls {
+    connector: TlsConnector,
+}
+
+impl UpstreamTls {
+    /// Verifies the certificate's chain and name (`verify-full`).
+    ///
+    /// # Errors
+    /// If rustls refuses the configuration.
+    pub fn verified(roots: RootCertStore) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Encrypts without verifying (`require`): only what the configuration asks for by name.
+    ///
+    /// # Errors
+    /// If rustls refuses the configuration.
+    pub fn unverified() -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Runs the client side of the handshake.
+    ///
+    /// # Errors
+    /// If the name cannot be verified or the handshake fails.
+    pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Stream, TlsError> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_invalid| TlsError::Name(host.to_owned()))?;
+        let tls = self.connector.connect(name, stream).await.map_err(TlsError::Handshake)?;
+        Ok(Stream::TlsClient(Box::new(tls)))
+    }
+}
+
+/// Accepts any certificate whose key signs the handshake.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
