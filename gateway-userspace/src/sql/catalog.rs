@@ -1,6 +1,9 @@
 //! A snapshot of a database's catalog, as far as names need it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use super::statement::{NotUnderstood, Statement};
 
 /// What a session's names are resolved in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,10 +28,82 @@ pub struct Catalog {
     pub operators: HashMap<String, Vec<Operator>>,
     /// Type names outside `pg_catalog`, by name: schema, oid.
     pub types: HashMap<String, Vec<(String, u32)>>,
+    /// Type names in `pg_catalog`.
+    pub builtin_types: HashMap<String, u32>,
+    /// What is known of each type, by oid.
+    pub type_info: HashMap<u32, TypeInfo>,
+    /// Casts made by users that call a function.
+    pub casts: Vec<Cast>,
+    /// Foreign keys of user tables.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Effective search path of the connection that read the snapshot; view definitions are
+    /// written for it.
+    pub search_path: Vec<String>,
+    /// Where each function oid is: name, place in its list.
+    pub(super) function_oids: OnceLock<HashMap<u32, (String, usize)>>,
 }
 
-/// A relation of the catalog.
+/// A type of the catalog.
+#[derive(Clone, Debug, Default)]
+pub struct TypeInfo {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// `typtype`: `b`ase, `c`omposite, `d`omain, `e`num, `p`seudo, `r`ange, `m`ultirange.
+    pub kind: u8,
+    /// Element type of an array, else 0.
+    pub element: u32,
+    /// Base type of a domain, else 0.
+    pub base: u32,
+    /// Fields of a composite type: name, type oid.
+    pub fields: Vec<(String, u32)>,
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+}
+
+/// A cast made by a user.
 #[derive(Clone, Debug)]
+pub struct Cast {
+    /// Source type oid.
+    pub source: u32,
+    /// Target type oid.
+    pub target: u32,
+    /// `pg_proc.oid` of its function.
+    pub function_oid: u32,
+    /// `castcontext`: `i`mplicit, `a`ssignment, `e`xplicit.
+    pub context: u8,
+}
+
+/// A foreign key: what a change of `to` does to `from`.
+#[derive(Clone, Debug)]
+pub struct ForeignKey {
+    /// The referencing table: schema, name.
+    pub from: (String, String),
+    /// The referenced table: schema, name.
+    pub to: (String, String),
+    /// `attnum`s of the referenced columns.
+    pub to_columns: Vec<i16>,
+    /// `confdeltype`: `c`ascade, `n`ull, `d`efault, `a`/`r` none.
+    pub on_delete: u8,
+    /// `confupdtype`.
+    pub on_update: u8,
+}
+
+/// A user trigger.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// `tgtype`: bits as PostgreSQL defines them.
+    pub kind: u16,
+    /// `pg_proc.oid` of its function.
+    pub function_oid: u32,
+}
+
+/// Lineage of a view's columns, found once per snapshot.
+pub(super) type ViewCache = OnceLock<Result<Arc<Statement>, NotUnderstood>>;
+
+/// A relation of the catalog.
+#[derive(Clone, Debug, Default)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,
@@ -36,7 +111,7 @@ pub struct Relation {
     pub kind: u8,
     /// Live columns in order of `attnum` (user columns only).
     pub columns: Vec<Column>,
-    /// For views and materialised views: `pg_get_viewdef` with an empty search path.
+    /// For views and materialised views: `pg_get_viewdef`, written for [`Catalog::search_path`].
     pub definition: Option<String>,
     /// Has rewrite rules other than a view's own SELECT rule.
     pub has_rules: bool,
@@ -48,6 +123,12 @@ pub struct Relation {
     pub temporary: bool,
     /// Direct inheritance and partition children, by (schema, name).
     pub children: Vec<(String, String)>,
+    /// For an index: schema and name of its table.
+    pub index_on: Option<(String, String)>,
+    /// User triggers.
+    pub triggers: Vec<Trigger>,
+    /// The definition's analysis.
+    pub(super) view: ViewCache,
 }
 
 /// A column of a relation.
@@ -66,7 +147,7 @@ pub struct Column {
 }
 
 /// A function of the catalog.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Function {
     /// Schema.
     pub schema: String,
@@ -90,6 +171,12 @@ pub struct Function {
     pub out_columns: Vec<String>,
     /// Oid of the return type.
     pub return_type: u32,
+    /// Types of the OUT/TABLE columns.
+    pub out_types: Vec<u32>,
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+    /// Written in C or built in: only a superuser can have made it.
+    pub compiled: bool,
 }
 
 /// An operator of the catalog.
@@ -99,4 +186,66 @@ pub struct Operator {
     pub schema: String,
     /// `oprcode` function oid.
     pub function_oid: u32,
+}
+
+/// True for the schemas that PostgreSQL itself owns.
+pub fn is_system_schema(schema: &str) -> bool {
+    schema == "pg_catalog"
+        || schema == "information_schema"
+        || schema == "pg_toast"
+        || schema.starts_with("pg_toast_temp_")
+}
+
+impl Catalog {
+    /// The relation `schema.name`.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relations.get(schema)?.get(name)
+    }
+
+    /// The keys under which a relation is stored, so that they live as long as the catalog.
+    pub(super) fn relation_entry(
+        &self,
+        schema: &str,
+        name: &str,
+    ) -> Option<(&str, &str, &Relation)> {
+        let (schema, relations) = self.relations.get_key_value(schema)?;
+        let (name, relation) = relations.get_key_value(name)?;
+        Some((schema, name, relation))
+    }
+
+    /// Every table that `schema.name` inherits from or is a partition of, however far up. A
+    /// read of one of those reads `schema.name` too, and their columns are the same data.
+    pub fn ancestors(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![(schema.to_owned(), name.to_owned())];
+        while let Some(child) = next.pop() {
+            for (parent_schema, relations) in &self.relations {
+                for (parent, relation) in relations {
+                    if relation.children.contains(&child) {
+                        let parent = (parent_schema.clone(), parent.clone());
+                        if found.insert(parent.clone()) {
+                            next.push(parent);
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// A function by oid, with its name.
+    pub(super) fn function_by_oid(&self, oid: u32) -> Option<(&str, &Function)> {
+        let index = self.function_oids.get_or_init(|| {
+            let mut index = HashMap::new();
+            for (name, functions) in &self.functions {
+                for (place, function) in functions.iter().enumerate() {
+                    index.insert(function.oid, (name.clone(), place));
+                }
+            }
+            index
+        });
+        let (name, place) = index.get(&oid)?;
+        let (name, functions) = self.functions.get_key_value(name)?;
+        functions.get(*place).map(|function| (name.as_str(), function))
+    }
 }

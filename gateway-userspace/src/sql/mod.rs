@@ -1,8 +1,25 @@
 //! Understands SQL text: parse, walk, resolve. Pure: text + catalog + namespace in,
 //! [`Statement`]s out; no I/O, nothing of policy.
+//!
+//! [`split`] reads a text with PostgreSQL's own grammar and gives one [`Parsed`] per statement;
+//! [`analyze`] resolves every name of one of them against a [`Catalog`] in a [`Namespace`]. Both
+//! recurse over the statement and want the deep stacks of [`BigStack`].
 
+mod analyze;
 mod catalog;
+mod depth;
+mod functions;
+mod grammar;
+mod nodes;
+mod snapshot;
+mod stack;
 mod statement;
+#[cfg(test)]
+mod tests;
 
+pub use analyze::analyze;
 pub use catalog::*;
+pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, split};
+pub use snapshot::{CATALOG_QUERIES, NAMESPACE_SQL, Row, SnapshotError};
+pub use stack::{BigStack, BigStackError, run_on_big_stack};
 pub use statement::*;

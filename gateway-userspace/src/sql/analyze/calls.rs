@@ -1,0 +1,319 @@
+//! Functions, operators and triggers: which code a name may run.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{FuncCall, WindowDef};
+
+use super::scope::Scope;
+use super::value::{Field, Shape, Value};
+use super::{Result, Walk, inner, strings};
+use crate::sql::catalog::{Function, Relation};
+use crate::sql::functions::{classify, is_known_code};
+use crate::sql::statement::{ColumnUse, FunctionClass, FunctionUse};
+
+/// Pseudo types whose real type depends on the arguments, and `void`.
+const POLYMORPHIC: &[u32] = &[
+    2276, 2277, 2278, 2279, 2283, 2776, 3500, 3831, 4537, 5077, 5078, 5079, 5080, 4538,
+];
+
+/// `tgtype` bits.
+#[derive(Clone, Copy)]
+pub(super) enum TriggerEvent {
+    Insert = 4,
+    Delete = 8,
+    Update = 16,
+    Truncate = 32,
+}
+
+impl<'a> Walk<'a> {
+    /// Every function that a call by this name and number of arguments may mean.
+    pub fn candidates(
+        &self,
+        parts: &[&str],
+        arguments: Option<usize>,
+    ) -> Result<Vec<(&'a str, &'a Function)>> {
+        let (schema, name) = match parts {
+            [name] => (None, *name),
+            [schema, name] => (Some(self.schema_alias(schema)), *name),
+            _ => return Err(self.unsupported("a function name with a database in it")),
+        };
+        let Some((name, list)) = self.catalog.functions.get_key_value(name) else {
+            return Ok(Vec::new());
+        };
+        let fits = |function: &&Function| {
+            let in_reach = match schema {
+                Some(schema) => function.schema == schema,
+                None => self.namespace.search_path.contains(&function.schema),
+            };
+            in_reach && arguments.is_none_or(|count| accepts(function, count))
+        };
+        Ok(list.iter().filter(fits).map(|function| (name.as_str(), function)).collect())
+    }
+
+    /// Lists a function as called.
+    pub fn called(&mut self, name: &'a str, function: &'a Function, literal: Option<&str>) {
+        match classify(name, function, literal) {
+            FunctionClass::Pure => {
+                self.pure.insert((&function.schema, name));
+            }
+            class @ (FunctionClass::Catalog | FunctionClass::Other) => {
+                self.functions.insert(FunctionUse {
+                    schema: function.schema.clone(),
+                    name: name.to_owned(),
+                    oid: function.oid,
+                    class,
+                });
+            }
+        }
+    }
+
+    /// Lists the code behind an operator, cast or trigger, unless it is known to be safe.
+    pub fn call_oid(&mut self, oid: u32) {
+        match self.catalog.function_by_oid(oid) {
+            Some((_, function)) if is_known_code(function) => {}
+            Some((name, function)) => {
+                self.functions.insert(FunctionUse {
+                    schema: function.schema.clone(),
+                    name: name.to_owned(),
+                    oid,
+                    class: FunctionClass::Other,
+                });
+            }
+            None => {
+                self.functions.insert(FunctionUse {
+                    schema: String::new(),
+                    name: format!("function {oid}"),
+                    oid,
+                    class: FunctionClass::Other,
+                });
+            }
+        }
+    }
+
+    /// Lists what an operator by this name may run.
+    pub fn operator(&mut self, parts: &[&str]) -> Result<()> {
+        let (schema, name) = match parts {
+            [name] => (None, *name),
+            [schema, name] => (Some(self.schema_alias(schema)), *name),
+            _ => return Err(self.unsupported("an operator name with a database in it")),
+        };
+        if schema == Some("pg_catalog") {
+            return Ok(());
+        }
+        let Some(list) = self.catalog.operators.get(name) else { return Ok(()) };
+        for operator in list {
+            let in_reach = match schema {
+                Some(schema) => operator.schema == schema,
+                None => self.namespace.search_path.contains(&operator.schema),
+            };
+            if in_reach && operator.schema != "pg_catalog" {
+                self.call_oid(operator.function_oid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the functions of the user triggers that a write fires.
+    pub fn fire(&mut self, relation: &'a Relation, event: TriggerEvent) {
+        for trigger in &relation.triggers {
+            if trigger.kind & event as u16 != 0 {
+                self.call_oid(trigger.function_oid);
+            }
+        }
+    }
+
+    /// A function call as an expression.
+    pub fn function_call(
+        &mut self,
+        scope: &Scope<'_, 'a>,
+        call: &'a FuncCall,
+    ) -> Result<Value<'a>> {
+        let FuncCall {
+            funcname,
+            args,
+            agg_order,
+            agg_filter,
+            over,
+            agg_within_group,
+            agg_star,
+            agg_distinct,
+            func_variadic: _,
+            funcformat: _,
+            location,
+        } = call;
+        let mut values = Vec::with_capacity(args.len());
+        for arg in args {
+            values.push(self.argument(scope, arg)?);
+        }
+        let mut result = Value::combine(&values);
+        for order in agg_order {
+            let value = self.sort_key(scope, order)?;
+            self.mark(&value, ColumnUse::Filter);
+            result.absorb(&value);
+        }
+        if *agg_distinct {
+            let seen = result.clone();
+            self.mark(&seen, ColumnUse::Filter);
+        }
+        if let Some(filter) = agg_filter {
+            let value = self.expression(scope, filter)?;
+            self.mark(&value, ColumnUse::Filter);
+            result.absorb(&value);
+        }
+        if let Some(over) = over {
+            let value = self.window(scope, over)?;
+            result.absorb(&value);
+        }
+        let count = (!*agg_within_group && !*agg_star).then_some(args.len());
+        let Some(parts) = strings(funcname) else {
+            return Err(self.unsupported("a function name that is no name"));
+        };
+        let candidates = self.candidates(&parts, count)?;
+        let literal = args.first().and_then(|arg| match &arg.node {
+            Some(NodeEnum::AConst(constant)) => match &constant.val {
+                Some(pg_query::protobuf::a_const::Val::Sval(text)) => Some(text.sval.as_str()),
+                _ => None,
+            },
+            _ => None,
+        });
+        for (name, function) in &candidates {
+            self.called(name, function, literal);
+        }
+        let plain = agg_order.is_empty()
+            && agg_filter.is_none()
+            && over.is_none()
+            && !*agg_star
+            && !*agg_distinct;
+        if let ([value], [name]) = (values.as_slice(), parts.as_slice())
+            && plain
+        {
+            // `ssn(customers)` is the column customers.ssn, unless a function takes the row.
+            let field = value
+                .fields
+                .as_ref()
+                .and_then(|fields| fields.iter().find(|field| field.name == *name));
+            if let Some(field) = field {
+                if candidates.is_empty() {
+                    return Ok(field.value.clone());
+                }
+                return Ok(result.derived());
+            }
+            if candidates.is_empty() {
+                // `f(x)` with f a type's name is a cast.
+                if let Some(oid) = self.find_type(None, name) {
+                    self.convert_to(oid, *location)?;
+                    let mut cast = result.derived();
+                    cast.type_oid = oid;
+                    return Ok(cast);
+                }
+                // A row whose type is not known may have such a field.
+                if value.shape != Shape::Constant && value.fields.is_none() && value.type_oid == 0
+                {
+                    return Ok(result.derived());
+                }
+            }
+        }
+        if candidates.is_empty() {
+            return Err(self.unknown(
+                "42883",
+                *location,
+                format!("function {} does not exist", parts.join(".")),
+            ));
+        }
+        Ok(self.returned(&candidates, result))
+    }
+
+    /// The result of a call: its type and fields where all candidates agree.
+    pub fn returned(&self, candidates: &[(&'a str, &'a Function)], from: Value<'a>) -> Value<'a> {
+        let mut result = from.derived();
+        let Some((_, first)) = candidates.first() else { return result };
+        if !candidates.iter().all(|(_, function)| {
+            function.return_type == first.return_type
+                && function.out_columns == first.out_columns
+                && function.out_types == first.out_types
+        }) {
+            return result;
+        }
+        if first.out_columns.len() > 1 {
+            let fields = first.out_columns.iter().enumerate().map(|(index, name)| {
+                let mut value = Value { fields: None, ..result.clone() };
+                value.type_oid = first.out_types.get(index).copied().unwrap_or(0);
+                if POLYMORPHIC.contains(&value.type_oid) {
+                    value.type_oid = 0;
+                }
+                Field { name: Cow::Borrowed(name.as_str()), value }
+            });
+            result.fields = Some(Rc::new(fields.collect()));
+        } else if let Some(fields) = self.composite_fields(first.return_type, &result) {
+            let fields = fields.into_iter().map(|col| Field { name: col.name, value: col.value });
+            result.fields = Some(Rc::new(fields.collect()));
+        }
+        if !POLYMORPHIC.contains(&first.return_type) {
+            result.type_oid = first.return_type;
+        }
+        result
+    }
+
+    /// A window: its keys decide, and the value depends on them.
+    pub fn window(&mut self, scope: &Scope<'_, 'a>, window: &'a WindowDef) -> Result<Value<'a>> {
+        let WindowDef {
+            name: _,
+            refname: _,
+            partition_clause,
+            order_clause,
+            frame_options: _,
+            start_offset,
+            end_offset,
+            location: _,
+        } = window;
+        let mut all = Value::constant();
+        for key in partition_clause {
+            all.absorb(&self.expression(scope, key)?);
+        }
+        for key in order_clause {
+            all.absorb(&self.sort_key(scope, key)?);
+        }
+        for offset in [start_offset, end_offset].into_iter().flatten() {
+            all.absorb(&self.expression(scope, offset)?);
+        }
+        self.mark(&all, ColumnUse::Filter);
+        Ok(all)
+    }
+
+    /// An expression of ORDER BY inside an aggregate or a window.
+    pub fn sort_key(
+        &mut self,
+        scope: &Scope<'_, 'a>,
+        node: &'a pg_query::Node,
+    ) -> Result<Value<'a>> {
+        let Some(NodeEnum::SortBy(sort)) = inner(Some(node)) else {
+            return Err(self.unsupported("an ORDER BY item that is no sort key"));
+        };
+        self.sort_operator(&sort.use_op)?;
+        match &sort.node {
+            Some(key) => self.expression(scope, key),
+            None => Err(self.unsupported("an ORDER BY item without expression")),
+        }
+    }
+
+    pub fn sort_operator(&mut self, use_op: &[pg_query::Node]) -> Result<()> {
+        if use_op.is_empty() {
+            return Ok(());
+        }
+        let parts = strings(use_op).unwrap_or_default();
+        self.operator(&parts)
+    }
+}
+
+/// True if the function may be called with that many arguments.
+fn accepts(function: &Function, count: usize) -> bool {
+    let least = function.args.saturating_sub(function.defaults);
+    if function.variadic {
+        // The variadic argument itself may be left away.
+        count + 1 >= least
+    } else {
+        (least..=function.args).contains(&count)
+    }
+}

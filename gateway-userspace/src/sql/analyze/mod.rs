@@ -1,0 +1,497 @@
+//! The walk: what a statement does, with every name resolved.
+//!
+//! One file per part of the grammar: [`statement`] tells the kinds apart, [`query`] reads
+//! SELECT and CTEs, [`from`] the FROM clause, [`expression`] expressions, [`modify`] data
+//! modification, [`define`] data definition, [`names`] looks names up.
+
+mod alter;
+mod calls;
+mod define;
+mod drop;
+mod expression;
+mod from;
+mod json;
+mod modify;
+mod names;
+mod query;
+mod scope;
+mod select;
+mod settings;
+mod statement;
+mod utility;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pg_query::protobuf::SelectStmt;
+use pg_query::{Node, NodeEnum};
+
+use self::value::{Col, Shape, Value};
+use super::catalog::{Catalog, Namespace, Relation, is_system_schema};
+use super::grammar::{MAX_DEPTH, Parsed, split};
+use super::statement::{
+    Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, NotUnderstood,
+    OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
+};
+
+/// Most nodes that one analysis visits, the definitions of its views included.
+const MAX_STEPS: usize = 2_000_000;
+/// Deepest nesting of views in views.
+const MAX_VIEWS: usize = 64;
+
+type Result<T> = std::result::Result<T, NotUnderstood>;
+
+/// Resolves every name of a statement and tells what it does.
+///
+/// Wants a deep stack: call it on [`super::BigStack`].
+pub fn analyze(parsed: &Parsed, catalog: &Catalog, namespace: &Namespace) -> Result<Statement> {
+    Walk::new(parsed, catalog, namespace, 0).statement()
+}
+
+/// One relation and what the statement does to it.
+struct Use<'a> {
+    schema: &'a str,
+    name: &'a str,
+    relation: &'a Relation,
+    access: BTreeSet<Access>,
+    columns: BTreeMap<i16, (&'a str, BTreeSet<ColumnUse>)>,
+    /// What a view's columns are behind it, by their order.
+    behind: Option<Vec<Value<'a>>>,
+}
+
+/// The state of one analysis.
+struct Walk<'a> {
+    parsed: &'a Parsed,
+    catalog: &'a Catalog,
+    namespace: &'a Namespace,
+    uses: Vec<Use<'a>>,
+    functions: BTreeSet<FunctionUse>,
+    pure: BTreeSet<(&'a str, &'a str)>,
+    ddl: Vec<DdlEffect>,
+    unlimited: bool,
+    depth: usize,
+    steps: usize,
+    views: usize,
+    /// Set by any mark on a column of this relation, to see whether a condition limits it.
+    watched: Option<usize>,
+    watch_hit: bool,
+    /// The statement's own leftmost SELECT: the only one that may have INTO.
+    into: Option<*const SelectStmt>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        parsed: &'a Parsed,
+        catalog: &'a Catalog,
+        namespace: &'a Namespace,
+        views: usize,
+    ) -> Self {
+        Self {
+            parsed,
+            catalog,
+            namespace,
+            uses: Vec::new(),
+            functions: BTreeSet::new(),
+            pure: BTreeSet::new(),
+            ddl: Vec::new(),
+            unlimited: false,
+            depth: 0,
+            steps: 0,
+            views,
+            watched: None,
+            watch_hit: false,
+            into: None,
+        }
+    }
+
+    fn statement(mut self) -> Result<Statement> {
+        let parsed = self.parsed;
+        let (kind, output) = self.top_level(parsed.node())?;
+        let output = output.map(|columns| {
+            let mut seen = Vec::with_capacity(columns.len());
+            for column in &columns {
+                self.mark_output(&column.value);
+                seen.push(self.output_column(column));
+            }
+            seen
+        });
+        Ok(self.finish(kind, output))
+    }
+
+    fn finish(self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
+        let mut functions = self.functions;
+        for (schema, name) in self.pure {
+            if let Some(function) = self
+                .catalog
+                .functions
+                .get(name)
+                .and_then(|list| list.iter().find(|function| function.schema == schema))
+            {
+                functions.insert(FunctionUse {
+                    schema: schema.to_owned(),
+                    name: name.to_owned(),
+                    oid: function.oid,
+                    class: FunctionClass::Pure,
+                });
+            }
+        }
+        Statement {
+            text: self.parsed.text().to_owned(),
+            kind,
+            relations: self.uses.into_iter().map(Use::finish).collect(),
+            functions: functions.into_iter().collect(),
+            ddl: self.ddl,
+            output,
+            unlimited: self.unlimited,
+            catalog_version: self.catalog.version,
+        }
+    }
+
+    fn output_column(&self, column: &Col<'a>) -> OutputColumn {
+        let value = &column.value;
+        let origins: BTreeSet<ColumnRef> =
+            value.origins.iter().filter_map(|id| self.column_ref(*id)).collect();
+        let unchanged = matches!(value.shape, Shape::Direct | Shape::Merged);
+        // A view's column and the column behind it are two origins of one unchanged value.
+        let direct = value.shape == Shape::Direct && origins.len() == 1;
+        OutputColumn {
+            name: column.name.to_string(),
+            direct,
+            merged: unchanged && !direct && !origins.is_empty(),
+            origins,
+        }
+    }
+
+    fn column_ref(&self, (index, attnum): (usize, i16)) -> Option<ColumnRef> {
+        let used = self.uses.get(index)?;
+        let name = column_name(used.relation, attnum)?;
+        Some(ColumnRef { relation: used.reference(), column: name.to_owned(), attnum })
+    }
+
+    // ---- effects -------------------------------------------------------------------------
+
+    /// The use of a relation, made on first sight.
+    fn use_of(&mut self, schema: &'a str, name: &'a str, relation: &'a Relation) -> usize {
+        let known = self.uses.iter().position(|used| std::ptr::eq(used.relation, relation));
+        known.unwrap_or_else(|| {
+            self.uses.push(Use {
+                schema,
+                name,
+                relation,
+                access: BTreeSet::new(),
+                columns: BTreeMap::new(),
+                behind: None,
+            });
+            self.uses.len() - 1
+        })
+    }
+
+    fn access(&mut self, index: usize, access: Access) {
+        if let Some(used) = self.uses.get_mut(index) {
+            used.access.insert(access);
+        }
+    }
+
+    fn mark_column(&mut self, (index, attnum): (usize, i16), how: ColumnUse) {
+        self.watch_hit |= self.watched == Some(index);
+        let Some(used) = self.uses.get_mut(index) else { return };
+        if let Some(name) = column_name(used.relation, attnum) {
+            used.columns.entry(attnum).or_insert((name, BTreeSet::new())).1.insert(how);
+        }
+    }
+
+    /// Marks every origin of a value.
+    fn mark(&mut self, value: &Value<'a>, how: ColumnUse) {
+        for origin in &value.origins {
+            self.mark_column(*origin, how);
+        }
+    }
+
+    fn mark_output(&mut self, value: &Value<'a>) {
+        let how = match value.shape {
+            Shape::Direct | Shape::Merged => ColumnUse::Output,
+            Shape::Constant | Shape::Derived => ColumnUse::Derived,
+        };
+        self.mark(value, how);
+    }
+
+    /// Reads a relation: its columns as values, those of a view with what is behind them.
+    fn read(&mut self, schema: &'a str, name: &'a str, relation: &'a Relation) -> Result<usize> {
+        let index = self.use_of(schema, name, relation);
+        self.access(index, Access::Select);
+        self.look_behind(index)?;
+        Ok(index)
+    }
+
+    /// For a view: analyses its definition and takes over its effects.
+    fn look_behind(&mut self, index: usize) -> Result<()> {
+        let Some(used) = self.uses.get(index) else { return Ok(()) };
+        let (schema, name, relation) = (used.schema, used.name, used.relation);
+        if used.behind.is_some() || !matches!(relation.kind, b'v' | b'm') || is_system(schema) {
+            return Ok(());
+        }
+        let statement = self.view(schema, name, relation)?;
+        for behind in &statement.relations {
+            let reference = &behind.relation;
+            let Some((schema, name, relation)) =
+                self.catalog.relation_entry(&reference.schema, &reference.name)
+            else {
+                return Err(self.unsupported(format!(
+                    "the view {schema}.{name} reads {}.{}, which the catalog does not have",
+                    reference.schema, reference.name
+                )));
+            };
+            let inner = self.use_of(schema, name, relation);
+            for access in &behind.access {
+                self.access(inner, *access);
+            }
+            for (column, uses) in &behind.columns {
+                if uses.contains(&ColumnUse::Filter) {
+                    self.mark_column((inner, column.attnum), ColumnUse::Filter);
+                }
+            }
+        }
+        self.functions.extend(statement.functions.iter().cloned());
+        let columns = statement.output.as_deref().unwrap_or_default();
+        let mut values = Vec::with_capacity(columns.len());
+        for column in columns {
+            let mut value = Value::constant();
+            for origin in &column.origins {
+                let reference = &origin.relation;
+                let at = self.uses.iter().position(|used| {
+                    used.schema == reference.schema && used.name == reference.name
+                });
+                let Some(at) = at else {
+                    return Err(self.unsupported(format!(
+                        "the origin of a column of the view {schema}.{name} is lost"
+                    )));
+                };
+                value.origins.insert((at, origin.attnum));
+            }
+            value.shape = match (column.direct, column.merged, value.origins.is_empty()) {
+                (true, _, _) => Shape::Direct,
+                (_, true, _) => Shape::Merged,
+                (false, false, true) => Shape::Constant,
+                (false, false, false) => Shape::Derived,
+            };
+            values.push(value);
+        }
+        if values.len() != relation.columns.len() {
+            return Err(self.unsupported(format!(
+                "the view {schema}.{name} has {} columns, but its definition gives {}",
+                relation.columns.len(),
+                values.len()
+            )));
+        }
+        if let Some(used) = self.uses.get_mut(index) {
+            used.behind = Some(values);
+        }
+        Ok(())
+    }
+
+    /// The analysis of a view's definition, from the catalog's cache.
+    fn view(&self, schema: &str, name: &str, relation: &'a Relation) -> Result<Arc<Statement>> {
+        if let Some(known) = relation.view.get() {
+            return known.clone();
+        }
+        if self.views >= MAX_VIEWS {
+            return Err(NotUnderstood::Limit(format!(
+                "views are nested deeper than {MAX_VIEWS} levels at {schema}.{name}"
+            )));
+        }
+        let found = self.analyze_view(schema, name, relation);
+        // Too deep from here may not be too deep from elsewhere.
+        if !matches!(found, Err(NotUnderstood::Limit(_))) {
+            let _ = relation.view.set(found.clone());
+        }
+        found
+    }
+
+    fn analyze_view(
+        &self,
+        schema: &str,
+        name: &str,
+        relation: &'a Relation,
+    ) -> Result<Arc<Statement>> {
+        let inside = |error: NotUnderstood| match error {
+            NotUnderstood::Limit(why) => NotUnderstood::Limit(why),
+            NotUnderstood::Syntax { message, .. }
+            | NotUnderstood::Unsupported(message)
+            | NotUnderstood::UnknownName { message, .. } => NotUnderstood::Unsupported(format!(
+                "the definition of the view {schema}.{name} is not understood: {message}"
+            )),
+        };
+        let Some(definition) = &relation.definition else {
+            return Err(NotUnderstood::Unsupported(format!(
+                "the catalog has no definition of the view {schema}.{name}"
+            )));
+        };
+        let parsed = split(definition).map_err(inside)?;
+        let [parsed] = parsed.as_slice() else {
+            return Err(NotUnderstood::Unsupported(format!(
+                "the definition of the view {schema}.{name} is not one statement"
+            )));
+        };
+        let namespace = Namespace {
+            search_path: self.catalog.search_path.clone(),
+            user: self.namespace.user.clone(),
+        };
+        Walk::new(parsed, self.catalog, &namespace, self.views + 1)
+            .statement()
+            .map(Arc::new)
+            .map_err(inside)
+    }
+
+    /// The value of one column of a relation.
+    fn column_value(&self, index: usize, order: usize) -> Value<'a> {
+        let Some(used) = self.uses.get(index) else { return Value::constant() };
+        let Some(column) = used.relation.columns.get(order) else { return Value::constant() };
+        let own = (index, column.attnum);
+        let mut value = match used.behind.as_ref().and_then(|behind| behind.get(order)) {
+            Some(behind) => {
+                let mut value = behind.clone();
+                if value.shape == Shape::Constant {
+                    value.shape = Shape::Derived;
+                }
+                value
+            }
+            None => Value { shape: Shape::Direct, ..Value::default() },
+        };
+        value.origins.insert(own);
+        value.type_oid = column.type_oid;
+        value
+    }
+
+    fn into_allowed(&self, select: &SelectStmt) -> bool {
+        self.into.is_some_and(|allowed| std::ptr::eq(allowed, select))
+    }
+
+    // ---- bounds and errors -----------------------------------------------------------------
+
+    /// Runs `work` one level deeper.
+    fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return Err(NotUnderstood::Limit(
+                "the statement takes too many steps to resolve; split it into simpler ones"
+                    .to_owned(),
+            ));
+        }
+        if self.depth >= MAX_DEPTH {
+            return Err(NotUnderstood::Limit(format!(
+                "the statement is nested deeper than {MAX_DEPTH} levels; split it into simpler ones"
+            )));
+        }
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        result
+    }
+
+    #[expect(clippy::unused_self, reason = "reads like the other errors")]
+    fn unsupported(&self, what: impl Into<String>) -> NotUnderstood {
+        NotUnderstood::Unsupported(what.into())
+    }
+
+    fn unknown(
+        &self,
+        sqlstate: &'static str,
+        location: i32,
+        message: impl Into<String>,
+    ) -> NotUnderstood {
+        NotUnderstood::UnknownName {
+            sqlstate,
+            message: message.into(),
+            position: self.parsed.position(location),
+        }
+    }
+}
+
+impl Use<'_> {
+    fn reference(&self) -> RelationRef {
+        RelationRef {
+            schema: self.schema.to_owned(),
+            name: self.name.to_owned(),
+            oid: self.relation.oid,
+        }
+    }
+
+    fn finish(mut self) -> RelationUse {
+        let relation = self.reference();
+        let writes = [Access::Insert, Access::Update, Access::Delete];
+        let reads_a_column = self
+            .columns
+            .values()
+            .any(|(_, uses)| uses.iter().any(|how| !matches!(how, ColumnUse::Written)));
+        if reads_a_column && writes.iter().any(|write| self.access.contains(write)) {
+            self.access.insert(Access::Select);
+        }
+        let columns = self
+            .columns
+            .into_iter()
+            .map(|(attnum, (name, uses))| {
+                let column =
+                    ColumnRef { relation: relation.clone(), column: name.to_owned(), attnum };
+                (column, uses)
+            })
+            .collect();
+        RelationUse {
+            system: is_system(self.schema),
+            temporary: self.relation.temporary,
+            access: self.access,
+            columns,
+            relation,
+        }
+    }
+}
+
+fn is_system(schema: &str) -> bool {
+    is_system_schema(schema)
+}
+
+/// System columns by name. Views have none.
+const SYSTEM_COLUMNS: &[(&str, i16)] =
+    &[("ctid", -1), ("xmin", -2), ("cmin", -3), ("xmax", -4), ("cmax", -5), ("tableoid", -6)];
+
+fn system_column(relation: &Relation, name: &str) -> Option<i16> {
+    if relation.kind == b'v' {
+        return None;
+    }
+    SYSTEM_COLUMNS.iter().find(|(column, _)| *column == name).map(|(_, attnum)| *attnum)
+}
+
+fn column_name(relation: &Relation, attnum: i16) -> Option<&str> {
+    if attnum < 0 {
+        return SYSTEM_COLUMNS.iter().find(|(_, at)| *at == attnum).map(|(name, _)| *name);
+    }
+    // Mostly in place; dropped columns leave holes.
+    let guess = usize::try_from(attnum).ok()?.checked_sub(1)?;
+    let columns = &relation.columns;
+    match columns.get(guess) {
+        Some(column) if column.attnum == attnum => Some(&column.name),
+        Some(_) | None => {
+            columns.iter().find(|column| column.attnum == attnum).map(|c| c.name.as_str())
+        }
+    }
+}
+
+// ---- small helpers over the tree ---------------------------------------------------------------
+
+/// The kind of an optional node.
+fn inner(node: Option<&Node>) -> Option<&NodeEnum> {
+    node.and_then(|node| node.node.as_ref())
+}
+
+/// The text of a `String` node.
+fn string(node: &Node) -> Option<&str> {
+    match &node.node {
+        Some(NodeEnum::String(string)) => Some(&string.sval),
+        _ => None,
+    }
+}
+
+/// The texts of a list of `String` nodes; `None` if there is another kind among them.
+fn strings(nodes: &[Node]) -> Option<Vec<&str>> {
+    nodes.iter().map(string).collect()
+}

@@ -1,0 +1,249 @@
+//! PostgreSQL's own grammar, through libpg_query: text in, one tree per statement out.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+
+use pg_query::NodeEnum;
+use pg_query::protobuf;
+use prost::Message;
+
+use super::depth;
+use super::statement::NotUnderstood;
+
+/// Longest text that is parsed.
+pub const MAX_TEXT: usize = 1024 * 1024;
+/// Longest run of operator characters: the lexer takes quadratic time over one run.
+pub const MAX_OPERATOR_RUN: usize = 256;
+/// Deepest nesting of an expression or sub-select.
+pub const MAX_DEPTH: usize = 500;
+
+/// One statement as the grammar reads it; names are not resolved yet.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    text: String,
+    /// Where `text` starts in the text it was split from, in bytes and in characters.
+    start_byte: usize,
+    start_char: usize,
+    node: NodeEnum,
+}
+
+impl Parsed {
+    /// The statement's own text, without the separating semicolon.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The tree.
+    pub(super) fn node(&self) -> &NodeEnum {
+        &self.node
+    }
+
+    /// Turns a location of the tree (bytes into the text that was split) into a position for an
+    /// error message (characters, from 1).
+    pub(super) fn position(&self, location: i32) -> Option<usize> {
+        let byte = usize::try_from(location).ok()?.checked_sub(self.start_byte)?;
+        let before = self.text.get(..byte)?;
+        Some(self.start_char + before.chars().count() + 1)
+    }
+}
+
+/// Splits a text into statements with PostgreSQL's grammar. An empty text has none.
+///
+/// Wants a deep stack: call it on [`super::BigStack`].
+pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
+    check_bytes(text)?;
+    let tree = parse(text)?;
+    depth::check(&tree, MAX_DEPTH)?;
+    let mut statements = Vec::with_capacity(tree.stmts.len());
+    let (mut counted_byte, mut counted_char) = (0, 0);
+    for raw in tree.stmts {
+        let protobuf::RawStmt { stmt, stmt_location, stmt_len } = raw;
+        let Some(node) = stmt.and_then(|stmt| stmt.node) else { continue };
+        let start = usize::try_from(stmt_location).unwrap_or(0);
+        let end = match usize::try_from(stmt_len) {
+            Ok(length) if length > 0 => start.saturating_add(length),
+            Ok(_) | Err(_) => text.len(),
+        };
+        let outside = || NotUnderstood::Unsupported(
+            "the grammar places a statement outside its text".to_owned(),
+        );
+        let slice = text.get(start..end).ok_or_else(outside)?;
+        counted_char += text.get(counted_byte..start).ok_or_else(outside)?.chars().count();
+        counted_byte = start;
+        statements.push(Parsed {
+            text: trim_end(slice).to_owned(),
+            start_byte: start,
+            start_char: counted_char,
+            node,
+        });
+    }
+    Ok(statements)
+}
+
+/// Cuts white space and the separator off the end. The grammar's own idea of white space, so
+/// that no character of a name is taken for one.
+fn trim_end(text: &str) -> &str {
+    text.trim_end_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}', ';'])
+}
+
+fn check_bytes(text: &str) -> Result<(), NotUnderstood> {
+    if text.len() > MAX_TEXT {
+        return Err(NotUnderstood::Limit(format!(
+            "the statement is {} bytes long, and at most {MAX_TEXT} are read; split it, or send data with COPY",
+            text.len()
+        )));
+    }
+    let mut run = 0_usize;
+    for byte in text.bytes() {
+        match byte {
+            0 => {
+                return Err(NotUnderstood::Limit(
+                    "the statement holds a NUL byte, which PostgreSQL cannot read".to_owned(),
+                ));
+            }
+            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
+            | b'^' | b'&' | b'|' | b'`' | b'?' => {
+                run += 1;
+                if run > MAX_OPERATOR_RUN {
+                    return Err(NotUnderstood::Limit(format!(
+                        "the statement holds more than {MAX_OPERATOR_RUN} operator characters in a row; pass such text as a parameter"
+                    )));
+                }
+            }
+            _ => run = 0,
+        }
+    }
+    Ok(())
+}
+
+// The crate's own `parse` drops the position of a syntax error, which clients show, and walks
+// every tree once more for summaries whose casts can panic. So the C functions are called here.
+// They are declared as in the `pg_query.h` of the same crate, which also links the library.
+#[repr(C)]
+struct ProtobufBuffer {
+    len: usize,
+    data: *mut c_char,
+}
+
+#[repr(C)]
+struct ParseError {
+    message: *mut c_char,
+    funcname: *mut c_char,
+    filename: *mut c_char,
+    lineno: c_int,
+    cursorpos: c_int,
+    context: *mut c_char,
+}
+
+#[repr(C)]
+struct ProtobufParseResult {
+    parse_tree: ProtobufBuffer,
+    stderr_buffer: *mut c_char,
+    error: *mut ParseError,
+}
+
+unsafe extern "C" {
+    fn pg_query_parse_protobuf_opts(input: *const c_char, options: c_int) -> ProtobufParseResult;
+    fn pg_query_free_protobuf_parse_result(result: ProtobufParseResult);
+}
+
+/// Frees the C result on every way out.
+struct Freed(Option<ProtobufParseResult>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        if let Some(result) = self.0.take() {
+            // SAFETY: the result comes from pg_query_parse_protobuf_opts and is freed once.
+            unsafe { pg_query_free_protobuf_parse_result(result) }
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<protobuf::ParseResult, NotUnderstood> {
+    let input = CString::new(text).map_err(|error| {
+        NotUnderstood::Limit(format!("the statement holds a NUL byte: {error}"))
+    })?;
+    let options = pg_query::ParserOptions::DEFAULT.bits();
+    // SAFETY: the input is a NUL-terminated string that outlives the call.
+    let freed = Freed(Some(unsafe { pg_query_parse_protobuf_opts(input.as_ptr(), options) }));
+    let Some(result) = &freed.0 else {
+        return Err(NotUnderstood::Unsupported("the parser gave no result".to_owned()));
+    };
+    // SAFETY: a non-null error points to a PgQueryError that lives until the result is freed.
+    if let Some(error) = unsafe { result.error.as_ref() } {
+        return Err(syntax_error(error, text));
+    }
+    if result.parse_tree.data.is_null() {
+        return Err(NotUnderstood::Unsupported("the parser gave no tree".to_owned()));
+    }
+    // SAFETY: the library gives `len` initialised bytes at `data`, valid until the free.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(result.parse_tree.data.cast::<u8>(), result.parse_tree.len)
+    };
+    protobuf::ParseResult::decode(bytes)
+        .map_err(|error| NotUnderstood::Unsupported(format!("the tree cannot be read: {error}")))
+}
+
+fn syntax_error(error: &ParseError, text: &str) -> NotUnderstood {
+    let message = if error.message.is_null() {
+        "syntax error".to_owned()
+    } else {
+        // SAFETY: a non-null message is a NUL-terminated string owned by the result.
+        unsafe { CStr::from_ptr(error.message) }.to_string_lossy().into_owned()
+    };
+    // What the grammar's C code refuses for its size is no syntax error of the client's.
+    let size = ["stack depth limit exceeded", "memory exhausted", "too deeply", "out of memory"];
+    if size.iter().any(|words| message.contains(words)) {
+        return NotUnderstood::Limit(format!("the statement is nested too deeply: {message}"));
+    }
+    // The library counts the cursor in bytes, from 1.
+    let position = usize::try_from(error.cursorpos)
+        .ok()
+        .and_then(|cursor| cursor.checked_sub(1))
+        .and_then(|byte| text.get(..byte))
+        .map(|before| before.chars().count() + 1);
+    NotUnderstood::Syntax { message, position }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        split(text).expect("parses").iter().map(|parsed| parsed.text().to_owned()).collect()
+    }
+
+    #[test]
+    fn an_empty_text_has_no_statements() {
+        assert!(texts("").is_empty());
+        assert!(texts("  ;; -- nothing\n ; /* still /* nothing */ */").is_empty());
+    }
+
+    #[test]
+    fn statements_keep_their_own_text() {
+        assert_eq!(
+            texts("select 1; /* é */ select 'a;b' ;\nselect 3 -- done"),
+            ["select 1", " /* é */ select 'a;b'", "\nselect 3 -- done"].map(|s| s.trim_start().to_owned())
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_carries_the_servers_words_and_position_in_characters() {
+        let error = split("select 'é', from from").expect_err("refused");
+        assert_eq!(
+            error,
+            NotUnderstood::Syntax {
+                message: "syntax error at or near \"from\"".to_owned(),
+                position: Some(18),
+            }
+        );
+    }
+
+    #[test]
+    fn long_runs_of_operators_and_nul_bytes_are_refused_before_the_lexer_sees_them() {
+        let run = "+-".repeat(200);
+        assert!(matches!(split(&format!("select 1 {run} 1")), Err(NotUnderstood::Limit(_))));
+        assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
+        let long = format!("select '{}'", "x".repeat(MAX_TEXT));
+        assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));
+    }
+}

@@ -1,0 +1,312 @@
+//! Fills a [`Catalog`] from a connection: which queries to run, and how to read their rows.
+//!
+//! The queries only read the system catalog, change nothing in the session, name every object
+//! with its schema, and may run inside a client's transaction. All columns are text, so that a
+//! simple query serves.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::catalog::{
+    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, Trigger, TypeInfo,
+};
+
+/// One row of a catalog query.
+pub type Row = Vec<Option<String>>;
+
+/// The queries that fill a [`Catalog`], in the order that [`Catalog::from_rows`] wants.
+pub const CATALOG_QUERIES: &[&str] = &[
+    PATH, RELATIONS, INHERITANCE, TRIGGERS, FUNCTIONS, OPERATORS, TYPES, CASTS, FOREIGN_KEYS,
+];
+
+/// The query whose one row [`Namespace::from_row`] reads.
+pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text";
+
+const PATH: &str =
+    "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
+
+const RELATIONS: &str = "SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text, \
+c.relpersistence::pg_catalog.text, c.reltype::pg_catalog.text, \
+CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') THEN pg_catalog.pg_get_viewdef(c.oid) END, \
+EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.text, \
+(SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum, a.atttypid::pg_catalog.int8, a.attnotnull, a.attgenerated <> '') ORDER BY a.attnum) \
+FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
+(SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
+JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text \
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
+
+const INHERITANCE: &str = "SELECT pn.nspname, p.relname, cn.nspname, c.relname \
+FROM pg_catalog.pg_inherits AS i \
+JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace \
+JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace AS cn ON cn.oid = c.relnamespace \
+WHERE p.relkind IN ('r', 'p', 'f')";
+
+const TRIGGERS: &str = "SELECT n.nspname, c.relname, t.tgtype::pg_catalog.text, t.tgfoid::pg_catalog.oid::pg_catalog.text \
+FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid \
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal";
+
+const FUNCTIONS: &str = "SELECT n.nspname, p.proname, p.oid::pg_catalog.text, p.pronargs::pg_catalog.text, \
+p.pronargdefaults::pg_catalog.text, (p.provariadic <> 0)::pg_catalog.text, p.provolatile::pg_catalog.text, \
+p.prokind::pg_catalog.text, p.prosecdef::pg_catalog.text, p.proretset::pg_catalog.text, p.prorettype::pg_catalog.oid::pg_catalog.text, \
+CASE WHEN p.proargmodes IS NOT NULL THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.proargnames[m.o], p.proallargtypes[m.o]::pg_catalog.int8) ORDER BY m.o) \
+FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS m (m, o) WHERE m.m IN ('o', 'b', 't'))::pg_catalog.text END, \
+e.extname, (l.lanname IN ('c', 'internal'))::pg_catalog.text \
+FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
+JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang \
+LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e' \
+LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid";
+
+const OPERATORS: &str = "SELECT n.nspname, o.oprname, o.oprcode::pg_catalog.oid::pg_catalog.text \
+FROM pg_catalog.pg_operator AS o JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace \
+WHERE n.nspname <> 'pg_catalog'";
+
+const TYPES: &str = "SELECT n.nspname, t.typname, t.oid::pg_catalog.text, t.typtype::pg_catalog.text, \
+(CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0::pg_catalog.oid END)::pg_catalog.text, t.typbasetype::pg_catalog.text, \
+CASE WHEN t.typtype = 'c' THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.atttypid::pg_catalog.int8) ORDER BY a.attnum) \
+FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)::pg_catalog.text END, e.extname \
+FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
+LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e' \
+LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid \
+WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))";
+
+const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text \
+FROM pg_catalog.pg_cast WHERE oid >= 16384 AND castfunc <> 0";
+
+const FOREIGN_KEYS: &str = "SELECT fn.nspname, f.relname, tn.nspname, t.relname, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text, pg_catalog.array_to_json(k.confkey)::pg_catalog.text \
+FROM pg_catalog.pg_constraint AS k \
+JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
+JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
+WHERE k.contype = 'f'";
+
+/// Why catalog rows could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Other rows than the queries give.
+    #[error("catalog query {query} gave an unexpected row: {why}; is this PostgreSQL 14 or newer?")]
+    Row {
+        /// Index into [`CATALOG_QUERIES`], or `namespace`.
+        query: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Namespace {
+    /// Reads the row of [`NAMESPACE_SQL`].
+    pub fn from_row(row: &Row) -> Result<Self, SnapshotError> {
+        let fields = Fields { row, query: "namespace" };
+        Ok(Self { search_path: fields.json(0)?, user: fields.text(1)?.to_owned() })
+    }
+}
+
+static VERSION: AtomicU64 = AtomicU64::new(1);
+
+impl Catalog {
+    /// An empty catalog with a version of its own.
+    pub fn empty() -> Self {
+        Self { version: VERSION.fetch_add(1, Ordering::Relaxed), ..Self::default() }
+    }
+
+    /// Builds a catalog from the rows of each of [`CATALOG_QUERIES`], in their order.
+    pub fn from_rows(results: &[Vec<Row>]) -> Result<Self, SnapshotError> {
+        let mut catalog = Self::empty();
+        let rows = |index: usize| {
+            let query = names(index);
+            results.get(index).into_iter().flatten().map(move |row| Fields { row, query })
+        };
+        if results.len() != CATALOG_QUERIES.len() {
+            return Err(SnapshotError::Row {
+                query: "count".to_owned(),
+                why: format!("{} results for {} queries", results.len(), CATALOG_QUERIES.len()),
+            });
+        }
+        for row in rows(0) {
+            catalog.search_path = row.json(0)?;
+        }
+        for row in rows(1) {
+            catalog.add_relation(&row)?;
+        }
+        for row in rows(2) {
+            let child = (row.text(2)?.to_owned(), row.text(3)?.to_owned());
+            if let Some(parent) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                parent.children.push(child);
+            }
+        }
+        for row in rows(3) {
+            let trigger = Trigger { kind: row.number(2)?, function_oid: row.number(3)? };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.has_triggers = true;
+                relation.triggers.push(trigger);
+            }
+        }
+        for row in rows(4) {
+            catalog.add_function(&row)?;
+        }
+        for row in rows(5) {
+            catalog.operators.entry(row.text(1)?.to_owned()).or_default().push(Operator {
+                schema: row.text(0)?.to_owned(),
+                function_oid: row.number(2)?,
+            });
+        }
+        for row in rows(6) {
+            catalog.add_type(&row)?;
+        }
+        for row in rows(7) {
+            catalog.casts.push(Cast {
+                source: row.number(0)?,
+                target: row.number(1)?,
+                function_oid: row.number(2)?,
+                context: row.byte(3)?,
+            });
+        }
+        for row in rows(8) {
+            catalog.foreign_keys.push(ForeignKey {
+                from: (row.text(0)?.to_owned(), row.text(1)?.to_owned()),
+                to: (row.text(2)?.to_owned(), row.text(3)?.to_owned()),
+                on_delete: row.byte(4)?,
+                on_update: row.byte(5)?,
+                to_columns: row.json_or_default(6)?,
+            });
+        }
+        Ok(catalog)
+    }
+
+    fn relation_mut(&mut self, schema: &str, name: &str) -> Option<&mut Relation> {
+        self.relations.get_mut(schema)?.get_mut(name)
+    }
+
+    fn add_relation(&mut self, row: &Fields<'_>) -> Result<(), SnapshotError> {
+        let columns: Vec<(String, i16, u32, bool, bool)> = row.json_or_default(8)?;
+        let relation = Relation {
+            oid: row.number(2)?,
+            kind: row.byte(3)?,
+            columns: columns
+                .into_iter()
+                .map(|(name, attnum, type_oid, not_null, generated)| Column {
+                    name,
+                    attnum,
+                    type_oid,
+                    not_null,
+                    generated,
+                })
+                .collect(),
+            definition: row.optional(6).map(ToOwned::to_owned),
+            has_rules: row.flag(7)?,
+            row_type: row.number(5)?,
+            temporary: row.text(4)? == "t",
+            index_on: row.json_or_default(9)?,
+            ..Relation::default()
+        };
+        let (schema, name) = (row.text(0)?, row.text(1)?);
+        self.relations.entry(schema.to_owned()).or_default().insert(name.to_owned(), relation);
+        Ok(())
+    }
+
+    fn add_function(&mut self, row: &Fields<'_>) -> Result<(), SnapshotError> {
+        let out: Vec<(Option<String>, u32)> = row.json_or_default(11)?;
+        let function = Function {
+            schema: row.text(0)?.to_owned(),
+            oid: row.number(2)?,
+            args: row.number(3)?,
+            defaults: row.number(4)?,
+            variadic: row.flag(5)?,
+            volatility: row.byte(6)?,
+            kind: row.byte(7)?,
+            security_definer: row.flag(8)?,
+            returns_set: row.flag(9)?,
+            return_type: row.number(10)?,
+            out_columns: out
+                .iter()
+                .enumerate()
+                .map(|(index, (name, _))| match name {
+                    Some(name) if !name.is_empty() => name.clone(),
+                    Some(_) | None => format!("column{}", index + 1),
+                })
+                .collect(),
+            out_types: out.iter().map(|(_, oid)| *oid).collect(),
+            extension: row.optional(12).map(ToOwned::to_owned),
+            compiled: row.flag(13)?,
+        };
+        self.functions.entry(row.text(1)?.to_owned()).or_default().push(function);
+        Ok(())
+    }
+
+    fn add_type(&mut self, row: &Fields<'_>) -> Result<(), SnapshotError> {
+        let (schema, name, oid) = (row.text(0)?, row.text(1)?, row.number(2)?);
+        if schema == "pg_catalog" {
+            self.builtin_types.insert(name.to_owned(), oid);
+        } else {
+            self.types.entry(name.to_owned()).or_default().push((schema.to_owned(), oid));
+        }
+        let info = TypeInfo {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind: row.byte(3)?,
+            element: row.number(4)?,
+            base: row.number(5)?,
+            fields: row.json_or_default(6)?,
+            extension: row.optional(7).map(ToOwned::to_owned),
+        };
+        self.type_info.insert(oid, info);
+        Ok(())
+    }
+}
+
+fn names(index: usize) -> &'static str {
+    [
+        "path", "relations", "inheritance", "triggers", "functions", "operators", "types", "casts",
+        "foreign keys",
+    ]
+    .get(index)
+    .copied()
+    .unwrap_or("unknown")
+}
+
+struct Fields<'r> {
+    row: &'r Row,
+    query: &'static str,
+}
+
+impl Fields<'_> {
+    fn wrong(&self, why: impl Into<String>) -> SnapshotError {
+        SnapshotError::Row { query: self.query.to_owned(), why: why.into() }
+    }
+
+    fn optional(&self, index: usize) -> Option<&str> {
+        self.row.get(index)?.as_deref()
+    }
+
+    fn text(&self, index: usize) -> Result<&str, SnapshotError> {
+        self.optional(index).ok_or_else(|| self.wrong(format!("column {} is missing", index + 1)))
+    }
+
+    fn number<T: std::str::FromStr>(&self, index: usize) -> Result<T, SnapshotError> {
+        let text = self.text(index)?;
+        text.parse().map_err(|_| self.wrong(format!("column {} is no number: {text}", index + 1)))
+    }
+
+    fn byte(&self, index: usize) -> Result<u8, SnapshotError> {
+        let text = self.text(index)?;
+        text.bytes().next().ok_or_else(|| self.wrong(format!("column {} is empty", index + 1)))
+    }
+
+    fn flag(&self, index: usize) -> Result<bool, SnapshotError> {
+        match self.text(index)? {
+            "t" | "true" => Ok(true),
+            "f" | "false" => Ok(false),
+            other => Err(self.wrong(format!("column {} is no boolean: {other}", index + 1))),
+        }
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, index: usize) -> Result<T, SnapshotError> {
+        serde_json::from_str(self.text(index)?)
+            .map_err(|error| self.wrong(format!("column {}: {error}", index + 1)))
+    }
+
+    fn json_or_default<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        index: usize,
+    ) -> Result<T, SnapshotError> {
+        if self.optional(index).is_some() { self.json(index) } else { Ok(T::default()) }
+    }
+}

@@ -1,0 +1,4 @@
+//! The analysis over a small catalog.
+
+mod cases;
+mod shop;
