@@ -24,6 +24,24 @@ pub struct JobIdentity {
 }
 
 impl JobIdentity {
+    /// An identity for tests of other modules.
+    #[cfg(test)]
+    pub(crate) fn fixture(
+        issuer: &str,
+        assurance: Assurance,
+        groups: Vec<String>,
+        claims: BTreeMap<String, serde_json::Value>,
+    ) -> JobIdentity {
+        Self {
+            id: "job-00000000000000aa".to_owned(),
+            issuer: issuer.to_owned(),
+            subject: "fixture".to_owned(),
+            assurance,
+            groups,
+            claims,
+        }
+    }
+
     /// Cordon's id of the job: `job-` and 16 hex digits, never reused.
     pub fn id(&self) -> &str {
         &self.id
