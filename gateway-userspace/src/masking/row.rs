@@ -1,0 +1,189 @@
+//! Masks DataRow messages.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{ColumnShape, Redaction, key::MaskKey, mask::CellMask, types::WireType};
+
+/// Redactions bound to the shape of one result. Made once per shape, used for every row.
+#[derive(Clone, Debug)]
+pub struct RowMasker {
+    /// One entry per column up to the last masked one; empty: nothing is masked.
+    cells: Box<[Option<CellMask>]>,
+    /// Columns of the result.
+    columns: usize,
+}
+
+/// Proof that a whole DataRow message stands in the buffer, masked as it must be. What writes to
+/// a client takes this and nothing else for a row.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a masked row is to be written to the client"]
+pub struct MaskedRow {
+    start: usize,
+    end: usize,
+    masked: u32,
+}
+
+/// Why redactions do not fit a result; it must not be shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unmaskable {
+    /// The analysis and the server disagree about the result.
+    #[error("column {column} is to be masked, but the result has {columns} columns")]
+    NoSuchColumn {
+        /// Index of the column, from 0.
+        column: usize,
+        /// Columns of the result.
+        columns: usize,
+    },
+    /// Two masks for one column.
+    #[error("column {column} is to be masked in two ways")]
+    Twice {
+        /// Index of the column, from 0.
+        column: usize,
+    },
+}
+
+/// A row that cannot be what the server described; it must not be shown, nor anything after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedRow {
+    /// The message ends before its content.
+    #[error("the row ends inside a column")]
+    Truncated,
+    /// Bytes follow the last column.
+    #[error("bytes follow the last column of the row")]
+    Trailing,
+    /// A length below -1.
+    #[error("a column of the row has the length {0}")]
+    Length(i32),
+    /// Other than the result was described with.
+    #[error("the row has {found} columns, the result was described with {expected}")]
+    Columns {
+        /// Columns of the row.
+        found: i16,
+        /// Columns of the description.
+        expected: usize,
+    },
+    /// The message would be longer than the protocol can say.
+    #[error("the row is too long for a message")]
+    TooLong,
+}
+
+impl RowMasker {
+    /// Binds redactions to a result.
+    pub fn bind(redactions: &[Redaction], shape: &[ColumnShape], key: &MaskKey) -> Result<Self, Unmaskable> {
+        let columns = shape.len();
+        let mut cells: Vec<Option<CellMask>> = Vec::new();
+        for redaction in redactions {
+            let column = redaction.column;
+            let described = shape.get(column).ok_or(Unmaskable::NoSuchColumn { column, columns })?;
+            if cells.len() <= column {
+                cells.resize_with(column + 1, || None);
+            }
+            let cell = cells.get_mut(column).ok_or(Unmaskable::NoSuchColumn { column, columns })?;
+            if cell.is_some() {
+                return Err(Unmaskable::Twice { column });
+            }
+            let wire_type = WireType::of(described.type_oid);
+            *cell = Some(CellMask::bind(redaction.mask, wire_type, described.format, key));
+        }
+        Ok(Self { cells: cells.into_boxed_slice(), columns })
+    }
+
+    /// Masks nothing, for results without protected columns.
+    pub fn passthrough() -> Self {
+        Self { cells: Box::default(), columns: 0 }
+    }
+
+    /// True if rows pass unchanged.
+    pub fn is_passthrough(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Appends the whole DataRow message for `row`, the message's body after its length word. On
+    /// an error `out` is as it was.
+    pub fn mask(&self, row: &[u8], out: &mut BytesMut) -> Result<MaskedRow, MalformedRow> {
+        let start = out.len();
+        match self.append(row, out) {
+            Ok(masked) => Ok(MaskedRow { start, end: out.len(), masked }),
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn append(&self, row: &[u8], out: &mut BytesMut) -> Result<u32, MalformedRow> {
+        let start = out.len();
+        out.reserve(row.len().saturating_add(5));
+        out.put_u8(b'D');
+        out.put_u32(0);
+        let masked = if self.is_passthrough() {
+            out.extend_from_slice(row);
+            0
+        } else {
+            self.append_masked(row, out)?
+        };
+        let length = i32::try_from(out.len() - start - 1).map_err(|_error| MalformedRow::TooLong)?;
+        let word = out.get_mut(start + 1..start + 5).ok_or(MalformedRow::TooLong)?;
+        word.copy_from_slice(&length.to_be_bytes());
+        Ok(masked)
+    }
+
+    fn append_masked(&self, row: &[u8], out: &mut BytesMut) -> Result<u32, MalformedRow> {
+        let (count, mut rest) = row.split_first_chunk().ok_or(MalformedRow::Truncated)?;
+        let found = i16::from_be_bytes(*count);
+        if usize::try_from(found) != Ok(self.columns) {
+            return Err(MalformedRow::Columns { found, expected: self.columns });
+        }
+        let mut masked = 0;
+        // What stays as it is, is copied in runs that are as long as possible.
+        let mut run = row;
+        for index in 0..self.columns {
+            let (length, after) = rest.split_first_chunk().ok_or(MalformedRow::Truncated)?;
+            let length = i32::from_be_bytes(*length);
+            let Ok(length) = usize::try_from(length) else {
+                if length != -1 {
+                    return Err(MalformedRow::Length(length));
+                }
+                rest = after;
+                continue;
+            };
+            let (value, after) = after.split_at_checked(length).ok_or(MalformedRow::Truncated)?;
+            if let Some(Some(mask)) = self.cells.get(index) {
+                let same = run.len() - rest.len();
+                out.extend_from_slice(run.get(..same).ok_or(MalformedRow::Truncated)?);
+                append_cell(mask, value, out)?;
+                run = after;
+                masked += 1;
+            }
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(MalformedRow::Trailing);
+        }
+        out.extend_from_slice(run);
+        Ok(masked)
+    }
+}
+
+fn append_cell(mask: &CellMask, value: &[u8], out: &mut BytesMut) -> Result<(), MalformedRow> {
+    let at = out.len();
+    out.put_i32(-1);
+    if mask.write(value, out) {
+        let length = i32::try_from(out.len() - at - 4).map_err(|_error| MalformedRow::TooLong)?;
+        let word = out.get_mut(at..at + 4).ok_or(MalformedRow::TooLong)?;
+        word.copy_from_slice(&length.to_be_bytes());
+    }
+    Ok(())
+}
+
+impl MaskedRow {
+    /// Where the message stands in the buffer it was appended to.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.end
+    }
+
+    /// How many cells were masked.
+    pub fn masked(&self) -> u32 {
+        self.masked
+    }
+}
