@@ -14,7 +14,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An IPv6 endpoint; an IPv4-mapped address is the IPv4 endpoint.
-    #[inline(always)]
+    #[inline]
     pub const fn v6(addr: [u8; 16], port: u16) -> Self {
         Self {
             addr,
@@ -24,7 +24,7 @@ impl Endpoint {
     }
 
     /// An IPv4 endpoint.
-    #[inline(always)]
+    #[inline]
     pub const fn v4(addr: [u8; 4], port: u16) -> Self {
         let [a, b, c, d] = addr;
         Self::v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port)
@@ -32,7 +32,7 @@ impl Endpoint {
 
     /// The key under which a port is protected on every address of this host: the unspecified
     /// address. It can never be a destination itself, because the kernel turns it to loopback.
-    #[inline(always)]
+    #[inline]
     pub const fn any_local(port: u16) -> Self {
         Self::v6([0; 16], port)
     }

@@ -59,10 +59,10 @@ pub fn walk(settings: &Settings, ancestor: impl Fn(i32) -> u64) -> Standing {
         }
         // SAFETY: the values are not used, so it does not matter if they are replaced meanwhile.
         unsafe {
-            if JOBS.get(&id).is_some() {
+            if JOBS.get(id).is_some() {
                 return Standing::Job(id);
             }
-            if SCOPE.get(&id).is_some() {
+            if SCOPE.get(id).is_some() {
                 in_scope = true;
             }
         }

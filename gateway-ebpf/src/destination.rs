@@ -48,7 +48,7 @@ pub fn is_protected<C>(ctx: *mut C, to: &Endpoint) -> bool {
         return true;
     }
     // SAFETY: as above.
-    if unsafe { PROTECTED.get(&Endpoint::any_local(to.port)) }.is_none() {
+    if unsafe { PROTECTED.get(Endpoint::any_local(to.port)) }.is_none() {
         return false;
     }
     is_loopback(to) || with_listener(ctx, to, |_| ()).is_some()

@@ -48,7 +48,7 @@ fn publish(ops: *mut bpf_sock_ops) {
     let followed =
         unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) } == 0;
     // An entry that nothing would remove is not published.
-    if followed && CONNECTIONS.insert(&key(ops), record, 0).is_ok() {
+    if followed && CONNECTIONS.insert(key(ops), record, 0).is_ok() {
         count(Counter::Published);
     } else {
         count(Counter::PublishFailed);
@@ -57,7 +57,7 @@ fn publish(ops: *mut bpf_sock_ops) {
 
 #[inline(always)]
 fn unpublish(ops: *mut bpf_sock_ops) {
-    if record(ops).is_some() && CONNECTIONS.remove(&key(ops)).is_ok() {
+    if record(ops).is_some() && CONNECTIONS.remove(key(ops)).is_ok() {
         count(Counter::Unpublished);
     }
 }

@@ -1,6 +1,246 @@
-//! `arch`.
-use anyhow::Result;
-/// Checks.
+//! `arch`: which module of the daemon may use which.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::step::root;
+
+/// What a module's files may name with `crate::`, besides their own module. A module that is not
+/// listed wires others together (`cli`, `admin`, `config`, `telemetry` and the crate's root), and
+/// may use all of them.
+///
+/// Bytes know nothing of policy, policy knows nothing of bytes, and nothing below `protocol` names
+/// one: that is what keeps a second database protocol a matter of one new folder.
+const RULES: &[(&str, &[&str])] = &[
+    ("sql", &[]),
+    ("masking", &[]),
+    ("transport", &[]),
+    ("audit", &[]),
+    ("intercept", &[]),
+    ("identity", &["config", "intercept"]),
+    ("policy", &["identity", "masking", "sql"]),
+    ("approval", &["config", "identity", "policy"]),
+    ("upstream", &["config", "identity", "policy", "transport"]),
+    (
+        "session",
+        &[
+            "approval",
+            "audit",
+            "config",
+            "identity",
+            "masking",
+            "policy",
+            "sql",
+            "telemetry",
+            "upstream",
+        ],
+    ),
+    (
+        "protocol",
+        &[
+            "masking",
+            "session",
+            "sql",
+            "telemetry",
+            "transport",
+            "upstream",
+        ],
+    ),
+    (
+        "listen",
+        &[
+            "config",
+            "identity",
+            "intercept",
+            "protocol",
+            "session",
+            "telemetry",
+            "transport",
+        ],
+    ),
+];
+
+/// Checks the daemon's sources.
 pub fn run() -> Result<()> {
+    let sources = root().join("gateway-userspace/src");
+    let mut files = Vec::new();
+    collect(&sources, &mut files)?;
+    let mut violations = Vec::new();
+    for file in &files {
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let path = file.strip_prefix(&sources).unwrap_or(file);
+        violations.extend(check(path, &text));
+    }
+    if !violations.is_empty() {
+        bail!(
+            "{} uses against the dependency rule (STYLE: bytes know nothing of policy, policy \
+             knows nothing of bytes):\n  {}",
+            violations.len(),
+            violations.join("\n  ")
+        );
+    }
     Ok(())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The violations in one file, which is given by its path below `src`.
+fn check(path: &Path, text: &str) -> Vec<String> {
+    let parts: Vec<String> = path
+        .with_extension("")
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    let Some(module) = parts.first() else {
+        return Vec::new();
+    };
+    let Some((_, allowed)) = RULES.iter().find(|(name, _)| name == module) else {
+        return Vec::new();
+    };
+    let own_protocol = (module == "protocol" && parts.len() > 2).then(|| parts[1].as_str());
+    let mut violations = Vec::new();
+    for (number, used) in uses(text) {
+        let mut names = used.split("::");
+        let (first, second) = (names.next().unwrap_or_default(), names.next());
+        let line = format!("{}:{number}: `{module}` uses `{used}`", path.display());
+        if first == module {
+            // One protocol does not name another; the table above them names all.
+            if let (Some(own), Some(other)) = (own_protocol, second)
+                && other != own
+                && is_protocol_folder(other)
+            {
+                violations.push(line);
+            }
+        } else if !allowed.contains(&first) && first.starts_with(|c: char| c.is_lowercase()) {
+            violations.push(line);
+        }
+    }
+    violations
+}
+
+fn is_protocol_folder(name: &str) -> bool {
+    root()
+        .join("gateway-userspace/src/protocol")
+        .join(name)
+        .is_dir()
+}
+
+/// Every `crate::a::b` of a file with its line, groups opened up. Comments and the unit tests at
+/// the file's end do not count: a test may build what it needs.
+fn uses(text: &str) -> BTreeSet<(usize, String)> {
+    let code = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    let stripped: String = code
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut found = BTreeSet::new();
+    for (offset, prefix) in stripped.match_indices("crate::") {
+        let before = stripped[..offset].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let line = stripped[..offset].matches('\n').count() + 1;
+        let rest = &stripped[offset + prefix.len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            found.extend(members(group).into_iter().map(|path| (line, path)));
+        } else {
+            found.insert((line, first_two(rest)));
+        }
+    }
+    found
+}
+
+/// The members of a group, up to its closing brace, by their first two names.
+fn members(group: &str) -> Vec<String> {
+    let (mut depth, mut start, mut found) = (0_usize, 0, Vec::new());
+    for (at, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let member = group[start..at].trim();
+                if !member.is_empty() {
+                    found.push(first_two(member));
+                }
+                start = at + 1;
+                if character == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn first_two(path: &str) -> String {
+    let end = path
+        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+        .unwrap_or(path.len());
+    path[..end]
+        .split("::")
+        .filter(|name| !name.is_empty())
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_below_may_not_use_one_above() {
+        let text = "use crate::policy::Verdict;\n";
+        assert_eq!(check(Path::new("sql/parse.rs"), text).len(), 1);
+        assert_eq!(
+            check(Path::new("session/gate.rs"), text),
+            Vec::<String>::new()
+        );
+        assert_eq!(check(Path::new("sql.rs"), text).len(), 1);
+    }
+
+    #[test]
+    fn groups_and_paths_in_code_are_seen() {
+        let text = "use crate::{\n    identity::{Principal, resolve},\n    session::Gate,\n};\n\
+                    fn f() { crate::upstream::dial() }\n";
+        let found: Vec<String> = uses(text).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(found, ["identity", "session::Gate", "upstream::dial"]);
+        assert_eq!(check(Path::new("policy/evaluate.rs"), text).len(), 2);
+    }
+
+    #[test]
+    fn comments_tests_and_other_crates_do_not_count() {
+        let text = "//! See [`crate::session`].\nuse other_crate::session::X;\n\
+                    #[cfg(test)]\nmod tests {\n    use crate::session::Gate;\n}\n";
+        assert_eq!(check(Path::new("sql/parse.rs"), text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_wiring_may_use_everything() {
+        let text = "use crate::{intercept::Interceptor, protocol::postgres};\n";
+        assert_eq!(check(Path::new("cli/run.rs"), text), Vec::<String>::new());
+        assert_eq!(check(Path::new("main.rs"), text), Vec::<String>::new());
+    }
 }

@@ -15,7 +15,8 @@ use crate::{
     tools::Tool,
 };
 
-const TARGET: &str = "bpfel-unknown-none";
+/// The target of the eBPF programs.
+pub const TARGET: &str = "bpfel-unknown-none";
 const OBJECT: &str = "gateway-ebpf/target/bpfel-unknown-none/release/cordon-ebpf";
 
 /// Debian's compiler, which has a prebuilt core library for the BPF target. It stands beside the
@@ -39,7 +40,7 @@ const EBPF_PACKAGES: &[(&str, &str)] = &[
 ];
 /// Packages to build the linker with.
 const LINKER_PACKAGES: &[(&str, &str)] = &[("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config")];
-/// Packages to build the daemon with: libclang is for the bindings of PostgreSQL's parser.
+/// Packages to build the daemon with; libclang makes the bindings of PostgreSQL's parser.
 const DAEMON_PACKAGES: &[(&str, &str)] = &[
     ("gcc", "cc"),
     ("make", "make"),

@@ -44,11 +44,12 @@ impl Tool {
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env_remove("RUSTC_BOOTSTRAP");
         if no_install {
-            let env: String = self
+            let env: Vec<String> = self
                 .env
                 .iter()
                 .map(|(key, value)| format!("{key}={value} "))
                 .collect();
+            let env = env.concat();
             bail!(
                 "missing tool: {} {}\n  {env}{}",
                 self.name,

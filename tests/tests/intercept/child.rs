@@ -164,9 +164,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
                 .collect();
             let mut sum = Counts::new();
             for worker in workers {
-                let counts = worker
-                    .join()
-                    .map_err(|_| io::Error::other("a thread panicked"))?;
+                let counts = worker.join().map_err(panicked)?;
                 add(&mut sum, &counts);
             }
             Ok(show(&sum))
@@ -207,9 +205,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
                 .take()
                 .ok_or_else(|| io::Error::other("nothing repeats"))?;
             stop.store(true, Ordering::Relaxed);
-            let counts = worker
-                .join()
-                .map_err(|_| io::Error::other("a thread panicked"))?;
+            let counts = worker.join().map_err(panicked)?;
             Ok(show(&counts))
         }
         _ => Err(io::Error::other(format!("unknown command {words:?}"))),
@@ -397,5 +393,10 @@ fn family(to: SocketAddr) -> AddressFamily {
 
 fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
     text.parse()
-        .map_err(|_| io::Error::other(format!("cannot read {text}")))
+        .ok()
+        .ok_or_else(|| io::Error::other(format!("cannot read {text}")))
+}
+
+fn panicked(_payload: Box<dyn std::any::Any + Send>) -> io::Error {
+    io::Error::other("a thread panicked")
 }

@@ -231,17 +231,14 @@ impl Proxy {
                         let Ok(local) = stream.local_addr() else {
                             continue;
                         };
-                        let word = match interceptor.claim(peer, local) {
-                            Some(conn) => {
-                                seen.lock()
-                                    .unwrap_or_else(PoisonError::into_inner)
-                                    .push(conn);
-                                "PROXY\n"
-                            }
-                            None => {
-                                strangers.fetch_add(1, Ordering::Relaxed);
-                                "STRANGER\n"
-                            }
+                        let word = if let Some(conn) = interceptor.claim(peer, local) {
+                            seen.lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push(conn);
+                            "PROXY\n"
+                        } else {
+                            strangers.fetch_add(1, Ordering::Relaxed);
+                            "STRANGER\n"
                         };
                         // The client may be gone.
                         let _written = stream.write_all(word.as_bytes());
