@@ -6,6 +6,9 @@
 //! *orders* all of it. `ARCHITECTURE.md` follows one connection through these folders.
 
 pub mod admin;
+pub mod approval;
+pub mod audit;
+pub mod cli;
 pub mod identity;
 pub mod intercept;
 pub mod masking;
