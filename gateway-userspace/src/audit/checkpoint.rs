@@ -1,0 +1,140 @@
+//! Signed tree heads, in C2SP checkpoint form.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{
+    error::OpenError,
+    key::SigningKey,
+    layout::open_rw,
+    tree::{Hash, Tree},
+};
+
+/// A signed statement that the log had this many entries and this root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log's name.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// Root of the RFC 6962 tree over them.
+    pub root: [u8; 32],
+}
+
+impl Checkpoint {
+    /// The signed text: origin, size, base64 root, a line each.
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+}
+
+/// The signed note for a tree: text, blank line, signature line.
+pub(super) fn sign(key: &SigningKey, tree: &Tree) -> String {
+    let text = Checkpoint { origin: key.name().to_owned(), size: tree.size(), root: tree.root() }.text();
+    let signature = key.sign(&text);
+    format!("{text}\n{signature}")
+}
+
+/// Reads a note that `key` signed; `None` for anything else.
+pub(super) fn open_note(key: &SigningKey, note: &str) -> Option<Checkpoint> {
+    let (text, signature) = note.split_once("\n\n")?;
+    let text = format!("{text}\n");
+    if !key.signed(&text, signature.strip_suffix('\n')?) {
+        return None;
+    }
+    let mut lines = text.lines();
+    let origin = lines.next()?.to_owned();
+    let size = lines.next()?.parse().ok()?;
+    let root: Hash = STANDARD.decode(lines.next()?).ok()?.try_into().ok()?;
+    let checkpoint = Checkpoint { origin, size, root };
+    (checkpoint.text() == text && checkpoint.origin == key.name()).then_some(checkpoint)
+}
+
+/// The file of all checkpoints: notes, each followed by an empty line.
+pub(super) struct CheckpointFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+/// What of the file is looked at to find its last note; a note is some 250 bytes.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+impl CheckpointFile {
+    /// Opens the file and finds the last checkpoint. A note that was being written at a crash is
+    /// cut off; the second number says how many bytes.
+    pub(super) fn open(path: &Path, key: &SigningKey) -> Result<(Self, Option<Checkpoint>, u64), OpenError> {
+        let file = open_rw(path).map_err(OpenError::io("open", path))?;
+        let size = file.metadata().map_err(OpenError::io("read", path))?.len();
+        let start = size.saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
+        file.read_exact_at(&mut tail, start).map_err(OpenError::io("read", path))?;
+        // A note ends with its signature's newline and an empty line. Within a note there is one
+        // blank line, before the signature, which begins with an em dash.
+        let whole = ends_of_notes(&tail).last().copied().unwrap_or(0);
+        let cut = tail.len() - whole;
+        if cut as u64 == size && size > TAIL_BYTES / 2 {
+            return Err(OpenError::damaged(path, "it holds no complete checkpoint"));
+        }
+        let last = match ends_of_notes(&tail).iter().rev().nth(1) {
+            Some(previous) => tail.get(*previous..whole),
+            // The first note of the file.
+            None if start == 0 => tail.get(..whole),
+            None => None,
+        };
+        let checkpoint = match last {
+            Some([]) => None,
+            Some(bytes) => {
+                let note = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n'));
+                let read = note.and_then(|note| open_note(key, note));
+                Some(read.ok_or_else(|| OpenError::damaged(path, "its last checkpoint is not signed by this log's key"))?)
+            }
+            None => return Err(OpenError::damaged(path, "it holds no complete checkpoint")),
+        };
+        let length = size - cut as u64;
+        if cut > 0 {
+            file.set_len(length).and_then(|()| file.sync_all()).map_err(OpenError::io("cut", path))?;
+        }
+        Ok((Self { path: path.to_owned(), file, length }, checkpoint, cut as u64))
+    }
+
+    /// Appends a note and syncs it.
+    pub(super) fn append(&mut self, note: &str) -> std::io::Result<()> {
+        let bytes = format!("{note}\n");
+        let written = self.file.write_all_at(bytes.as_bytes(), self.length).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(error) = self.file.set_len(self.length) {
+                    tracing::error!(path = %self.path.display(), %error, "cannot cut a torn checkpoint; the next one overwrites it");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Offsets just behind each note's closing empty line.
+fn ends_of_notes(bytes: &[u8]) -> Vec<usize> {
+    let dash = "\u{2014} ".as_bytes();
+    let mut ends = Vec::new();
+    let mut line_start = 0;
+    let mut after_signature = false;
+    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        let line = bytes.get(line_start..at).unwrap_or_default();
+        if after_signature && line.is_empty() {
+            ends.push(at + 1);
+        }
+        after_signature = line.starts_with(dash);
+        line_start = at + 1;
+    }
+    ends
+}

@@ -1,0 +1,543 @@
+//! What is remembered. Statement texts and bind values are evidence; secrets never are.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::content::Content;
+
+/// One thing that happened. Adding a variant or an optional field keeps the format's version;
+/// changing the meaning of one raises it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// The daemon opened the log.
+    LogOpened(LogOpened),
+    /// A policy took force.
+    PolicyLoaded(PolicyLoaded),
+    /// A job was registered.
+    JobStarted(JobStarted),
+    /// A job ended; its sessions are closed.
+    JobEnded(JobEnded),
+    /// A job start was refused.
+    JobRefused(JobRefused),
+    /// A connection was refused before it became a session.
+    ConnectionRefused(ConnectionRefused),
+    /// A session was admitted.
+    SessionOpened(SessionOpened),
+    /// A statement was decided; it goes to the database only after this is on record.
+    StatementDecided(StatementDecided),
+    /// A statement that was decided ended, one way or the other.
+    StatementCompleted(StatementCompleted),
+    /// A statement is held until humans answer.
+    ApprovalRequested(ApprovalRequested),
+    /// Somebody answered.
+    ApprovalDecided(ApprovalDecided),
+    /// Somebody tried to answer who may not.
+    ApprovalRefused(ApprovalRefused),
+    /// Nobody answered in time.
+    ApprovalExpired(ApprovalExpired),
+    /// It was withdrawn: cancelled, disconnected, or the job ended.
+    ApprovalWithdrawn(ApprovalWithdrawn),
+    /// The approved statement was released, this once.
+    ApprovalUsed(ApprovalUsed),
+    /// A session ended.
+    SessionClosed(SessionClosed),
+    /// Something that should be here is not, and this says so.
+    Gap(Gap),
+    /// Nothing happened for a while, and the daemon was alive.
+    Heartbeat(Heartbeat),
+    /// The daemon closed the log.
+    LogClosed(LogClosed),
+    /// An event too large for an entry; its JSON is in a side file.
+    Spilled(SpilledEvent),
+}
+
+/// See [`Event::LogOpened`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOpened {
+    /// Host name.
+    pub host: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Key id of the signing key, hex.
+    pub key_id: String,
+    /// Digest of the policy in force, hex, if one is loaded yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The kernel's boot id: `mono_ns` of two entries compare only within one boot.
+    pub boot_id: String,
+}
+
+/// See [`Event::PolicyLoaded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyLoaded {
+    /// Digest, hex.
+    pub digest: String,
+    /// Names of its files.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// See [`Event::JobStarted`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobStarted {
+    /// Job id.
+    pub job: String,
+    /// Issuer's configured name.
+    pub issuer: String,
+    /// The token's subject.
+    pub subject: String,
+    /// How well the identity is proven: `runner-asserted`, `oidc-verified`.
+    pub assurance: String,
+    /// The token's claims. The token itself is a secret and is not recorded.
+    pub claims: BTreeMap<String, serde_json::Value>,
+    /// Path of the job's cgroup, relative to the cgroup v2 root.
+    pub cgroup: String,
+    /// Id of that cgroup.
+    #[serde(default)]
+    pub cgroup_id: u64,
+    /// The process that was moved.
+    #[serde(default)]
+    pub pid: u32,
+    /// Who asked, as the control socket's peer.
+    #[serde(default)]
+    pub peer_uid: u32,
+}
+
+/// See [`Event::JobEnded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnded {
+    /// Job id.
+    pub job: String,
+    /// Why: asked for, cgroup empty, maximum duration, ...
+    pub reason: String,
+}
+
+/// See [`Event::JobRefused`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRefused {
+    /// Why.
+    pub reason: String,
+    /// Issuer's configured name, if it could be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The subject that the token claims, if it was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The control socket's peer.
+    pub peer_pid: u32,
+    /// The peer's user.
+    pub peer_uid: u32,
+    /// The job that the peer is inside of, if any: an attempt at tampering.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside_job: Option<String>,
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCause {
+    /// The kernel redirected no such connection: somebody dialled the proxy's port.
+    NoEvidence,
+    /// The process belongs to no job.
+    NoJob,
+    /// The job has ended.
+    JobEnded,
+    /// The address is no configured database's.
+    UnknownDatabase,
+    /// The policy grants the job nothing there.
+    NotGranted,
+    /// The handshake was malformed, or asked for what is not offered.
+    Protocol,
+    /// A limit of connections or requests.
+    Limit,
+    /// A fault of Cordon's own, or of the upstream database.
+    Fault,
+}
+
+/// A process, as evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Process id on the host.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Command name at connect.
+    pub comm: String,
+    /// Executable path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
+    /// Command line; passwords in it are blotted out when it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
+    /// Start time in clock ticks since boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
+}
+
+/// See [`Event::ConnectionRefused`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionRefused {
+    /// Kind of refusal.
+    pub cause: RefusalCause,
+    /// In words.
+    pub reason: String,
+    /// The job, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The process, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessRecord>,
+    /// The address it dialled, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
+    /// The socket's peer address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+/// See [`Event::SessionOpened`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOpened {
+    /// Session id.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// The process that dialled.
+    pub process: ProcessRecord,
+    /// Database, by its configured name.
+    pub database: String,
+    /// The upstream login role.
+    pub login: String,
+    /// Start-up parameters as the client sent them.
+    #[serde(default)]
+    pub client: BTreeMap<String, String>,
+    /// The address the process dialled.
+    pub original: String,
+    /// Digest of the policy in force, hex.
+    #[serde(default)]
+    pub policy: String,
+}
+
+/// Where in a statement's life a decision was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// A prepared statement's Parse: no parameters yet, nothing runs.
+    Prepare,
+    /// Execute of a portal.
+    Execute,
+    /// The simple protocol.
+    Simple,
+}
+
+/// The verdict, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Decision {
+    /// May run.
+    Allow {
+        /// Names of the grants that allow it.
+        grants: Vec<String>,
+    },
+    /// May run once humans agree.
+    Approve {
+        /// Names of the grants.
+        grants: Vec<String>,
+        /// The rule that holds it.
+        rule: String,
+        /// Why.
+        reason: String,
+    },
+    /// May not run.
+    Deny {
+        /// Kind of refusal: `not-permitted`, `not-understood`, ...
+        code: String,
+        /// The rule that decided.
+        rule: String,
+        /// Why, as the client was told.
+        reason: String,
+        /// What would allow it, as the client was told.
+        hint: String,
+    },
+}
+
+/// See [`Event::StatementDecided`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementDecided {
+    /// Session id.
+    pub session: String,
+    /// Number of the statement in its session, from 1. A statement that is held is decided
+    /// twice under one number: `approve` first, then `allow` or `deny`.
+    pub statement: u64,
+    /// Where in its life.
+    pub phase: Phase,
+    /// The text.
+    pub text: Content,
+    /// Bind values; `None` is NULL.
+    #[serde(default)]
+    pub parameters: Vec<Option<Content>>,
+    /// Relations it touches, in words: `public.orders`.
+    #[serde(default)]
+    pub relations: Vec<String>,
+    /// What it does, in words: `delete public.orders (reads id)`.
+    #[serde(default)]
+    pub effects: Vec<String>,
+    /// The verdict.
+    pub decision: Decision,
+    /// Digest of the policy that decided, hex.
+    pub policy: String,
+    /// Output columns to be masked, in words: `email: partial`.
+    #[serde(default)]
+    pub masked: Vec<String>,
+    /// The approval that released it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+}
+
+/// How a statement ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It ran to its end.
+    Ok,
+    /// The database reported an error.
+    Error {
+        /// Its SQLSTATE.
+        sqlstate: String,
+    },
+    /// It was cancelled.
+    Cancelled,
+    /// The session ended, or the portal was dropped, before its end was seen.
+    Abandoned,
+}
+
+/// See [`Event::StatementCompleted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementCompleted {
+    /// Session id.
+    pub session: String,
+    /// Number of the statement in its session.
+    pub statement: u64,
+    /// Rows sent to the client.
+    pub rows: u64,
+    /// Bytes of the result sent to the client.
+    pub bytes: u64,
+    /// Cells masked in them.
+    pub cells_masked: u64,
+    /// From decision to the end of the reply.
+    pub duration_us: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// SHA-256 of the result's bytes as the client saw them, hex; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_sha256: Option<String>,
+}
+
+/// See [`Event::ApprovalRequested`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequested {
+    /// Approval id.
+    pub approval: String,
+    /// Session id.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Number of the statement in its session.
+    pub statement: u64,
+    /// Who asks: issuer and subject.
+    pub requester: String,
+    /// Their uid on the host.
+    pub requester_uid: u32,
+    /// The rule that holds it.
+    pub rule: String,
+    /// Whose approval is needed; absent: any approver's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How many approvals are needed.
+    pub needed: u32,
+    /// RFC 3339.
+    pub expires: String,
+    /// Digest of exactly what would run, hex.
+    pub binding: String,
+}
+
+/// See [`Event::ApprovalDecided`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalDecided {
+    /// Approval id.
+    pub approval: String,
+    /// User name of the approver.
+    pub by: String,
+    /// Their uid.
+    pub uid: u32,
+    /// Approves or denies.
+    pub approve: bool,
+    /// Their reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many have approved, this one included.
+    pub approvals: u32,
+    /// How many are needed.
+    pub needed: u32,
+    /// Digest of exactly what this answers, hex.
+    pub binding: String,
+}
+
+/// See [`Event::ApprovalRefused`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRefused {
+    /// Approval id.
+    pub approval: String,
+    /// User name.
+    pub by: String,
+    /// Their uid.
+    pub uid: u32,
+    /// The job they are inside of, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside_job: Option<String>,
+    /// Why their answer does not count.
+    pub reason: String,
+}
+
+/// See [`Event::ApprovalExpired`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalExpired {
+    /// Approval id.
+    pub approval: String,
+}
+
+/// See [`Event::ApprovalWithdrawn`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalWithdrawn {
+    /// Approval id.
+    pub approval: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::ApprovalUsed`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalUsed {
+    /// Approval id.
+    pub approval: String,
+    /// Who approved.
+    pub approved_by: Vec<String>,
+    /// Digest of exactly what was approved, hex.
+    pub binding: String,
+}
+
+/// See [`Event::SessionClosed`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionClosed {
+    /// Session id.
+    pub session: String,
+    /// Why.
+    pub reason: String,
+    /// Statements decided.
+    pub statements: u64,
+    /// Rows sent to the client.
+    pub rows: u64,
+    /// Bytes sent to the client.
+    pub bytes: u64,
+    /// Cells masked.
+    pub cells_masked: u64,
+    /// How long it lived.
+    pub duration_us: u64,
+}
+
+/// See [`Event::Gap`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// What happened.
+    pub reason: String,
+    /// Bytes cut off the end of the log when it was opened after a crash.
+    #[serde(default)]
+    pub cut_bytes: u64,
+    /// Index that the first entry in them would have had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_index: Option<u64>,
+    /// The bytes themselves, in a side file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Content>,
+    /// Events that could not be recorded while the log could not be written.
+    #[serde(default)]
+    pub lost_events: u64,
+}
+
+/// See [`Event::Heartbeat`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {}
+
+/// See [`Event::LogClosed`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogClosed {
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::Spilled`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpilledEvent {
+    /// The event's JSON.
+    pub event: Content,
+}
+
+impl Event {
+    /// The parts of any length.
+    pub(super) fn contents_mut(&mut self) -> Vec<&mut Content> {
+        match self {
+            Self::StatementDecided(decided) => {
+                let mut contents = vec![&mut decided.text];
+                contents.extend(decided.parameters.iter_mut().flatten());
+                contents
+            }
+            Self::Gap(gap) => gap.cut.iter_mut().collect(),
+            Self::Spilled(spilled) => vec![&mut spilled.event],
+            Self::LogOpened(_)
+            | Self::PolicyLoaded(_)
+            | Self::JobStarted(_)
+            | Self::JobEnded(_)
+            | Self::JobRefused(_)
+            | Self::ConnectionRefused(_)
+            | Self::SessionOpened(_)
+            | Self::StatementCompleted(_)
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalDecided(_)
+            | Self::ApprovalRefused(_)
+            | Self::ApprovalExpired(_)
+            | Self::ApprovalWithdrawn(_)
+            | Self::ApprovalUsed(_)
+            | Self::SessionClosed(_)
+            | Self::Heartbeat(_)
+            | Self::LogClosed(_) => Vec::new(),
+        }
+    }
+
+    /// The process in it, if any.
+    pub(super) fn process_mut(&mut self) -> Option<&mut ProcessRecord> {
+        match self {
+            Self::SessionOpened(opened) => Some(&mut opened.process),
+            Self::ConnectionRefused(refused) => refused.process.as_mut(),
+            Self::LogOpened(_)
+            | Self::PolicyLoaded(_)
+            | Self::JobStarted(_)
+            | Self::JobEnded(_)
+            | Self::JobRefused(_)
+            | Self::StatementDecided(_)
+            | Self::StatementCompleted(_)
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalDecided(_)
+            | Self::ApprovalRefused(_)
+            | Self::ApprovalExpired(_)
+            | Self::ApprovalWithdrawn(_)
+            | Self::ApprovalUsed(_)
+            | Self::SessionClosed(_)
+            | Self::Gap(_)
+            | Self::Heartbeat(_)
+            | Self::LogClosed(_)
+            | Self::Spilled(_) => None,
+        }
+    }
+}

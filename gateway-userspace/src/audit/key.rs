@@ -1,0 +1,114 @@
+//! The log's signing key and the C2SP signed-note form of what it signs.
+
+use std::fs;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{
+    rand::SystemRandom,
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    error::OpenError,
+    hex,
+    layout::{Layout, write_whole},
+    tree::sha256,
+};
+
+/// Ed25519, in signed notes.
+const ALGORITHM: u8 = 1;
+
+/// The key pair, and the name it signs under: the log's origin.
+pub(super) struct SigningKey {
+    pair: Ed25519KeyPair,
+    name: String,
+    id: [u8; 4],
+}
+
+impl SigningKey {
+    /// Loads the key, or makes one if the log is `new`.
+    pub(super) fn open(layout: &Layout, name: &str, new: bool) -> Result<Self, OpenError> {
+        let path = layout.private_key();
+        let key_error = |problem| OpenError::Key { path: path.clone(), problem };
+        if !path.exists() {
+            if !new {
+                return Err(key_error("is missing"));
+            }
+            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                .map_err(|ring::error::Unspecified| key_error("cannot be generated: no randomness"))?;
+            write_whole(&path, made.as_ref()).map_err(OpenError::io("write", &path))?;
+        }
+        let bytes = Zeroizing::new(fs::read(&path).map_err(OpenError::io("read", &path))?);
+        let pair = Ed25519KeyPair::from_pkcs8(&bytes)
+            .map_err(|_rejected: ring::error::KeyRejected| key_error("is not an Ed25519 key in PKCS#8"))?;
+        let id = key_id(name, pair.public_key().as_ref());
+        let key = Self { pair, name: name.to_owned(), id };
+        let public = layout.public_key();
+        let line = format!("{}\n", key.verifier());
+        match fs::read(&public) {
+            Ok(found) if found == line.as_bytes() => {}
+            Ok(_) if !new => {
+                return Err(OpenError::Key {
+                    path: public,
+                    problem: "is another key's, or this host has been renamed since",
+                });
+            }
+            Ok(_) | Err(_) => write_whole(&public, line.as_bytes()).map_err(OpenError::io("write", &public))?,
+        }
+        Ok(key)
+    }
+
+    /// Key id, hex.
+    pub(super) fn id(&self) -> String {
+        hex::encode(&self.id)
+    }
+
+    /// The name it signs under.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The public key as C2SP writes it: `name+id+base64(algorithm || key)`.
+    pub(super) fn verifier(&self) -> String {
+        let mut typed = vec![ALGORITHM];
+        typed.extend_from_slice(self.pair.public_key().as_ref());
+        format!("{}+{}+{}", self.name, self.id(), STANDARD.encode(typed))
+    }
+
+    /// The signature line for a note's text, newline included.
+    pub(super) fn sign(&self, text: &str) -> String {
+        let mut signature = self.id.to_vec();
+        signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
+        format!("\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
+    }
+
+    /// True if `line` (without its newline) is this key's signature of `text`.
+    pub(super) fn signed(&self, text: &str, line: &str) -> bool {
+        let Some(encoded) = line.strip_prefix("\u{2014} ").and_then(|l| l.strip_prefix(self.name.as_str())?.strip_prefix(' ')) else {
+            return false;
+        };
+        let Ok(bytes) = STANDARD.decode(encoded) else { return false };
+        let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return false };
+        *id == self.id
+            && UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref())
+                .verify(text.as_bytes(), signature)
+                .is_ok()
+    }
+}
+
+/// The first four bytes of SHA-256(name || LF || algorithm || key).
+fn key_id(name: &str, public: &[u8]) -> [u8; 4] {
+    let hash = sha256(&[name.as_bytes(), b"\n", &[ALGORITHM], public].concat());
+    let [a, b, c, d, ..] = hash;
+    [a, b, c, d]
+}
+
+/// The origin of a host's log. A key name has no spaces and no plus signs.
+pub(super) fn origin(host: &str) -> String {
+    let clean: String = host
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_' { c } else { '-' })
+        .collect();
+    format!("{}/cordon-evidence", if clean.is_empty() { "host" } else { &clean })
+}

@@ -1,0 +1,43 @@
+//! Remembers: an append-only, hash-chained, signed log of everything Cordon decided and saw.
+//!
+//! One [`Log`] per host. Every entry carries the hash of the one before it, all entries are the
+//! leaves of an RFC 6962 Merkle tree, and the tree's head is signed again and again
+//! ([`Checkpoint`]). The bytes are specified in `docs/evidence-format.md`. [`verify`] checks a
+//! log offline and shares nothing with the writer but that specification.
+
+mod blobs;
+mod checkpoint;
+mod clock;
+mod committer;
+mod content;
+mod encode;
+mod entry;
+mod error;
+mod event;
+mod hex;
+mod key;
+mod layout;
+mod log;
+mod recover;
+mod scrub;
+mod segment;
+mod sessions;
+mod state;
+mod tree;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::Checkpoint;
+pub(crate) use clock::{rfc3339, wall_micros};
+pub use content::Content;
+pub use entry::{Entry, read_entries};
+pub use error::{AppendError, OpenError, ReadError};
+pub use event::*;
+pub(crate) use hex::encode as to_hex;
+pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
+pub use recover::{Cut, Recovery};
+pub use scrub::scrub_command_line;
+pub use sessions::{SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session};
+pub use verify::{DeclaredGap, Problem, Progress, Report, VerifyOptions, latest_checkpoint, verify};

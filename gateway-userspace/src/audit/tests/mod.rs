@@ -1,0 +1,89 @@
+//! The log as a whole: writer, crash, tampering, verifier.
+
+mod append;
+mod crash;
+mod full;
+mod tamper;
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use super::*;
+
+/// In memory where that is possible: what these tests prove does not depend on a disk's speed.
+fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A log that signs only when it is opened, rotated and closed.
+fn quiet(dir: &Path) -> LogConfig {
+    let mut config = LogConfig::new(dir, Fsync::Always, "host.example");
+    config.tuning = Tuning {
+        segment_bytes: u64::MAX,
+        checkpoint_every: Duration::from_secs(3_600),
+        checkpoint_entries: u64::MAX,
+        heartbeat: Duration::from_secs(3_600),
+    };
+    config
+}
+
+fn open(dir: &Path) -> (Arc<Log>, Recovery) {
+    Log::open(quiet(dir)).unwrap()
+}
+
+fn decided(session: &str, statement: u64, text: &str) -> Event {
+    Event::StatementDecided(StatementDecided {
+        session: session.into(),
+        statement,
+        phase: Phase::Simple,
+        text: text.into(),
+        parameters: vec![None, Some("1".into())],
+        relations: vec!["public.orders".into()],
+        effects: vec!["select public.orders".into()],
+        decision: Decision::Allow { grants: vec!["agent-orders".into()] },
+        policy: "p".into(),
+        masked: Vec::new(),
+        approval: None,
+    })
+}
+
+fn completed(session: &str, statement: u64) -> Event {
+    Event::StatementCompleted(StatementCompleted {
+        session: session.into(),
+        statement,
+        rows: 3,
+        bytes: 99,
+        cells_masked: 1,
+        duration_us: 12,
+        outcome: Outcome::Ok,
+        result_sha256: None,
+    })
+}
+
+fn check(dir: &Path) -> Report {
+    verify(dir, VerifyOptions::default())
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_dir(&item.path(), &target);
+        } else {
+            fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+/// The files of a log that the verifier reads, relative to its folder.
+fn evidence_files(dir: &Path) -> Vec<String> {
+    let mut files = vec!["checkpoints".to_owned(), "keys/log.pub".to_owned()];
+    for folder in ["segments", "blobs"] {
+        for item in fs::read_dir(dir.join(folder)).unwrap() {
+            files.push(format!("{folder}/{}", item.unwrap().file_name().to_string_lossy()));
+        }
+    }
+    files.sort();
+    files
+}
