@@ -107,7 +107,7 @@ const ROWS: &[Row] = &[
     row("M8-database-to-xml", Refused, &["SELECT database_to_xml(true, false, '')"]),
     row("M8-cursor-to-xml", Refused, &["BEGIN", "DECLARE k CURSOR FOR SELECT email FROM public.customers", "SELECT cursor_to_xml('k', 9, true, false, '')"]),
     row("M8-ts-stat", Refused, &["SELECT * FROM ts_stat('SELECT to_tsvector(email) FROM public.customers')"]),
-    row("M8-crosstab", Refused, &["SELECT * FROM public.crosstab('SELECT id, name, ssn FROM public.customers') AS t (a int, b text, c text)"]),
+    row("M8-crosstab", Refused, &["SELECT * FROM public.crosstab('SELECT id, name, ssn::text FROM public.customers') AS t (a int, b text)"]),
     row("M8-dblink", Refused, &["SELECT * FROM public.dblink('dbname=shop', 'SELECT ssn FROM public.customers') AS t (s text)"]),
     row("M8-run-text", Refused, &["SELECT public.run_text('SELECT ssn::text FROM public.customers')"]),
     row("M8-do", Refused, &["DO $$ BEGIN RAISE NOTICE '%', (SELECT ssn FROM public.customers LIMIT 1); END $$"]),
@@ -118,7 +118,7 @@ const ROWS: &[Row] = &[
     row("M9-select-into-temp", Refused, &["SELECT email INTO TEMP stolen FROM public.customers"]),
     row("M9-insert-select", Refused, &["INSERT INTO public.order_notes (order_id, body) SELECT 1, email FROM public.customers"]),
     row("M9-update-from", Refused, &["UPDATE public.orders SET note = c.email FROM public.customers c WHERE c.id = customer_id"]),
-    row("M9-update-subquery", Refused, &["UPDATE public.orders SET (note, status) = (SELECT ssn, 'paid' FROM public.customers WHERE id = 1) WHERE id = 1"]),
+    row("M9-update-subquery", Refused, &["UPDATE public.orders SET (note, status) = (SELECT ssn, 'paid'::public.order_status FROM public.customers WHERE id = 1) WHERE id = 1"]),
     row("M9-on-conflict", Refused, &["INSERT INTO public.imports (sku, quantity) VALUES ('A-1', 1) ON CONFLICT (sku) DO UPDATE SET sku = (SELECT email FROM public.customers WHERE id = 1)"]),
     row("M9-returning", NoLeak, &["UPDATE public.orders SET note = note FROM public.customers c WHERE c.id = customer_id RETURNING c.email"]),
     row("M9-large-object", Refused, &["SELECT lo_from_bytea(0, convert_to(email, 'UTF8')) FROM public.customers"]),
@@ -209,7 +209,7 @@ const ROWS: &[Row] = &[
     row("F3-rows-from", Refused, &["SELECT * FROM ROWS FROM (generate_series(1, 2), pg_ls_dir('.')) AS t (a, b)"]),
     row("F3-tablesample", Refused, &["SELECT * FROM public.secrets TABLESAMPLE system (100)"]),
     row("F3-tablesample-argument", Refused, &["SELECT id FROM public.orders TABLESAMPLE bernoulli ((SELECT count(*) FROM public.secrets))"]),
-    row("F3-multi-assign", Refused, &["UPDATE public.orders SET (note, status) = (SELECT value, 'paid' FROM public.secrets LIMIT 1)"]),
+    row("F3-multi-assign", Refused, &["UPDATE public.orders SET (note, status) = (SELECT value, 'paid'::public.order_status FROM public.secrets LIMIT 1)"]),
     row("F3-in", Refused, &["SELECT id FROM public.orders WHERE note IN (SELECT value FROM public.secrets)"]),
     row("F3-any-array", Refused, &["SELECT id FROM public.orders WHERE note = ANY (ARRAY(SELECT value FROM public.secrets))"]),
     row("F3-values", Refused, &["INSERT INTO public.order_notes (order_id, body) VALUES (1, (SELECT value FROM public.secrets LIMIT 1))"]),
@@ -227,7 +227,7 @@ const ROWS: &[Row] = &[
     row("F5-copy-delete", Refused, &["COPY (DELETE FROM public.order_notes RETURNING id) TO STDOUT"]),
     row("F5-merge-delete", Refused, &["MERGE INTO public.order_notes n USING (VALUES (1)) v (i) ON n.id = v.i WHEN MATCHED THEN DELETE"]),
     row("F5-select-into", Refused, &["SELECT id INTO public.copied FROM public.orders"]),
-    row("F5-for-update", Refused, &["SELECT id FROM public.order_items FOR UPDATE"]),
+    row("F5-for-update", Refused, &["SELECT order_id FROM public.order_items FOR UPDATE"]),
     row("F5-lock", Refused, &["LOCK TABLE public.customers IN ACCESS EXCLUSIVE MODE"]),
     row("F5-values-cte", Refused, &["WITH d AS (UPDATE public.order_items SET price = 0 RETURNING 1) VALUES (1)"]),
     // F6: several statements
@@ -295,7 +295,7 @@ const ROWS: &[Row] = &[
     row("F11-reassign", Refused, &["REASSIGN OWNED BY agent_rw TO reader"]),
     row("F11-drop-schema", Refused, &["DROP SCHEMA public CASCADE"]),
     row("F11-create-function", Refused, &["CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'"]),
-    row("F11-create-rule", Refused, &["CREATE RULE r AS ON SELECT TO public.owned_plain DO INSTEAD SELECT 1, 'x'"]),
+    row("F11-create-rule", Refused, &["CREATE RULE r AS ON INSERT TO public.owned_plain DO INSTEAD NOTHING"]),
     row("F11-create-trigger", Refused, &["CREATE TRIGGER t BEFORE DELETE ON public.owned_plain EXECUTE FUNCTION suppress_redundant_updates_trigger()"]),
     row("F11-alter-role", Refused, &["ALTER ROLE agent_rw PASSWORD 'x'"]),
     row("F11-alter-system", Refused, &["ALTER SYSTEM SET log_statement = 'none'"]),
@@ -366,6 +366,14 @@ fn run(stand: &Stand, rows: &[Row], extended: bool) -> Result<BTreeMap<String, V
     Ok(shown.map(|row| (row["id"].as_str().unwrap_or_default().to_owned(), row["shown"].clone())).collect())
 }
 
+/// The server ran the last step: its log has the mark. Of several statements in one text, the
+/// first carries the mark and may be allowed; there the state of the database tells.
+fn was_run(row: &Row, statements: &[String]) -> bool {
+    let mark = format!("/*ev:{}.{}*/", row.id, row.steps.len() - 1);
+    let several = row.steps.last().is_some_and(|step| step.contains(';'));
+    !several && statements.iter().any(|sql| sql.contains(&mark))
+}
+
 fn judge(row: &Row, shown: &Value, statements: &[String]) -> Result<()> {
     let steps = shown.as_array().context("no steps")?;
     canary::none_in("it", &shown.to_string())?;
@@ -373,13 +381,15 @@ fn judge(row: &Row, shown: &Value, statements: &[String]) -> Result<()> {
     let last = steps.get(row.steps.len() - 1).map(Seen).context("the connection was lost before the last step")?;
     let codes = last.sqlstates();
     match row.want {
-        Want::Refused => {
-            ensure!(codes.first().is_some_and(|code| REFUSALS.contains(code)), "not refused");
-            let mark = format!("/*ev:{}.{}*/", row.id, row.steps.len() - 1);
-            ensure!(!statements.iter().any(|sql| sql.contains(&mark)), "it was run");
+        Refused => {
+            let code = codes.first().copied().unwrap_or_default();
+            ensure!(REFUSALS.contains(&code), "not refused");
+            // The server refuses some of these itself; that is luck, not a decision.
+            ensure!(!matches!(code, "42501" | "0A000") || last.field("M")?.contains("(ref "), "not refused by Cordon");
+            ensure!(!was_run(row, statements), "it was run");
         }
-        Want::NoLeak => ensure!(!last.closed(), "the connection was lost"),
-        Want::Served => {
+        NoLeak => ensure!(!last.closed(), "the connection was lost"),
+        Served => {
             ensure!(codes.is_empty() && !last.rows().is_empty(), "not served");
         }
     }
@@ -447,10 +457,10 @@ fn a_destructive_statement_in_any_shape_is_held_and_given_up() -> Result<()> {
     let statements = stand.cluster.statements()?;
     for row in HELD {
         let steps = shown.get(row.id).with_context(|| format!("{} was not run", row.id))?;
-        let codes = Seen(&steps[row.steps.len() - 1]).sqlstates();
+        let last = Seen(&steps[row.steps.len() - 1]);
+        let codes = last.sqlstates();
         ensure!(codes.first().is_some_and(|code| ["57014", "42501", "0A000"].contains(code)), "{}: {steps}", row.id);
-        let mark = format!("/*ev:{}.{}*/", row.id, row.steps.len() - 1);
-        ensure!(!statements.iter().any(|sql| sql.contains(&mark)), "{} was run", row.id);
+        ensure!(!was_run(row, &statements), "{} was run", row.id);
     }
     ensure!(before == state(&stand)?, "the database was changed");
     let held = shown.values().flat_map(|steps| steps.as_array().into_iter().flatten());
