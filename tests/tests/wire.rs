@@ -1,5 +1,5 @@
 //! The protocol's edges: malformed and misplaced messages, start-up parameters, TLS modes, cancel.
-//! PostgreSQL itself was asked what it does with each; Cordon must be as strict or stricter, and
+//! A server itself was asked what it does with each; Cordon must be as strict or stricter, and
 //! must go on serving.
 
 use std::io::{BufRead, BufReader, Write};
