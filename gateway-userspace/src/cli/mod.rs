@@ -1,1 +1,72 @@
-//! placeholder
+//! The command line. Each command is a file; this one says which there are.
+
+mod approvals;
+mod control;
+mod evidence;
+mod job;
+mod policy;
+mod run;
+mod sessions;
+mod shell;
+mod status;
+mod uninstall;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A checkpoint between AI coding agents and databases on CI runner hosts.
+#[derive(Parser, Debug)]
+#[command(name = "cordon", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the daemon.
+    Run(run::RunArgs),
+    /// Start, end and list jobs, or run a command as one.
+    Job(job::JobArgs),
+    /// List, show and answer held statements.
+    Approvals(approvals::ApprovalsArgs),
+    /// List, show and replay recorded sessions.
+    Sessions(sessions::SessionsArgs),
+    /// Verify the evidence log.
+    Evidence(evidence::EvidenceArgs),
+    /// Check policy files.
+    Policy(policy::PolicyArgs),
+    /// Show the state of the daemon.
+    Status(status::StatusArgs),
+    /// Remove the programs from the kernel; databases are no longer protected.
+    Uninstall(uninstall::UninstallArgs),
+    /// Print a completion script for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write the man pages to a folder.
+    Man(shell::ManArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Job(args) => job::run(args),
+        Command::Approvals(args) => approvals::run(args),
+        Command::Sessions(args) => sessions::run(args),
+        Command::Evidence(args) => evidence::run(args),
+        Command::Policy(args) => policy::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::run(args),
+        Command::Uninstall(args) => uninstall::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => {
+            shell::completions(&args, Cli::command());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => shell::man(&args, Cli::command()).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("cordon: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -75,18 +75,14 @@ mod tests {
     use super::*;
     use crate::sql::Relation;
 
+    #[expect(clippy::field_reassign_with_default, reason = "a private field bars the literal")]
     fn relation(children: &[&str]) -> Relation {
-        Relation {
-            oid: 1,
-            kind: b'r',
-            columns: Vec::new(),
-            definition: None,
-            has_rules: false,
-            has_triggers: false,
-            row_type: 0,
-            temporary: false,
-            children: children.iter().map(|name| ("s".to_owned(), (*name).to_owned())).collect(),
-        }
+        let mut relation = Relation::default();
+        relation.oid = 1;
+        relation.kind = b'r';
+        relation.children =
+            children.iter().map(|name| ("s".to_owned(), (*name).to_owned())).collect();
+        relation
     }
 
     #[test]

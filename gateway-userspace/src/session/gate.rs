@@ -19,7 +19,9 @@ use super::{
     understood::CursorChange,
 };
 use crate::{
-    approval::{ApprovalOutcome, ApprovalRequest, Approvals, Held},
+    approval::{
+        ApprovalOutcome, ApprovalRequest, Approvals, Approved, Binding, Bound, BoundParameter, Held,
+    },
     audit::{self, Content, Durability, Event, Log, StatementDecided},
     identity::{Principal, SessionGuard},
     masking::{ColumnShape, MaskKey, RowMasker},
@@ -36,7 +38,7 @@ const MAX_CACHED_TEXT: usize = 64 * 1024;
 pub struct Gate {
     pub(super) policy: ArcSwap<Policy>,
     pub(super) log: Arc<Log>,
-    pub(super) approvals: Arc<Approvals>,
+    pub(super) approvals: Approvals,
     pub(super) stack: BigStack,
     pub(super) mask_key: MaskKey,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
@@ -50,7 +52,7 @@ impl Gate {
     pub fn new(
         policy: Policy,
         log: Arc<Log>,
-        approvals: Arc<Approvals>,
+        approvals: Approvals,
         stack: BigStack,
         mask_key: MaskKey,
     ) -> Arc<Self> {
@@ -82,7 +84,7 @@ impl Gate {
     }
 
     /// The held statements.
-    pub fn approvals(&self) -> &Arc<Approvals> {
+    pub fn approvals(&self) -> &Approvals {
         &self.approvals
     }
 
@@ -157,6 +159,17 @@ impl Parameter {
                 head: head.clone(),
             }),
         }
+    }
+
+    /// What an approval fixes of it.
+    fn bound(&self) -> BoundParameter<'_> {
+        let (binary, value) = match self {
+            Self::Null => (false, None),
+            Self::Text(text) => (false, Some(text.as_bytes())),
+            Self::Binary(bytes) => (true, Some(bytes.as_slice())),
+            Self::Large { sha256, .. } => (true, Some(sha256.as_slice())),
+        };
+        BoundParameter { type_oid: 0, binary, value }
     }
 
     fn shown(&self) -> Option<String> {
@@ -313,7 +326,7 @@ impl Session {
         };
         let kinship = Arc::new(Kinship::of(&catalog));
         let snapshot = Snapshot { fingerprint, catalog: Arc::new(catalog), kinship };
-        if !private && !self.names.is_private() {
+        if !private && !self.names.is_own() {
             let mut shared = self.gate.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
             shared.insert(self.database.clone(), snapshot.clone());
         }
@@ -565,35 +578,23 @@ impl Session {
         let Some((requirement, _)) = understood.requirement() else {
             return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
         };
+        let Some(binding) = self.binding(&understood.statement, parameters) else {
+            return Decision::Refuse(self.fault(number, "a statement was held without names"));
+        };
+        let job = self.principal.job();
         let request = ApprovalRequest {
             session: self.id.to_string(),
-            job: self.principal.job().id().to_owned(),
-            requester: format!(
-                "{} {}",
-                self.principal.job().issuer(),
-                self.principal.job().subject()
-            ),
+            job: job.id().to_owned(),
+            statement_number: number,
+            requester: format!("{} {}", job.issuer(), job.subject()),
             requester_uid: self.principal.process().uid,
             process: process_line(&self.principal),
             database: self.database.clone(),
-            statement_number: number,
             statement: understood.text().to_owned(),
             parameters: parameters.iter().map(Parameter::shown).collect(),
             effects: understood.effects.clone(),
-            relations: understood
-                .statement
-                .relations
-                .iter()
-                .map(|used| {
-                    let relation = &used.relation;
-                    (format!("{}.{}", relation.schema, relation.name), relation.oid)
-                })
-                .collect(),
-            catalog_version: understood.statement.catalog_version,
-            rule: requirement.rule.clone(),
-            group: requirement.group.clone(),
-            needed: requirement.count,
-            hold: requirement.hold,
+            requirement: requirement.clone(),
+            binding,
         };
         let (group, needed) = (requirement.group.clone(), requirement.count);
         match self.gate.approvals.submit(request).await {
@@ -619,8 +620,8 @@ impl Session {
     pub async fn answered(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
         let reason = match hold.outcome.take() {
-            Some(ApprovalOutcome::Approved(approved)) => {
-                return self.release(hold, approved).await;
+            Some(ApprovalOutcome::Approved { proof, .. }) => {
+                return self.release(hold, proof).await;
             }
             Some(ApprovalOutcome::Denied { by, reason }) => match reason {
                 Some(reason) => format!("{by} denied the statement: {reason}"),
@@ -635,15 +636,31 @@ impl Session {
         Err(self.refuse_held(&hold, number, &reason).await)
     }
 
-    async fn release(
-        &mut self,
-        hold: Hold,
-        approved: crate::approval::Approved,
-    ) -> Result<Permit, Refusal> {
+    /// Everything that an approval fixes.
+    fn binding(&self, statement: &Statement, parameters: &[Parameter]) -> Option<Binding> {
+        let parameters: Vec<BoundParameter<'_>> =
+            parameters.iter().map(Parameter::bound).collect();
+        Some(Binding::of(&Bound {
+            session: &self.id,
+            job: self.principal.job().id(),
+            database: &self.database,
+            login: self.admission.login(),
+            statement,
+            namespace: self.names.namespace.as_deref()?,
+            parameters: &parameters,
+        }))
+    }
+
+    async fn release(&mut self, hold: Hold, proof: Approved) -> Result<Permit, Refusal> {
         let number = hold.number;
-        if let Err(reason) = self.still_means(&hold).await {
-            return Err(self.refuse_held(&hold, number, &reason).await);
-        }
+        let redeemed = match self.now_means(&hold).await {
+            Ok(binding) => proof.redeem(&binding).map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        let redeemed = match redeemed {
+            Ok(redeemed) => redeemed,
+            Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
+        };
         let grants = hold
             .understood
             .obligations()
@@ -655,11 +672,8 @@ impl Session {
             &hold.parameters,
             number,
             audit::Decision::Allow { grants },
-            Some(hold.held.id().to_owned()),
+            Some(redeemed.id().to_owned()),
         );
-        if let Err(error) = approved.consume(&self.gate.approvals).await {
-            return Err(self.refuse_held(&hold, number, &error.to_string()).await);
-        }
         match self.gate.log.append(event, Durability::Synced).await {
             Ok(receipt) => {
                 self.note_cursor(&hold.understood);
@@ -669,27 +683,30 @@ impl Session {
         }
     }
 
-    /// The job lives, the policy still asks for no more, and the names resolve to the same
-    /// objects as when it was shown to the approver.
-    async fn still_means(&mut self, hold: &Hold) -> Result<(), String> {
+    /// What the held statement would do now, as a binding: the job must live, and the policy must
+    /// ask for the same as when it was shown to the approver.
+    async fn now_means(&mut self, hold: &Hold) -> Result<Binding, String> {
         if let Some(reason) = self.principal.life().end_reason() {
             return Err(format!("the job has ended: {reason}"));
         }
         self.follow_policy();
-        if hold.understood.generation == self.generation {
-            return Ok(());
+        let unnamed = || "the names of the session are not known".to_owned();
+        let held = &hold.understood;
+        if held.generation == self.generation {
+            return self.binding(&held.statement, &hold.parameters).ok_or_else(unnamed);
         }
-        let changed = "the policy or the schema changed while the statement was held".to_owned();
-        let text = hold.understood.text().to_owned();
-        let parsed = self.gate.stack.run(move || split(&text)).await;
-        let [parsed] = <[Parsed; 1]>::try_from(parsed.ok().and_then(Result::ok).unwrap_or_default())
-            .map_err(|_other| changed.clone())?;
+        let changed = || "the policy or the schema changed while the statement was held".to_owned();
+        let text = held.statement.text.clone();
+        let statements = match self.gate.stack.run(move || split(&text)).await {
+            Ok(Ok(statements)) => statements,
+            Ok(Err(_)) | Err(_) => return Err(changed()),
+        };
+        let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
         let again = self.analyze(&Arc::new(parsed)).await.map_err(|error| error.to_string())?;
-        let unchanged = Statement {
-            catalog_version: hold.understood.statement.catalog_version,
-            ..(*again.statement).clone()
-        } == *hold.understood.statement;
-        if unchanged && again.verdict == hold.understood.verdict { Ok(()) } else { Err(changed) }
+        if again.verdict != held.verdict {
+            return Err(changed());
+        }
+        self.binding(&again.statement, &hold.parameters).ok_or_else(unnamed)
     }
 
     /// The client cancelled a held statement.

@@ -13,6 +13,6 @@ mod understood;
 pub use gate::*;
 pub use names::*;
 pub use opening::*;
-pub use permit::*;
+pub use permit::{Outcome, OutcomeKind, Permit, hex};
 pub use refusal::*;
 pub use understood::*;

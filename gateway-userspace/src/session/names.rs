@@ -24,20 +24,21 @@ impl NameQueries {
     /// The effective search path and user.
     pub const NAMESPACE: &'static str = NAMESPACE_SQL;
 
-    /// A number that changes whenever a user's object changes: every row of these catalogs that
-    /// is inserted, updated or deleted changes the sum. Much cheaper than reading them.
-    pub const FINGERPRINT: &'static str = "SELECT pg_catalog.concat_ws(' ', \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8 * (c.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_class AS c WHERE c.oid >= 16384), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8 * (a.attnum + 16384) * (a.attrelid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid >= 16384), \
+    /// A text that changes whenever a user's object does: each row of these catalogs that is
+    /// inserted, updated or deleted changes a sum. Much cheaper than reading them. Temporary
+    /// objects of other sessions do not count.
+    pub const FINGERPRINT: &'static str = "WITH f AS MATERIALIZED (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname ~ '^pg_(toast_)?temp_' AND n.oid <> pg_catalog.pg_my_temp_schema()) SELECT pg_catalog.concat_ws(' ', \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8 * (c.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_class AS c WHERE c.oid >= 16384 AND c.relnamespace NOT IN (SELECT f.oid FROM f)), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8 * ((a.attrelid::pg_catalog.int8 * (a.attnum + 2000))::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid >= 16384 AND a.attrelid NOT IN (SELECT k.oid FROM pg_catalog.pg_class AS k WHERE k.relnamespace IN (SELECT f.oid FROM f))), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8 * (p.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_proc AS p), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(r.xmin::pg_catalog.text::pg_catalog.int8 * (r.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_rewrite AS r WHERE r.oid >= 16384), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(o.xmin::pg_catalog.text::pg_catalog.int8 * (o.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_operator AS o WHERE o.oid >= 16384), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_type AS t WHERE t.oid >= 16384), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_trigger AS t), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_constraint AS k WHERE k.oid >= 16384), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_cast AS k WHERE k.oid >= 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_type AS t WHERE t.oid >= 16384 AND t.typnamespace NOT IN (SELECT f.oid FROM f)), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(g.xmin::pg_catalog.text::pg_catalog.int8 * (g.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_trigger AS g), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_constraint AS k WHERE k.oid >= 16384 AND k.connamespace NOT IN (SELECT f.oid FROM f)), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8 * (x.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_cast AS x WHERE x.oid >= 16384), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8 * (i.inhrelid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_inherits AS i), \
-(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8 * (n.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_namespace AS n))";
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8 * (n.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_namespace AS n WHERE n.oid NOT IN (SELECT f.oid FROM f)))";
 
     /// The queries that fill a catalog.
     pub fn catalog() -> &'static [&'static str] {
@@ -127,8 +128,12 @@ impl Names {
         self.fingerprint.as_ref()
     }
 
-    pub(super) fn is_private(&self) -> bool {
+    /// True if the names are this session's alone: it has temporary objects, or a transaction
+    /// that has not committed.
+    pub(super) fn is_own(&self) -> bool {
+        let temporary = |schema: &String| schema.starts_with("pg_temp_");
         self.private
+            || self.namespace.as_ref().is_none_or(|names| names.search_path.iter().any(temporary))
     }
 
     /// The end of a transaction may take back what was seen inside it. `true`: it may have made

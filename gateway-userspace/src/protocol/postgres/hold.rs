@@ -29,7 +29,11 @@ impl Connection {
         let outcome = self.wait_held(&mut hold).await;
         self.cancel.held.store(false, Ordering::SeqCst);
         match outcome {
-            Ok(true) => Ok(self.session.answered(hold).await),
+            Ok(true) => {
+                // What is about to run must still be what was approved.
+                self.refresh_names(false).await?;
+                Ok(self.session.answered(hold).await)
+            }
             Ok(false) => Ok(Err(self.session.cancelled(hold).await)),
             // Dropping the hold withdraws the request.
             Err(close) => Err(close),

@@ -35,7 +35,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn refresh_names(&mut self, force: bool) -> Result<(), Close> {
+    pub(super) async fn refresh_names(&mut self, force: bool) -> Result<(), Close> {
         self.settle().await?;
         if self.skip_until_sync || self.status == b'E' {
             // Nothing but the end of the transaction can run now.
