@@ -26,7 +26,10 @@ impl Kinship {
         for (schema, relations) in &catalog.relations {
             for (name, relation) in relations {
                 for (child_schema, child_name) in &relation.children {
-                    children.entry((schema, name)).or_default().push((child_schema, child_name));
+                    children
+                        .entry((schema, name))
+                        .or_default()
+                        .push((child_schema, child_name));
                 }
             }
         }
@@ -44,12 +47,23 @@ impl Kinship {
     /// The other relations, by schema and name, whose deny, approve and mask rules also count
     /// for `relation`.
     pub fn of_relation(&self, relation: &RelationRef) -> &[(String, String)] {
-        self.kin.get(&relation.schema).and_then(|names| names.get(&relation.name)).map_or(&[], Vec::as_slice)
+        self.kin
+            .get(&relation.schema)
+            .and_then(|names| names.get(&relation.name))
+            .map_or(&[], Vec::as_slice)
     }
 
     fn add(&mut self, one: Name<'_>, other: Name<'_>) {
-        let kin = self.kin.entry(one.0.to_owned()).or_default().entry(one.1.to_owned()).or_default();
-        if !kin.iter().any(|(schema, name)| (schema.as_str(), name.as_str()) == other) {
+        let kin = self
+            .kin
+            .entry(one.0.to_owned())
+            .or_default()
+            .entry(one.1.to_owned())
+            .or_default();
+        if !kin
+            .iter()
+            .any(|(schema, name)| (schema.as_str(), name.as_str()) == other)
+        {
             kin.push((other.0.to_owned(), other.1.to_owned()));
         }
     }
@@ -85,32 +99,60 @@ mod tests {
             has_triggers: false,
             row_type: 0,
             temporary: false,
-            children: children.iter().map(|name| ("s".to_owned(), (*name).to_owned())).collect(),
+            children: children
+                .iter()
+                .map(|name| ("s".to_owned(), (*name).to_owned()))
+                .collect(),
         }
     }
 
     #[test]
     fn ancestors_and_descendants_are_kin_and_siblings_are_not() {
         let mut catalog = Catalog::default();
-        let names = [("top", vec!["a", "b"]), ("a", vec!["a1"]), ("b", vec![]), ("a1", vec!["top"]), ("alone", vec![])];
-        let relations =
-            names.iter().map(|(name, children)| ((*name).to_owned(), relation(children))).collect::<HashMap<_, _>>();
+        let names = [
+            ("top", vec!["a", "b"]),
+            ("a", vec!["a1"]),
+            ("b", vec![]),
+            ("a1", vec!["top"]),
+            ("alone", vec![]),
+        ];
+        let relations = names
+            .iter()
+            .map(|(name, children)| ((*name).to_owned(), relation(children)))
+            .collect::<HashMap<_, _>>();
         catalog.relations.insert("s".to_owned(), relations);
         // The cycle (a1 names top as its child) cannot exist in a server; it must not hang us.
         let family = Kinship::of(&catalog);
         let kin = |name: &str| {
-            let relation = RelationRef { schema: "s".to_owned(), name: name.to_owned(), oid: 1 };
-            let mut names: Vec<String> =
-                family.of_relation(&relation).iter().map(|(_, name)| name.clone()).collect();
+            let relation = RelationRef {
+                schema: "s".to_owned(),
+                name: name.to_owned(),
+                oid: 1,
+            };
+            let mut names: Vec<String> = family
+                .of_relation(&relation)
+                .iter()
+                .map(|(_, name)| name.clone())
+                .collect();
             names.sort();
             names
         };
         assert_eq!(kin("b"), ["a", "a1", "top"]);
         assert!(kin("alone").is_empty());
-        let Some(relations) = catalog.relations.get_mut("s") else { panic!("the schema is there") };
+        let Some(relations) = catalog.relations.get_mut("s") else {
+            panic!("the schema is there")
+        };
         relations.insert("a1".to_owned(), relation(&[]));
         let family = Kinship::of(&catalog);
-        let kin = |name: &str| family.of_relation(&RelationRef { schema: "s".to_owned(), name: name.to_owned(), oid: 1 }).len();
+        let kin = |name: &str| {
+            family
+                .of_relation(&RelationRef {
+                    schema: "s".to_owned(),
+                    name: name.to_owned(),
+                    oid: 1,
+                })
+                .len()
+        };
         assert_eq!((kin("top"), kin("a"), kin("a1"), kin("b")), (3, 2, 2, 1));
     }
 }

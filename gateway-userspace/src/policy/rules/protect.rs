@@ -29,7 +29,9 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
     let redactions = output(weighing, &mut masked)?;
     for used in &weighing.statement.relations {
         for (column, uses) in &used.columns {
-            let Some(protection) = protection(weighing, column, used.system) else { continue };
+            let Some(protection) = protection(weighing, column, used.system) else {
+                continue;
+            };
             for by in uses {
                 check(weighing, column, *by, &protection, &masked)?;
             }
@@ -38,14 +40,22 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
     Ok(redactions)
 }
 
-fn output<'a>(weighing: &Weighing<'a>, masked: &mut BTreeSet<&'a ColumnRef>) -> Result<Vec<Redaction>, Reason> {
+fn output<'a>(
+    weighing: &Weighing<'a>,
+    masked: &mut BTreeSet<&'a ColumnRef>,
+) -> Result<Vec<Redaction>, Reason> {
     let statement = weighing.statement;
     let mut redactions = Vec::new();
     for (index, column) in statement.output.iter().flatten().enumerate() {
         let mut strictest: Option<MaskKind> = None;
         for origin in &column.origins {
-            let system = statement.relations.iter().any(|used| used.system && used.relation == origin.relation);
-            let Some(protection) = protection(weighing, origin, system) else { continue };
+            let system = statement
+                .relations
+                .iter()
+                .any(|used| used.system && used.relation == origin.relation);
+            let Some(protection) = protection(weighing, origin, system) else {
+                continue;
+            };
             match statement.kind {
                 // An EXPLAIN describes the columns of its plan only; should the analysis list
                 // those of the query, none of their values is shown.
@@ -57,10 +67,14 @@ fn output<'a>(weighing: &Weighing<'a>, masked: &mut BTreeSet<&'a ColumnRef>) -> 
                 return Err(derived(origin, &protection));
             }
             masked.insert(origin);
-            strictest = Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
+            strictest =
+                Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
         }
         if let Some(mask) = strictest {
-            redactions.push(Redaction { column: index, mask });
+            redactions.push(Redaction {
+                column: index,
+                mask,
+            });
         }
     }
     Ok(redactions)
@@ -94,18 +108,29 @@ fn check(
 }
 
 /// The strictest of all rules on a column, those on its relation's family included.
-fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> Option<Protection<'a>> {
+fn protection<'a>(
+    weighing: &Weighing<'a>,
+    column: &ColumnRef,
+    system: bool,
+) -> Option<Protection<'a>> {
     let relation = &column.relation;
     let kin = weighing.kinship.of_relation(relation);
     let mut found: Option<Protection<'a>> = None;
     for (grant, index, rule) in weighing.admission.mask_rules() {
         let protects = rule.protects(&relation.schema, &relation.name, &column.column, system)
-            || kin.iter().any(|(schema, name)| rule.protects(schema, name, &column.column, system));
+            || kin
+                .iter()
+                .any(|(schema, name)| rule.protects(schema, name, &column.column, system));
         if !protects {
             continue;
         }
         found = Some(match found {
-            None => Protection { mask: rule.mask, filter: rule.filter, grant, index },
+            None => Protection {
+                mask: rule.mask,
+                filter: rule.filter,
+                grant,
+                index,
+            },
             Some(before) => {
                 let mask = stricter(before.mask, rule.mask);
                 let filter = match (before.filter, rule.filter) {
@@ -113,12 +138,18 @@ fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> 
                     _ => FilterUse::None,
                 };
                 // Name the rule that forbids, where one does.
-                let (grant, index) = if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
-                    (grant, index)
-                } else {
-                    (before.grant, before.index)
-                };
-                Protection { mask, filter, grant, index }
+                let (grant, index) =
+                    if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
+                        (grant, index)
+                    } else {
+                        (before.grant, before.index)
+                    };
+                Protection {
+                    mask,
+                    filter,
+                    grant,
+                    index,
+                }
             }
         });
     }
@@ -126,7 +157,11 @@ fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> 
 }
 
 fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
-    if strictness(one) >= strictness(other) { one } else { other }
+    if strictness(one) >= strictness(other) {
+        one
+    } else {
+        other
+    }
 }
 
 /// How little a mask shows.
@@ -141,13 +176,13 @@ fn strictness(mask: MaskKind) -> u8 {
     }
 }
 
-fn reason(
-    code: ReasonCode,
-    protection: &Protection<'_>,
-    message: String,
-    hint: String,
-) -> Reason {
-    Reason { code, message, rule: place(protection.grant, "mask", protection.index), hint }
+fn reason(code: ReasonCode, protection: &Protection<'_>, message: String, hint: String) -> Reason {
+    Reason {
+        code,
+        message,
+        rule: place(protection.grant, "mask", protection.index),
+        hint,
+    }
 }
 
 fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> Reason {
@@ -163,7 +198,9 @@ fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> R
     reason(
         ReasonCode::NotPermitted,
         protection,
-        format!("the protected column {name} may not decide which rows are returned, or their order"),
+        format!(
+            "the protected column {name} may not decide which rows are returned, or their order"
+        ),
         hint,
     )
 }
@@ -174,7 +211,9 @@ fn derived(column: &ColumnRef, protection: &Protection<'_>) -> Reason {
         ReasonCode::NotMaskable,
         protection,
         format!("the protected column {name} cannot be masked inside an expression"),
-        format!("select {name} as a plain column, without functions, casts or operators; it comes masked"),
+        format!(
+            "select {name} as a plain column, without functions, casts or operators; it comes masked"
+        ),
     )
 }
 
