@@ -1,4 +1,4 @@
-//! Masks DataRow messages.
+//! Masks `DataRow` messages.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,7 +13,7 @@ pub struct RowMasker {
     columns: usize,
 }
 
-/// Proof that a whole DataRow message stands in the buffer, masked as it must be. What writes to
+/// Proof that a whole `DataRow` message stands in the buffer, masked as it must be. What writes to
 /// a client takes this and nothing else for a row.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a masked row is to be written to the client"]
@@ -117,7 +117,7 @@ impl RowMasker {
         self.cells.is_empty()
     }
 
-    /// Appends the whole DataRow message for `row`, the message's body after its length word. On
+    /// Appends the whole `DataRow` message for `row`, the message's body after its length word. On
     /// an error `out` is as it was.
     pub fn mask(&self, row: &[u8], out: &mut BytesMut) -> Result<MaskedRow, MalformedRow> {
         let start = out.len();

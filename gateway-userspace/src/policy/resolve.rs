@@ -23,8 +23,8 @@ use super::{
 };
 use crate::identity::Assurance;
 
-const DEFAULT_HOLD: Duration = Duration::from_secs(15 * 60);
-const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_HOLD: Duration = Duration::from_mins(15);
+const LONGEST_HOLD: Duration = Duration::from_hours(24);
 /// More would never be reached by people.
 const MAX_APPROVALS: u32 = 20;
 
@@ -74,20 +74,20 @@ impl Resolver {
             let name_at = grant.value.name.referenced;
             let place = grant.referenced;
             if let Some(grant) = at.grant(grant.value, place) {
-                match self.names.get(&grant.name) {
-                    Some((first, line)) => at.problem(
+                if let Some((first, line)) = self.names.get(&grant.name) {
+                    at.problem(
                         name_at,
                         format!(
                             "the name `{}` is taken by the grant in {}:{line}; names are unique in the whole policy",
                             grant.name,
                             first.display()
                         ),
-                    ),
-                    None => {
-                        self.names.insert(grant.name.clone(), (path.to_owned(), name_at.line()));
-                        self.grants.push(grant);
-                    }
+                    );
+                    continue;
                 }
+                self.names
+                    .insert(grant.name.clone(), (path.to_owned(), name_at.line()));
+                self.grants.push(grant);
             }
         }
     }

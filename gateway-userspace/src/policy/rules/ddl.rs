@@ -10,8 +10,8 @@ use crate::{
     sql::{DdlAction, DdlEffect},
 };
 
-pub(in crate::policy) fn weigh<'a>(
-    weighing: &mut Weighing<'a>,
+pub(in crate::policy) fn weigh(
+    weighing: &mut Weighing<'_>,
     effect: &DdlEffect,
 ) -> Result<(), Reason> {
     if effect.temporary {

@@ -10,8 +10,8 @@ use crate::{
     sql::{FunctionClass, FunctionUse},
 };
 
-pub(in crate::policy) fn weigh<'a>(
-    weighing: &mut Weighing<'a>,
+pub(in crate::policy) fn weigh(
+    weighing: &mut Weighing<'_>,
     function: &FunctionUse,
 ) -> Result<(), Reason> {
     let admission = weighing.admission;
