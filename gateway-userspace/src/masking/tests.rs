@@ -55,7 +55,7 @@ fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
     row
 }
 
-/// The cells of one DataRow message, checked to be whole.
+/// The cells of one `DataRow` message, checked to be whole.
 fn cells(message: &[u8]) -> Vec<Option<Vec<u8>>> {
     assert_eq!(message[0], b'D');
     let word = |at: usize| {
@@ -466,9 +466,8 @@ fn a_planted_value_never_comes_through_whatever_the_row() {
             .map(|_| column(TYPES[numbers.below(TYPES.len())], FORMATS[numbers.below(2)]))
             .collect();
         let redactions: Vec<(usize, MaskKind)> = (0..width)
-            .filter_map(|index| {
-                (numbers.below(2) == 0).then(|| (index, ALL_MASKS[numbers.below(6)]))
-            })
+            .map(|index| (index, numbers.below(12)))
+            .filter_map(|(index, mask)| ALL_MASKS.get(mask).map(|mask| (index, *mask)))
             .collect();
         let mut values = Vec::new();
         for index in 0..width {

@@ -31,20 +31,18 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         StatementKind::Truncate => expect(statement, Access::Truncate),
         StatementKind::Lock => expect(statement, Access::Lock),
         StatementKind::Merge => {
-            let writes = [Access::Insert, Access::Update, Access::Delete];
-            let found = statement
-                .relations
-                .iter()
-                .any(|used| writes.iter().any(|access| used.access.contains(access)));
-            // A MERGE whose only action is DO NOTHING reads.
-            if found || !statement.relations.is_empty() {
-                Ok(())
-            } else {
-                Err(without_effects())
+            // A MERGE whose only action is DO NOTHING writes nothing.
+            if statement.relations.is_empty() {
+                return Err(without_effects());
             }
+            Ok(())
         }
-        StatementKind::Ddl if statement.ddl.is_empty() => Err(without_effects()),
-        StatementKind::Ddl => Ok(()),
+        StatementKind::Ddl => {
+            if statement.ddl.is_empty() {
+                return Err(without_effects());
+            }
+            Ok(())
+        }
         StatementKind::Set { name, value, .. } => {
             let admission = weighing.admission;
             let everything = admission.allow_rules().any(|(_, rule)| is_everything(rule));
@@ -81,11 +79,13 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         }
         StatementKind::Notify => everything(weighing, "NOTIFY", false),
         StatementKind::Privilege => everything(weighing, "changing roles and privileges", false),
-        // CALL names its procedure, which its own rule decides; DO runs text that nobody reads.
-        StatementKind::Procedural if statement.functions.is_empty() => {
-            everything(weighing, "DO", true)
+        StatementKind::Procedural => {
+            // CALL names its procedure, which its own rule decides; DO runs text that nobody reads.
+            if statement.functions.is_empty() {
+                everything(weighing, "DO", true)?;
+            }
+            Ok(())
         }
-        StatementKind::Procedural => Ok(()),
     }
 }
 

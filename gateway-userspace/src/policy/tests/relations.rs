@@ -213,7 +213,7 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
             rule: "g: approve[0]".to_owned(),
             group: Some("dba".to_owned()),
             count: 1,
-            hold: std::time::Duration::from_secs(900)
+            hold: std::time::Duration::from_mins(15)
         }
     );
     assert_eq!(
@@ -400,31 +400,14 @@ fn temporary_tables_belong_to_the_session() {
 
 #[test]
 fn m15_rules_on_a_parent_or_child_table_hold_for_its_family() {
-    let mut catalog = crate::sql::Catalog::default();
-    let relation = |children: &[&str]| crate::sql::Relation {
-        oid: 1,
-        kind: b'p',
-        columns: Vec::new(),
-        definition: None,
-        has_rules: false,
-        has_triggers: false,
-        row_type: 0,
-        temporary: false,
-        children: children
-            .iter()
-            .map(|name| ("public".to_owned(), (*name).to_owned()))
-            .collect(),
-    };
-    catalog.relations.insert(
-        "public".to_owned(),
+    let parent = ("public", "events");
+    let family = Kinship::from_children(
         [
-            ("events".to_owned(), relation(&["events_1", "events_2"])),
-            ("events_1".to_owned(), relation(&[])),
-            ("events_2".to_owned(), relation(&[])),
+            (parent, ("public", "events_1")),
+            (parent, ("public", "events_2")),
         ]
-        .into(),
+        .into_iter(),
     );
-    let family = Kinship::of(&catalog);
     let decide =
         |rules: &str, statement: &Statement| evaluate_in(&admission(rules), statement, &family);
     let masked = "    allow: [{ select: public.* }]\n    mask: [{ column: public.events.email, with: redact }]\n";
