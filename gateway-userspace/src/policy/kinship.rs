@@ -1,4 +1,5 @@
-//! Inheritance and partition families, so that a rule on a table also holds for its parts.
+//! What rules need to know of a catalog: inheritance and partition families, so that a rule on a
+//! table also holds for its parts; and views, whose columns are those of the tables behind them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,11 +7,15 @@ use crate::sql::{Catalog, RelationRef};
 
 /// For every relation with parents or children: all its ancestors and descendants. Reading a
 /// parent returns its children's rows and reading a child returns rows of its parent, so deny,
-/// approve and mask rules on one of them count for the others.
+/// approve and mask rules on one of them count for the others. And for every view its columns.
 #[derive(Clone, Debug, Default)]
 pub struct Kinship {
-    kin: HashMap<String, HashMap<String, Vec<(String, String)>>>,
+    kin: ByName<Vec<(String, String)>>,
+    views: ByName<Vec<String>>,
 }
+
+/// By schema, then name.
+type ByName<T> = HashMap<String, HashMap<String, T>>;
 
 type Name<'a> = (&'a str, &'a str);
 
@@ -27,10 +32,35 @@ impl Kinship {
                 .iter()
                 .map(move |(name, relation)| ((schema.as_str(), name.as_str()), relation))
         });
-        Self::from_children(relations.flat_map(|(parent, relation)| {
+        let mut family = Self::from_children(relations.flat_map(|(parent, relation)| {
             let children = relation.children.iter();
             children.map(move |(schema, name)| (parent, (schema.as_str(), name.as_str())))
-        }))
+        }));
+        for (schema, relations) in &catalog.relations {
+            for (name, relation) in relations {
+                if matches!(relation.kind, b'v' | b'm') {
+                    let columns = relation.columns.iter().map(|column| column.name.clone());
+                    family.add_view(schema, name, columns.collect());
+                }
+            }
+        }
+        family
+    }
+
+    pub(super) fn add_view(&mut self, schema: &str, name: &str, columns: Vec<String>) {
+        self.views
+            .entry(schema.to_owned())
+            .or_default()
+            .insert(name.to_owned(), columns);
+    }
+
+    /// The columns of a view; `None` for what is none. The analysis leads a view's columns back
+    /// to tables, so that a rule on a column of the view itself cannot be weighed.
+    pub(super) fn view_columns(&self, relation: &RelationRef) -> Option<&[String]> {
+        self.views
+            .get(&relation.schema)?
+            .get(&relation.name)
+            .map(Vec::as_slice)
     }
 
     /// The families that these pairs of a parent and one of its children make.

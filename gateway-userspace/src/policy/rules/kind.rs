@@ -1,5 +1,7 @@
 //! What kind of statement it is: gates that its relations, functions and objects do not show.
 
+use std::collections::BTreeSet;
+
 use super::{relation, setting};
 use crate::{
     policy::{
@@ -68,14 +70,18 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
             }
             Ok(())
         }
-        StatementKind::Maintenance if statement.relations.is_empty() => {
-            everything(weighing, "maintaining the whole database", false)
-        }
         StatementKind::Maintenance => {
-            for used in &statement.relations {
-                relation::maintain(weighing, used)?;
+            // What REFRESH MATERIALIZED VIEW only reads needs the right to read.
+            let only_read = BTreeSet::from([Access::Select]);
+            let mut maintained = statement
+                .relations
+                .iter()
+                .filter(|used| used.access != only_read)
+                .peekable();
+            if maintained.peek().is_none() {
+                return everything(weighing, "maintaining the whole database", false);
             }
-            Ok(())
+            maintained.try_for_each(|used| relation::maintain(weighing, used))
         }
         StatementKind::Notify => everything(weighing, "NOTIFY", false),
         StatementKind::Privilege => everything(weighing, "changing roles and privileges", false),

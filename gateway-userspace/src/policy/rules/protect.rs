@@ -7,9 +7,10 @@ use crate::{
     policy::{
         Reason, ReasonCode,
         evaluate::{Weighing, place},
-        grant::{FilterUse, Grant, column_name},
+        grant::{FilterUse, Grant, column_name, relation_name},
+        pattern::quoted,
     },
-    sql::{ColumnRef, ColumnUse, StatementKind},
+    sql::{ColumnRef, ColumnUse, DdlAction, StatementKind},
 };
 
 /// What the rules on one column say together.
@@ -25,6 +26,10 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
     if !weighing.admission.has_masks() {
         return Ok(Vec::new());
     }
+    refuse_masked_views(weighing)?;
+    if defines_views_only(weighing) {
+        return Ok(Vec::new());
+    }
     let mut masked = BTreeSet::new();
     let redactions = output(weighing, &mut masked)?;
     for used in &weighing.statement.relations {
@@ -38,6 +43,57 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
         }
     }
     Ok(redactions)
+}
+
+/// True for CREATE VIEW: it shows and stores nothing, and whoever reads the view is led back to
+/// the columns behind it.
+fn defines_views_only(weighing: &Weighing<'_>) -> bool {
+    let statement = weighing.statement;
+    statement.kind == StatementKind::Ddl
+        && statement
+            .ddl
+            .iter()
+            .all(|effect| effect.action == DdlAction::Create && effect.object_kind == "view")
+}
+
+/// A mask that names a view's column would hide nothing: values are led back to the columns of
+/// tables, and masked as those are.
+fn refuse_masked_views(weighing: &Weighing<'_>) -> Result<(), Reason> {
+    for used in weighing
+        .statement
+        .relations
+        .iter()
+        .filter(|used| !used.system)
+    {
+        let relation = &used.relation;
+        for column in weighing.kinship.view_columns(relation).unwrap_or_default() {
+            let rule = weighing.admission.mask_rules().find(|(_, _, rule)| {
+                rule.columns.iter().any(|pattern| {
+                    // Patterns over all relations are meant for tables, views included as far as
+                    // they show them.
+                    !pattern.object.name.is_any()
+                        && pattern.object.matches(&relation.schema, &relation.name)
+                        && pattern.column.matches(column)
+                })
+            });
+            if let Some((grant, index, _)) = rule {
+                return Err(Reason {
+                    code: ReasonCode::NotMaskable,
+                    message: format!(
+                        "a mask names the column {}.{} of a view, where it cannot be applied",
+                        relation_name(relation),
+                        quoted(column)
+                    ),
+                    rule: place(grant, "mask", index),
+                    hint: format!(
+                        "in grant {}, put the mask on the columns of the tables that the view reads",
+                        grant.name
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn output<'a>(

@@ -175,7 +175,9 @@ fn refuse_denied(
                 .filter(|column| target.covers_column(column))
                 .copied()
                 .collect();
-            if target.columns.is_none() || !hit.is_empty() {
+            // Which columns of a view are read, the analysis says of its tables only.
+            let unknown = weighing.kinship.view_columns(&used.relation).is_some();
+            if target.columns.is_none() || !hit.is_empty() || unknown {
                 let list = if target.columns.is_some() {
                     column_list(&hit)
                 } else {
@@ -204,6 +206,7 @@ fn hold_approvals<'a>(
     {
         for target in &approve.rule.targets {
             let hit = target.columns.is_none()
+                || weighing.kinship.view_columns(&used.relation).is_some()
                 || columns.iter().any(|column| target.covers_column(column));
             if !hit || !reaches_family(weighing, target, used) {
                 continue;

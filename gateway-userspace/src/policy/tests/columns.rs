@@ -226,6 +226,17 @@ fn m9_a_protected_column_is_not_copied_anywhere_but_may_be_written() {
 }
 
 #[test]
+fn a_view_may_show_a_protected_column_because_its_readers_are_led_back_to_it() {
+    let admission = admission(RULES);
+    let mut create = defining(ddl(DdlAction::Create, "view", "v"));
+    let uses: [(&str, &[ColumnUse]); 2] = [("email", &[Output, Derived]), ("ssn", &[Filter])];
+    create.relations = vec![used("customers", &[Access::Select], &uses)];
+    allowed(&admission, &create);
+    create.ddl.push(ddl(DdlAction::Create, "table", "t"));
+    denied(&admission, &create);
+}
+
+#[test]
 fn m10_copy_out_of_a_protected_column_is_denied() {
     let admission = admission(RULES);
     for not_text in [false, true] {
@@ -297,4 +308,39 @@ fn masks_with_a_star_leave_the_catalog_alone() {
         allowed(&admission, &select("t", &["a"])).redactions.len(),
         1
     );
+}
+
+#[test]
+fn m15_a_mask_or_deny_on_columns_of_a_view_does_not_pass_unnoticed() {
+    // As the analysis gives it: the view without columns, the table with those it shows.
+    let mut statement = select("people", &["mail"]);
+    statement.relations.push(used("v", &[Access::Select], &[]));
+    let mut catalog = Kinship::none();
+    catalog.add_view("public", "v", vec!["id".to_owned(), "email".to_owned()]);
+    let decide = |rules: &str| {
+        let rules = format!("    allow: [{{ select: public.* }}]\n{rules}");
+        evaluate_in(&admission(&rules), &statement, &catalog)
+    };
+    let Verdict::Deny(reason) = decide("    mask: [{ column: public.v.email, with: redact }]\n")
+    else {
+        panic!("denied")
+    };
+    assert_eq!(reason.code, ReasonCode::NotMaskable);
+    assert!(
+        reason.hint.contains("tables that the view reads"),
+        "{}",
+        reason.hint
+    );
+    let on_table = decide("    mask: [{ column: public.people.mail, with: redact }]\n");
+    assert!(matches!(on_table, Verdict::Allow(obligations) if obligations.redactions.len() == 1));
+    let other = decide(
+        "    mask: [{ column: \"*.*.ssn\", with: redact }, { column: public.v.x, with: redact }]\n",
+    );
+    assert!(matches!(other, Verdict::Allow(_)));
+    assert!(matches!(
+        decide("    deny: [{ select: public.v (email) }]\n"),
+        Verdict::Deny(_)
+    ));
+    let held = decide("    approve: [{ select: public.v (email), by: {} }]\n");
+    assert!(matches!(held, Verdict::RequireApproval { .. }));
 }

@@ -56,6 +56,16 @@ fn what_only_all_covers_is_denied_without_it() {
     allowed(&schema, &analyze("orders"));
     denied(&schema, &analyze("hr.staff"));
     denied(&narrow, &analyze("orders"));
+    let mut refresh = analyze("totals");
+    refresh.relations[0].access = [Access::Insert].into();
+    refresh.relations.push(used(
+        "hr.staff",
+        &[Access::Select],
+        &[("id", &[ColumnUse::Source])],
+    ));
+    denied(&schema, &refresh);
+    let reading = admission("    allow: [{ all: public.* }, { select: hr.staff }]\n");
+    allowed(&reading, &refresh);
 }
 
 #[test]
