@@ -1,4 +1,4 @@
-//! Masks DataRow messages.
+//! Masks `DataRow` messages.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,7 +13,7 @@ pub struct RowMasker {
     columns: usize,
 }
 
-/// Proof that a whole DataRow message stands in the buffer, masked as it must be. What writes to
+/// Proof that a whole `DataRow` message stands in the buffer, masked as it must be. What writes to
 /// a client takes this and nothing else for a row.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a masked row is to be written to the client"]
@@ -69,28 +69,47 @@ pub enum MalformedRow {
 
 impl RowMasker {
     /// Binds redactions to a result.
-    pub fn bind(redactions: &[Redaction], shape: &[ColumnShape], key: &MaskKey) -> Result<Self, Unmaskable> {
+    pub fn bind(
+        redactions: &[Redaction],
+        shape: &[ColumnShape],
+        key: &MaskKey,
+    ) -> Result<Self, Unmaskable> {
         let columns = shape.len();
         let mut cells: Vec<Option<CellMask>> = Vec::new();
         for redaction in redactions {
             let column = redaction.column;
-            let described = shape.get(column).ok_or(Unmaskable::NoSuchColumn { column, columns })?;
+            let described = shape
+                .get(column)
+                .ok_or(Unmaskable::NoSuchColumn { column, columns })?;
             if cells.len() <= column {
                 cells.resize_with(column + 1, || None);
             }
-            let cell = cells.get_mut(column).ok_or(Unmaskable::NoSuchColumn { column, columns })?;
+            let cell = cells
+                .get_mut(column)
+                .ok_or(Unmaskable::NoSuchColumn { column, columns })?;
             if cell.is_some() {
                 return Err(Unmaskable::Twice { column });
             }
             let wire_type = WireType::of(described.type_oid);
-            *cell = Some(CellMask::bind(redaction.mask, wire_type, described.format, key));
+            *cell = Some(CellMask::bind(
+                redaction.mask,
+                wire_type,
+                described.format,
+                key,
+            ));
         }
-        Ok(Self { cells: cells.into_boxed_slice(), columns })
+        Ok(Self {
+            cells: cells.into_boxed_slice(),
+            columns,
+        })
     }
 
     /// Masks nothing, for results without protected columns.
     pub fn passthrough() -> Self {
-        Self { cells: Box::default(), columns: 0 }
+        Self {
+            cells: Box::default(),
+            columns: 0,
+        }
     }
 
     /// True if rows pass unchanged.
@@ -98,12 +117,16 @@ impl RowMasker {
         self.cells.is_empty()
     }
 
-    /// Appends the whole DataRow message for `row`, the message's body after its length word. On
+    /// Appends the whole `DataRow` message for `row`, the message's body after its length word. On
     /// an error `out` is as it was.
     pub fn mask(&self, row: &[u8], out: &mut BytesMut) -> Result<MaskedRow, MalformedRow> {
         let start = out.len();
         match self.append(row, out) {
-            Ok(masked) => Ok(MaskedRow { start, end: out.len(), masked }),
+            Ok(masked) => Ok(MaskedRow {
+                start,
+                end: out.len(),
+                masked,
+            }),
             Err(error) => {
                 out.truncate(start);
                 Err(error)
@@ -122,8 +145,11 @@ impl RowMasker {
         } else {
             self.append_masked(row, out)?
         };
-        let length = i32::try_from(out.len() - start - 1).map_err(|_error| MalformedRow::TooLong)?;
-        let word = out.get_mut(start + 1..start + 5).ok_or(MalformedRow::TooLong)?;
+        let length =
+            i32::try_from(out.len() - start - 1).map_err(|_error| MalformedRow::TooLong)?;
+        let word = out
+            .get_mut(start + 1..start + 5)
+            .ok_or(MalformedRow::TooLong)?;
         word.copy_from_slice(&length.to_be_bytes());
         Ok(masked)
     }
@@ -132,7 +158,10 @@ impl RowMasker {
         let (count, mut rest) = row.split_first_chunk().ok_or(MalformedRow::Truncated)?;
         let found = i16::from_be_bytes(*count);
         if usize::try_from(found) != Ok(self.columns) {
-            return Err(MalformedRow::Columns { found, expected: self.columns });
+            return Err(MalformedRow::Columns {
+                found,
+                expected: self.columns,
+            });
         }
         let mut masked = 0;
         // What stays as it is, is copied in runs that are as long as possible.
@@ -147,7 +176,9 @@ impl RowMasker {
                 rest = after;
                 continue;
             };
-            let (value, after) = after.split_at_checked(length).ok_or(MalformedRow::Truncated)?;
+            let (value, after) = after
+                .split_at_checked(length)
+                .ok_or(MalformedRow::Truncated)?;
             if let Some(Some(mask)) = self.cells.get(index) {
                 let same = run.len() - rest.len();
                 out.extend_from_slice(run.get(..same).ok_or(MalformedRow::Truncated)?);

@@ -5,13 +5,19 @@ use bytes::BytesMut;
 use super::*;
 
 const TEXTS: [u32; 4] = [19, 25, 1042, 1043];
-const ALL_MASKS: [MaskKind; 6] =
-    [MaskKind::Redact, MaskKind::Null, MaskKind::Partial, MaskKind::Email, MaskKind::Last4, MaskKind::Token];
+const ALL_MASKS: [MaskKind; 6] = [
+    MaskKind::Redact,
+    MaskKind::Null,
+    MaskKind::Partial,
+    MaskKind::Email,
+    MaskKind::Last4,
+    MaskKind::Token,
+];
 const FORMATS: [Format; 2] = [Format::Text, Format::Binary];
 /// Every type the masks know, and some that they do not: point, xml, int4[], record, an extension's.
 const TYPES: [u32; 33] = [
-    16, 17, 19, 20, 21, 23, 25, 114, 650, 700, 701, 774, 829, 869, 1003, 1009, 1014, 1015, 1042, 1043, 1082, 1083,
-    1114, 1184, 1186, 1266, 1700, 2950, 3802, 600, 142, 1007, 91_234,
+    16, 17, 19, 20, 21, 23, 25, 114, 650, 700, 701, 774, 829, 869, 1003, 1009, 1014, 1015, 1042,
+    1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 3802, 600, 142, 1007, 91_234,
 ];
 
 fn key() -> MaskKey {
@@ -19,7 +25,13 @@ fn key() -> MaskKey {
 }
 
 fn column(type_oid: u32, format: Format) -> ColumnShape {
-    ColumnShape { name: "c".to_owned(), table_oid: 1, attnum: 1, type_oid, format }
+    ColumnShape {
+        name: "c".to_owned(),
+        table_oid: 1,
+        attnum: 1,
+        type_oid,
+        format,
+    }
 }
 
 fn shape(types: &[u32]) -> Vec<ColumnShape> {
@@ -27,7 +39,10 @@ fn shape(types: &[u32]) -> Vec<ColumnShape> {
 }
 
 fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut row = i16::try_from(cells.len()).unwrap_or_default().to_be_bytes().to_vec();
+    let mut row = i16::try_from(cells.len())
+        .unwrap_or_default()
+        .to_be_bytes()
+        .to_vec();
     for cell in cells {
         match cell {
             None => row.extend((-1_i32).to_be_bytes()),
@@ -40,10 +55,17 @@ fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
     row
 }
 
-/// The cells of one DataRow message, checked to be whole.
+/// The cells of one `DataRow` message, checked to be whole.
 fn cells(message: &[u8]) -> Vec<Option<Vec<u8>>> {
     assert_eq!(message[0], b'D');
-    let word = |at: usize| i32::from_be_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    let word = |at: usize| {
+        i32::from_be_bytes([
+            message[at],
+            message[at + 1],
+            message[at + 2],
+            message[at + 3],
+        ])
+    };
     assert_eq!(usize::try_from(word(1)), Ok(message.len() - 1));
     let count = i16::from_be_bytes([message[5], message[6]]);
     let mut at = 7;
@@ -64,8 +86,13 @@ fn cells(message: &[u8]) -> Vec<Option<Vec<u8>>> {
 }
 
 fn masker(redactions: &[(usize, MaskKind)], shape: &[ColumnShape]) -> RowMasker {
-    let redactions: Vec<Redaction> =
-        redactions.iter().map(|(column, mask)| Redaction { column: *column, mask: *mask }).collect();
+    let redactions: Vec<Redaction> = redactions
+        .iter()
+        .map(|(column, mask)| Redaction {
+            column: *column,
+            mask: *mask,
+        })
+        .collect();
     match RowMasker::bind(&redactions, shape, &key()) {
         Ok(masker) => masker,
         Err(error) => panic!("{error}"),
@@ -96,7 +123,9 @@ fn passthrough_copies_the_row_as_it_is() {
     assert!(masker.is_passthrough());
     let body = row(&[Some(b"a"), None, Some(b"")]);
     let mut out = BytesMut::new();
-    let Ok(proof) = masker.mask(&body, &mut out) else { panic!("passes") };
+    let Ok(proof) = masker.mask(&body, &mut out) else {
+        panic!("passes")
+    };
     assert_eq!((proof.range(), proof.masked()), (0..out.len(), 0));
     assert_eq!(&out[5..], body);
     assert_eq!(cells(&out), [Some(b"a".to_vec()), None, Some(Vec::new())]);
@@ -105,12 +134,28 @@ fn passthrough_copies_the_row_as_it_is() {
 
 #[test]
 fn only_the_named_columns_change() {
-    let masker = masker(&[(3, MaskKind::Redact), (1, MaskKind::Partial)], &shape(&[25, 25, 23, 25, 25]));
+    let masker = masker(
+        &[(3, MaskKind::Redact), (1, MaskKind::Partial)],
+        &shape(&[25, 25, 23, 25, 25]),
+    );
     assert!(!masker.is_passthrough());
-    let (cells, count) =
-        masked(&masker, &row(&[Some(b"keep"), Some(b"alice@example.com"), None, Some(b"secret"), Some(b"end")]));
-    let expected: [Option<&[u8]>; 5] =
-        [Some(b"keep"), Some(b"a***@example.com"), None, Some(b"[redacted]"), Some(b"end")];
+    let (cells, count) = masked(
+        &masker,
+        &row(&[
+            Some(b"keep"),
+            Some(b"alice@example.com"),
+            None,
+            Some(b"secret"),
+            Some(b"end"),
+        ]),
+    );
+    let expected: [Option<&[u8]>; 5] = [
+        Some(b"keep"),
+        Some(b"a***@example.com"),
+        None,
+        Some(b"[redacted]"),
+        Some(b"end"),
+    ];
     assert_eq!(cells, expected.map(|cell| cell.map(<[u8]>::to_vec)));
     assert_eq!(count, 2);
 }
@@ -137,7 +182,11 @@ fn text_masks_are_the_same_in_both_formats_and_null_for_other_types() {
                 (MaskKind::Last4, "****.com"),
             ] {
                 let expected = TEXTS.contains(&oid).then(|| shown.as_bytes().to_vec());
-                assert_eq!(one(mask, oid, format, Some(value)), expected, "{mask:?} {oid} {format:?}");
+                assert_eq!(
+                    one(mask, oid, format, Some(value)),
+                    expected,
+                    "{mask:?} {oid} {format:?}"
+                );
             }
             let token = one(MaskKind::Token, oid, format, Some(value));
             assert_eq!(token.is_some(), TEXTS.contains(&oid), "{oid}");
@@ -194,7 +243,15 @@ fn redact_is_true_to_the_type_in_text_format() {
 #[test]
 fn redact_is_true_to_the_type_in_binary_format() {
     use postgres_protocol::types as pg;
-    let cell = |oid: u32| one(MaskKind::Redact, oid, Format::Binary, Some(b"\x01\x02\x03\x04")).unwrap_or_default();
+    let cell = |oid: u32| {
+        one(
+            MaskKind::Redact,
+            oid,
+            Format::Binary,
+            Some(b"\x01\x02\x03\x04"),
+        )
+        .unwrap_or_default()
+    };
     assert!(!pg::bool_from_sql(&cell(16)).unwrap_or(true));
     assert!(cell(17).is_empty());
     assert_eq!(pg::int8_from_sql(&cell(20)).ok(), Some(0));
@@ -204,20 +261,34 @@ fn redact_is_true_to_the_type_in_binary_format() {
     assert_eq!(pg::float8_from_sql(&cell(701)).ok(), Some(0.0));
     assert_eq!(pg::date_from_sql(&cell(1082)).ok(), Some(-10_957));
     assert_eq!(pg::time_from_sql(&cell(1083)).ok(), Some(0));
-    assert_eq!(pg::timestamp_from_sql(&cell(1114)).ok(), Some(-946_684_800_000_000));
-    assert_eq!(pg::timestamp_from_sql(&cell(1184)).ok(), Some(-946_684_800_000_000));
+    assert_eq!(
+        pg::timestamp_from_sql(&cell(1114)).ok(),
+        Some(-946_684_800_000_000)
+    );
+    assert_eq!(
+        pg::timestamp_from_sql(&cell(1184)).ok(),
+        Some(-946_684_800_000_000)
+    );
     assert_eq!(pg::uuid_from_sql(&cell(2950)).ok(), Some([0; 16]));
     assert_eq!(pg::macaddr_from_sql(&cell(829)).ok(), Some([0; 6]));
     for oid in [650, 869] {
         let cell = cell(oid);
         let inet = pg::inet_from_sql(&cell);
-        let decoded = inet.map(|inet| (inet.addr().to_string(), inet.netmask())).ok();
+        let decoded = inet
+            .map(|inet| (inet.addr().to_string(), inet.netmask()))
+            .ok();
         assert_eq!(decoded, Some(("0.0.0.0".to_owned(), 32)), "{oid}");
     }
     for (oid, element) in [(1003, 19), (1009, 25), (1014, 1042), (1015, 1043)] {
         let cell = cell(oid);
         let array = pg::array_from_sql(&cell);
-        assert_eq!(array.map(|array| (array.element_type(), array.has_nulls())).ok(), Some((element, false)), "{oid}");
+        assert_eq!(
+            array
+                .map(|array| (array.element_type(), array.has_nulls()))
+                .ok(),
+            Some((element, false)),
+            "{oid}"
+        );
     }
     // Fields of numeric: digits, weight, sign, scale; of timetz: microseconds, zone; of interval:
     // microseconds, days, months.
@@ -231,7 +302,11 @@ fn redact_is_true_to_the_type_in_binary_format() {
         assert_eq!(cell(oid), b"[redacted]");
     }
     for oid in [600, 142, 1007, 91_234] {
-        assert_eq!(one(MaskKind::Redact, oid, Format::Binary, Some(b"\x01")), None, "{oid}");
+        assert_eq!(
+            one(MaskKind::Redact, oid, Format::Binary, Some(b"\x01")),
+            None,
+            "{oid}"
+        );
     }
 }
 
@@ -242,7 +317,9 @@ fn m19_what_is_shown_does_not_depend_on_the_length() {
             for format in FORMATS {
                 let lengths: std::collections::BTreeSet<Option<usize>> = [8, 9, 100, 10_000]
                     .iter()
-                    .map(|length| one(mask, oid, format, Some(&b"x".repeat(*length))).map(|cell| cell.len()))
+                    .map(|length| {
+                        one(mask, oid, format, Some(&b"x".repeat(*length))).map(|cell| cell.len())
+                    })
                     .collect();
                 assert_eq!(lengths.len(), 1, "{mask:?} {oid} {format:?}");
             }
@@ -252,9 +329,18 @@ fn m19_what_is_shown_does_not_depend_on_the_length() {
 
 #[test]
 fn empty_values_are_masked_too() {
-    assert_eq!(one(MaskKind::Partial, 25, Format::Text, Some(b"")), Some(b"***".to_vec()));
-    assert_eq!(one(MaskKind::Redact, 25, Format::Text, Some(b"")), Some(b"[redacted]".to_vec()));
-    assert_eq!(one(MaskKind::Last4, 25, Format::Text, Some(b"")), Some(b"****".to_vec()));
+    assert_eq!(
+        one(MaskKind::Partial, 25, Format::Text, Some(b"")),
+        Some(b"***".to_vec())
+    );
+    assert_eq!(
+        one(MaskKind::Redact, 25, Format::Text, Some(b"")),
+        Some(b"[redacted]".to_vec())
+    );
+    assert_eq!(
+        one(MaskKind::Last4, 25, Format::Text, Some(b"")),
+        Some(b"****".to_vec())
+    );
     assert_eq!(one(MaskKind::Null, 25, Format::Text, Some(b"")), None);
 }
 
@@ -269,11 +355,30 @@ fn m12_a_cell_of_many_megabytes_is_masked() {
 
 #[test]
 fn redactions_that_do_not_fit_the_result_are_refused() {
-    let bind = |redactions: &[Redaction]| RowMasker::bind(redactions, &shape(&[25, 25]), &key()).err();
-    let redaction = |column| Redaction { column, mask: MaskKind::Redact };
-    assert_eq!(bind(&[redaction(2)]), Some(Unmaskable::NoSuchColumn { column: 2, columns: 2 }));
-    assert_eq!(bind(&[redaction(usize::MAX)]), Some(Unmaskable::NoSuchColumn { column: usize::MAX, columns: 2 }));
-    assert_eq!(bind(&[redaction(1), redaction(1)]), Some(Unmaskable::Twice { column: 1 }));
+    let bind =
+        |redactions: &[Redaction]| RowMasker::bind(redactions, &shape(&[25, 25]), &key()).err();
+    let redaction = |column| Redaction {
+        column,
+        mask: MaskKind::Redact,
+    };
+    assert_eq!(
+        bind(&[redaction(2)]),
+        Some(Unmaskable::NoSuchColumn {
+            column: 2,
+            columns: 2
+        })
+    );
+    assert_eq!(
+        bind(&[redaction(usize::MAX)]),
+        Some(Unmaskable::NoSuchColumn {
+            column: usize::MAX,
+            columns: 2
+        })
+    );
+    assert_eq!(
+        bind(&[redaction(1), redaction(1)]),
+        Some(Unmaskable::Twice { column: 1 })
+    );
     assert_eq!(bind(&[redaction(1), redaction(0)]), None);
 }
 
@@ -288,7 +393,11 @@ fn malformed_rows_are_refused_and_leave_nothing_behind() {
         error
     };
     for cut in 0..good.len() {
-        assert_eq!(refused(&good[..cut]), Some(MalformedRow::Truncated), "cut at {cut}");
+        assert_eq!(
+            refused(&good[..cut]),
+            Some(MalformedRow::Truncated),
+            "cut at {cut}"
+        );
     }
     let mut long = good.clone();
     long.push(0);
@@ -299,14 +408,38 @@ fn malformed_rows_are_refused_and_leave_nothing_behind() {
         row
     };
     assert_eq!(refused(&with_length(-2)), Some(MalformedRow::Length(-2)));
-    assert_eq!(refused(&with_length(i32::MIN)), Some(MalformedRow::Length(i32::MIN)));
-    assert_eq!(refused(&with_length(i32::MAX)), Some(MalformedRow::Truncated));
+    assert_eq!(
+        refused(&with_length(i32::MIN)),
+        Some(MalformedRow::Length(i32::MIN))
+    );
+    assert_eq!(
+        refused(&with_length(i32::MAX)),
+        Some(MalformedRow::Truncated)
+    );
     assert_eq!(refused(&with_length(4)), Some(MalformedRow::Truncated));
     assert_eq!(refused(&with_length(2)), Some(MalformedRow::Trailing));
     assert_eq!(refused(&with_length(-1)), Some(MalformedRow::Trailing));
-    assert_eq!(refused(&row(&[Some(b"a")])), Some(MalformedRow::Columns { found: 1, expected: 2 }));
-    assert_eq!(refused(&row(&[None, None, None])), Some(MalformedRow::Columns { found: 3, expected: 2 }));
-    assert_eq!(refused(b"\xff\xff"), Some(MalformedRow::Columns { found: -1, expected: 2 }));
+    assert_eq!(
+        refused(&row(&[Some(b"a")])),
+        Some(MalformedRow::Columns {
+            found: 1,
+            expected: 2
+        })
+    );
+    assert_eq!(
+        refused(&row(&[None, None, None])),
+        Some(MalformedRow::Columns {
+            found: 3,
+            expected: 2
+        })
+    );
+    assert_eq!(
+        refused(b"\xff\xff"),
+        Some(MalformedRow::Columns {
+            found: -1,
+            expected: 2
+        })
+    );
 }
 
 /// Steps of xorshift64*: the same numbers on every run.
@@ -329,14 +462,18 @@ fn a_planted_value_never_comes_through_whatever_the_row() {
     let mut numbers = Numbers(0x5eed);
     for _ in 0..20_000 {
         let width = 1 + numbers.below(12);
-        let shape: Vec<ColumnShape> =
-            (0..width).map(|_| column(TYPES[numbers.below(TYPES.len())], FORMATS[numbers.below(2)])).collect();
+        let shape: Vec<ColumnShape> = (0..width)
+            .map(|_| column(TYPES[numbers.below(TYPES.len())], FORMATS[numbers.below(2)]))
+            .collect();
         let redactions: Vec<(usize, MaskKind)> = (0..width)
-            .filter_map(|index| (numbers.below(2) == 0).then(|| (index, ALL_MASKS[numbers.below(6)])))
+            .map(|index| (index, numbers.below(12)))
+            .filter_map(|(index, mask)| ALL_MASKS.get(mask).map(|mask| (index, *mask)))
             .collect();
         let mut values = Vec::new();
         for index in 0..width {
-            let mut value: Vec<u8> = (0..numbers.below(20)).map(|_| u8::try_from(numbers.below(256)).unwrap_or(0)).collect();
+            let mut value: Vec<u8> = (0..numbers.below(20))
+                .map(|_| u8::try_from(numbers.below(256)).unwrap_or(0))
+                .collect();
             if redactions.iter().any(|(column, _)| *column == index) {
                 value.extend_from_slice(MARKER);
                 value.extend((0..numbers.below(4)).map(|_| b"a@.-"[numbers.below(4)]));
@@ -351,7 +488,10 @@ fn a_planted_value_never_comes_through_whatever_the_row() {
             if redactions.iter().any(|(column, _)| *column == index) {
                 expected += u32::from(value.is_some());
                 let shown = cell.as_deref().unwrap_or_default();
-                assert!(!shown.windows(MARKER.len()).any(|window| window == MARKER), "{shape:?}");
+                assert!(
+                    !shown.windows(MARKER.len()).any(|window| window == MARKER),
+                    "{shape:?}"
+                );
             } else {
                 assert_eq!(cell, value);
             }
@@ -363,7 +503,10 @@ fn a_planted_value_never_comes_through_whatever_the_row() {
 #[test]
 fn no_bytes_make_the_masker_panic_or_let_a_value_through() {
     let mut numbers = Numbers(0xbad);
-    let masker = masker(&[(0, MaskKind::Redact), (2, MaskKind::Token)], &shape(&[25, 23, 25]));
+    let masker = masker(
+        &[(0, MaskKind::Redact), (2, MaskKind::Token)],
+        &shape(&[25, 23, 25]),
+    );
     for _ in 0..20_000 {
         let mut body = row(&[Some(MARKER), Some(b"1"), Some(MARKER)]);
         for _ in 0..=numbers.below(4) {

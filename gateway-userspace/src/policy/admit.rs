@@ -25,29 +25,45 @@ pub struct Admission {
 
 impl Policy {
     /// Finds the grants of a principal in a database, named as in the configuration.
-    pub fn admit(self: &Arc<Self>, principal: &Principal, database: &str) -> Result<Admission, Reason> {
+    pub fn admit(
+        self: &Arc<Self>,
+        principal: &Principal,
+        database: &str,
+    ) -> Result<Admission, Reason> {
         self.admit_job(principal.job(), database)
     }
 
     /// As [`Policy::admit`], for a job without a connection.
-    pub fn admit_job(self: &Arc<Self>, job: &JobIdentity, database: &str) -> Result<Admission, Reason> {
+    pub fn admit_job(
+        self: &Arc<Self>,
+        job: &JobIdentity,
+        database: &str,
+    ) -> Result<Admission, Reason> {
         let mut grants = Vec::new();
         let mut unmet = Vec::new();
-        for (index, grant) in self.grants().iter().enumerate().filter(|(_, grant)| grant.database == database) {
+        for (index, grant) in self
+            .grants()
+            .iter()
+            .enumerate()
+            .filter(|(_, grant)| grant.database == database)
+        {
             match grant.who.unmet(job) {
                 None => grants.push(index),
                 Some(condition) => unmet.push((grant, condition)),
             }
         }
         let matched = || grants.iter().filter_map(|index| self.grants().get(*index));
-        let mut logins = matched().filter_map(|grant| grant.login.as_deref().map(|login| (grant, login)));
+        let mut logins =
+            matched().filter_map(|grant| grant.login.as_deref().map(|login| (grant, login)));
         let Some((first, login)) = logins.next() else {
             return Err(not_admitted(job, database, &unmet, !grants.is_empty()));
         };
         if let Some((other, other_login)) = logins.find(|(_, other)| *other != login) {
             return Err(Reason {
                 code: ReasonCode::NotPermitted,
-                message: format!("the grants of this job for database {database} name different logins"),
+                message: format!(
+                    "the grants of this job for database {database} name different logins"
+                ),
                 rule: format!("{} and {}", first.name, other.name),
                 hint: format!(
                     "grant {} logs in as {login}, grant {} as {other_login}: give both the same role, or narrow `who` so that only one matches",
@@ -89,12 +105,17 @@ impl Admission {
 
     /// The grants that apply, in the policy's order.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.grants.iter().filter_map(|index| self.policy.grants().get(*index))
+        self.grants
+            .iter()
+            .filter_map(|index| self.policy.grants().get(*index))
     }
 
     /// The longest that a statement may be held: the shortest `hold` of the grants.
     pub fn hold(&self) -> Duration {
-        self.grants().map(|grant| grant.hold).min().unwrap_or_default()
+        self.grants()
+            .map(|grant| grant.hold)
+            .min()
+            .unwrap_or_default()
     }
 
     /// True if any mask rule applies. Then what cannot be traced to its columns is denied.
@@ -111,33 +132,56 @@ impl Admission {
     }
 
     pub(super) fn allow_rules(&self) -> impl Iterator<Item = (&Grant, &Rule)> {
-        self.grants().flat_map(|grant| grant.allow.iter().map(move |rule| (grant, rule)))
+        self.grants()
+            .flat_map(|grant| grant.allow.iter().map(move |rule| (grant, rule)))
     }
 
     pub(super) fn deny_rules(&self) -> impl Iterator<Item = (&Grant, usize, &Rule)> {
-        self.grants()
-            .flat_map(|grant| grant.deny.iter().enumerate().map(move |(index, rule)| (grant, index, rule)))
+        self.grants().flat_map(|grant| {
+            grant
+                .deny
+                .iter()
+                .enumerate()
+                .map(move |(index, rule)| (grant, index, rule))
+        })
     }
 
     pub(super) fn approve_rules(&self) -> impl Iterator<Item = (&Grant, usize, &ApproveRule)> {
-        self.grants()
-            .flat_map(|grant| grant.approve.iter().enumerate().map(move |(index, rule)| (grant, index, rule)))
+        self.grants().flat_map(|grant| {
+            grant
+                .approve
+                .iter()
+                .enumerate()
+                .map(move |(index, rule)| (grant, index, rule))
+        })
     }
 
     pub(super) fn mask_rules(&self) -> impl Iterator<Item = (&Grant, usize, &MaskRule)> {
-        self.grants()
-            .flat_map(|grant| grant.mask.iter().enumerate().map(move |(index, rule)| (grant, index, rule)))
+        self.grants().flat_map(|grant| {
+            grant
+                .mask
+                .iter()
+                .enumerate()
+                .map(move |(index, rule)| (grant, index, rule))
+        })
     }
 
     /// Where a hint says to add a rule: a grant of this job that has a login.
     pub(super) fn example_grant(&self) -> &str {
-        self.grants().find(|grant| grant.login.is_some()).map_or("", |grant| grant.name.as_str())
+        self.grants()
+            .find(|grant| grant.login.is_some())
+            .map_or("", |grant| grant.name.as_str())
     }
 }
 
 /// Says which grants there are and which of their conditions fails first. It names claims and
 /// the job's own values, never the values that a policy accepts.
-fn not_admitted(job: &JobIdentity, database: &str, unmet: &[(&Grant, Unmet)], only_limits: bool) -> Reason {
+fn not_admitted(
+    job: &JobIdentity,
+    database: &str,
+    unmet: &[(&Grant, Unmet)],
+    only_limits: bool,
+) -> Reason {
     let hint = if only_limits {
         "the grants that match this job only deny and mask; a grant with `role` and `allow` for it is missing".to_owned()
     } else if unmet.is_empty() {
@@ -146,7 +190,9 @@ fn not_admitted(job: &JobIdentity, database: &str, unmet: &[(&Grant, Unmet)], on
         let mut lines: Vec<String> = unmet
             .iter()
             .take(5)
-            .map(|(grant, condition)| format!("grant {}: {}", grant.name, describe(job, grant, condition)))
+            .map(|(grant, condition)| {
+                format!("grant {}: {}", grant.name, describe(job, grant, condition))
+            })
             .collect();
         if unmet.len() > 5 {
             lines.push(format!("and {} more grants", unmet.len() - 5));
@@ -163,11 +209,20 @@ fn not_admitted(job: &JobIdentity, database: &str, unmet: &[(&Grant, Unmet)], on
 
 fn describe(job: &JobIdentity, grant: &Grant, condition: &Unmet) -> String {
     match condition {
-        Unmet::Issuer => format!("the job's issuer is {}, not {}", job.issuer(), grant.who.issuer),
+        Unmet::Issuer => format!(
+            "the job's issuer is {}, not {}",
+            job.issuer(),
+            grant.who.issuer
+        ),
         Unmet::Assurance => "the job's identity is not proven well enough (`assurance`)".to_owned(),
         Unmet::Claim(claim) => match job.claims().get(claim) {
             Some(value) => {
-                let value: String = value.to_string().chars().filter(|c| !c.is_control()).take(100).collect();
+                let value: String = value
+                    .to_string()
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(100)
+                    .collect();
                 format!("the job's claim {claim} is {value}, which it does not list")
             }
             None => format!("the job's token has no claim {claim}"),

@@ -23,7 +23,13 @@ pub fn evaluate_in(admission: &Admission, statement: &Statement, kinship: &Kinsh
     if statement.kind == StatementKind::Empty {
         return Verdict::Allow(Obligations::default());
     }
-    let mut weighing = Weighing { admission, statement, kinship, holds: Vec::new(), grants: BTreeSet::new() };
+    let mut weighing = Weighing {
+        admission,
+        statement,
+        kinship,
+        holds: Vec::new(),
+        grants: BTreeSet::new(),
+    };
     match weighing.weigh() {
         Ok(obligations) => weighing.verdict(obligations),
         Err(reason) => Verdict::Deny(reason),
@@ -61,21 +67,40 @@ impl<'a> Weighing<'a> {
         }
         let redactions = rules::protect::weigh(self)?;
         if self.grants.is_empty() {
-            self.grants.extend(self.admission.grants().map(|grant| grant.name.as_str()));
+            self.grants
+                .extend(self.admission.grants().map(|grant| grant.name.as_str()));
         }
         let grants = self.grants.iter().map(|name| (*name).to_owned()).collect();
         Ok(Obligations { grants, redactions })
     }
 
     /// Notes that an approve rule holds the statement.
-    pub(super) fn hold(&mut self, grant: &'a Grant, index: usize, rule: &'a ApproveRule, what: &str) {
+    pub(super) fn hold(
+        &mut self,
+        grant: &'a Grant,
+        index: usize,
+        rule: &'a ApproveRule,
+        what: &str,
+    ) {
         self.grants.insert(&grant.name);
         // A plain EXPLAIN runs nothing: there is nothing to approve.
-        if matches!(self.statement.kind, StatementKind::Explain { analyze: false }) {
+        if matches!(
+            self.statement.kind,
+            StatementKind::Explain { analyze: false }
+        ) {
             return;
         }
-        if !self.holds.iter().any(|hold| hold.index == index && hold.grant.name == grant.name) {
-            self.holds.push(Hold { grant, index, rule, what: what.to_owned() });
+        if !self
+            .holds
+            .iter()
+            .any(|hold| hold.index == index && hold.grant.name == grant.name)
+        {
+            self.holds.push(Hold {
+                grant,
+                index,
+                rule,
+                what: what.to_owned(),
+            });
         }
     }
 
@@ -85,13 +110,25 @@ impl<'a> Weighing<'a> {
     }
 
     fn verdict(&self, obligations: Obligations) -> Verdict {
-        let Some(first) = self.holds.first() else { return Verdict::Allow(obligations) };
-        let names: Vec<String> = self.holds.iter().map(|hold| place(hold.grant, "approve", hold.index)).collect();
+        let Some(first) = self.holds.first() else {
+            return Verdict::Allow(obligations);
+        };
+        let names: Vec<String> = self
+            .holds
+            .iter()
+            .map(|hold| place(hold.grant, "approve", hold.index))
+            .collect();
         let rule = names.join(", ");
-        let group = self.holds.iter().find_map(|hold| hold.rule.group.as_deref());
-        if let Some(other) =
-            self.holds.iter().find_map(|hold| hold.rule.group.as_deref().filter(|other| Some(*other) != group))
-        {
+        let group = self
+            .holds
+            .iter()
+            .find_map(|hold| hold.rule.group.as_deref());
+        if let Some(other) = self.holds.iter().find_map(|hold| {
+            hold.rule
+                .group
+                .as_deref()
+                .filter(|other| Some(*other) != group)
+        }) {
             return Verdict::Deny(Reason {
                 code: ReasonCode::NotPermitted,
                 message: format!(
@@ -103,13 +140,27 @@ impl<'a> Weighing<'a> {
                 hint: "send the parts as statements of their own, or let these approve rules name the same group".to_owned(),
             });
         }
-        let count = self.holds.iter().map(|hold| hold.rule.count).max().unwrap_or(1);
-        let hold = self.holds.iter().map(|hold| hold.grant.hold).min().unwrap_or_default();
+        let count = self
+            .holds
+            .iter()
+            .map(|hold| hold.rule.count)
+            .max()
+            .unwrap_or(1);
+        let hold = self
+            .holds
+            .iter()
+            .map(|hold| hold.grant.hold)
+            .min()
+            .unwrap_or_default();
         let by = match group {
             Some(group) => format!("{count} of group {group}"),
             None => format!("{count} approver{}", if count == 1 { "" } else { "s" }),
         };
-        let unlimited = if self.statement.unlimited { " (no WHERE clause: every row)" } else { "" };
+        let unlimited = if self.statement.unlimited {
+            " (no WHERE clause: every row)"
+        } else {
+            ""
+        };
         Verdict::RequireApproval {
             obligations,
             requirement: ApprovalRequirement {
@@ -122,7 +173,8 @@ impl<'a> Weighing<'a> {
                 code: ReasonCode::NotApproved,
                 message: format!("{}{unlimited} needs approval by {by}", first.what),
                 rule,
-                hint: "an approver answers with `cordon approvals`; the statement waits until then".to_owned(),
+                hint: "an approver answers with `cordon approvals`; the statement waits until then"
+                    .to_owned(),
             },
         }
     }
@@ -133,7 +185,10 @@ impl<'a> Weighing<'a> {
             code: ReasonCode::NotPermitted,
             message: format!("{what} is not granted"),
             rule: "default deny".to_owned(),
-            hint: format!("add `{line}` to allow in grant {}", self.admission.example_grant()),
+            hint: format!(
+                "add `{line}` to allow in grant {}",
+                self.admission.example_grant()
+            ),
         }
     }
 

@@ -112,8 +112,30 @@ pub(super) struct ApproveFile {
 
 impl ApproveFile {
     pub(super) fn split(self) -> (RuleFile, Option<ByFile>) {
-        let Self { select, insert, update, delete, truncate, call, ddl, all, by } = self;
-        (RuleFile { select, insert, update, delete, truncate, call, ddl, all }, by)
+        let Self {
+            select,
+            insert,
+            update,
+            delete,
+            truncate,
+            call,
+            ddl,
+            all,
+            by,
+        } = self;
+        (
+            RuleFile {
+                select,
+                insert,
+                update,
+                delete,
+                truncate,
+                call,
+                ddl,
+                all,
+            },
+            by,
+        )
     }
 }
 
@@ -157,7 +179,10 @@ impl<'de> Deserialize<'de> for Texts {
                 f.write_str("a text or a list of texts")
             }
             fn visit_str<E: Error>(self, value: &str) -> Result<Texts, E> {
-                Ok(Texts(vec![Text { value: value.to_owned(), at: None }]))
+                Ok(Texts(vec![Text {
+                    value: value.to_owned(),
+                    at: None,
+                }]))
             }
             fn visit_u64<E: Error>(self, value: u64) -> Result<Texts, E> {
                 self.visit_str(&value.to_string())
@@ -171,7 +196,10 @@ impl<'de> Deserialize<'de> for Texts {
             fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Texts, S::Error> {
                 let mut texts = Vec::new();
                 while let Some(text) = list.next_element::<Spanned<String>>()? {
-                    texts.push(Text { at: Some(text.referenced), value: text.value });
+                    texts.push(Text {
+                        at: Some(text.referenced),
+                        value: text.value,
+                    });
                 }
                 Ok(Texts(texts))
             }

@@ -153,12 +153,16 @@ impl Who {
             return Some(Unmet::Assurance);
         }
         for (claim, globs) in &self.claims {
-            let matched = job.claims().get(claim).is_some_and(|value| value_matches(value, globs));
+            let matched = job
+                .claims()
+                .get(claim)
+                .is_some_and(|value| value_matches(value, globs));
             if !matched {
                 return Some(Unmet::Claim(claim.clone()));
             }
         }
-        let in_group = self.groups.is_empty() || self.groups.iter().any(|group| job.groups().contains(group));
+        let in_group =
+            self.groups.is_empty() || self.groups.iter().any(|group| job.groups().contains(group));
         if in_group { None } else { Some(Unmet::Groups) }
     }
 }
@@ -216,15 +220,21 @@ pub(super) const MASK_WORDS: [(MaskKind, &str); 6] = [
 ];
 
 /// The words of `assurance`.
-pub(super) const ASSURANCE_WORDS: [(Assurance, &str); 2] =
-    [(Assurance::RunnerAsserted, "runner-asserted"), (Assurance::OidcVerified, "oidc-verified")];
+pub(super) const ASSURANCE_WORDS: [(Assurance, &str); 2] = [
+    (Assurance::RunnerAsserted, "runner-asserted"),
+    (Assurance::OidcVerified, "oidc-verified"),
+];
 
 /// The words of `where`.
-pub(super) const FILTER_WORDS: [(FilterUse, &str); 2] = [(FilterUse::None, "none"), (FilterUse::Any, "any")];
+pub(super) const FILTER_WORDS: [(FilterUse, &str); 2] =
+    [(FilterUse::None, "none"), (FilterUse::Any, "any")];
 
 /// The word for a value of a closed set.
 pub(super) fn word_of<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
-    words.iter().find(|(candidate, _)| candidate == value).map_or("", |(_, word)| word)
+    words
+        .iter()
+        .find(|(candidate, _)| candidate == value)
+        .map_or("", |(_, word)| word)
 }
 
 impl fmt::Display for Rule {
@@ -259,5 +269,9 @@ pub(super) fn relation_name(relation: &RelationRef) -> String {
 
 /// `schema.name.column` of a column, quoted where needed.
 pub(super) fn column_name(column: &ColumnRef) -> String {
-    format!("{}.{}", relation_name(&column.relation), super::pattern::quoted(&column.column))
+    format!(
+        "{}.{}",
+        relation_name(&column.relation),
+        super::pattern::quoted(&column.column)
+    )
 }

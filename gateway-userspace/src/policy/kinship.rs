@@ -1,4 +1,5 @@
-//! Inheritance and partition families, so that a rule on a table also holds for its parts.
+//! What rules need to know of a catalog: inheritance and partition families, so that a rule on a
+//! table also holds for its parts; and views, whose columns are those of the tables behind them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,11 +7,15 @@ use crate::sql::{Catalog, RelationRef};
 
 /// For every relation with parents or children: all its ancestors and descendants. Reading a
 /// parent returns its children's rows and reading a child returns rows of its parent, so deny,
-/// approve and mask rules on one of them count for the others.
+/// approve and mask rules on one of them count for the others. And for every view its columns.
 #[derive(Clone, Debug, Default)]
 pub struct Kinship {
-    kin: HashMap<String, HashMap<String, Vec<(String, String)>>>,
+    kin: ByName<Vec<(String, String)>>,
+    views: ByName<Vec<String>>,
 }
+
+/// By schema, then name.
+type ByName<T> = HashMap<String, HashMap<String, T>>;
 
 type Name<'a> = (&'a str, &'a str);
 
@@ -22,17 +27,50 @@ impl Kinship {
 
     /// The families of a catalog; make it once for each catalog version.
     pub fn of(catalog: &Catalog) -> Self {
-        let mut children: HashMap<Name<'_>, Vec<Name<'_>>> = HashMap::new();
+        let relations = catalog.relations.iter().flat_map(|(schema, relations)| {
+            relations
+                .iter()
+                .map(move |(name, relation)| ((schema.as_str(), name.as_str()), relation))
+        });
+        let mut family = Self::from_children(relations.flat_map(|(parent, relation)| {
+            let children = relation.children.iter();
+            children.map(move |(schema, name)| (parent, (schema.as_str(), name.as_str())))
+        }));
         for (schema, relations) in &catalog.relations {
             for (name, relation) in relations {
-                for (child_schema, child_name) in &relation.children {
-                    children.entry((schema, name)).or_default().push((child_schema, child_name));
+                if matches!(relation.kind, b'v' | b'm') {
+                    let columns = relation.columns.iter().map(|column| column.name.clone());
+                    family.add_view(schema, name, columns.collect());
                 }
             }
         }
+        family
+    }
+
+    pub(super) fn add_view(&mut self, schema: &str, name: &str, columns: Vec<String>) {
+        self.views
+            .entry(schema.to_owned())
+            .or_default()
+            .insert(name.to_owned(), columns);
+    }
+
+    /// The columns of a view; `None` for what is none. The analysis leads a view's columns back
+    /// to tables, so that a rule on a column of the view itself cannot be weighed.
+    pub(super) fn view_columns(&self, relation: &RelationRef) -> Option<&[String]> {
+        self.views
+            .get(&relation.schema)?
+            .get(&relation.name)
+            .map(Vec::as_slice)
+    }
+
+    /// The families that these pairs of a parent and one of its children make.
+    pub(super) fn from_children<'a>(pairs: impl Iterator<Item = (Name<'a>, Name<'a>)>) -> Self {
+        let mut children: HashMap<Name<'_>, Vec<Name<'_>>> = HashMap::new();
+        for (parent, child) in pairs {
+            children.entry(parent).or_default().push(child);
+        }
         let mut family = Self::default();
-        let parents: Vec<Name<'_>> = children.keys().copied().collect();
-        for parent in parents {
+        for parent in children.keys().copied() {
             for descendant in descendants(&children, parent) {
                 family.add(parent, descendant);
                 family.add(descendant, parent);
@@ -44,12 +82,23 @@ impl Kinship {
     /// The other relations, by schema and name, whose deny, approve and mask rules also count
     /// for `relation`.
     pub fn of_relation(&self, relation: &RelationRef) -> &[(String, String)] {
-        self.kin.get(&relation.schema).and_then(|names| names.get(&relation.name)).map_or(&[], Vec::as_slice)
+        self.kin
+            .get(&relation.schema)
+            .and_then(|names| names.get(&relation.name))
+            .map_or(&[], Vec::as_slice)
     }
 
     fn add(&mut self, one: Name<'_>, other: Name<'_>) {
-        let kin = self.kin.entry(one.0.to_owned()).or_default().entry(one.1.to_owned()).or_default();
-        if !kin.iter().any(|(schema, name)| (schema.as_str(), name.as_str()) == other) {
+        let kin = self
+            .kin
+            .entry(one.0.to_owned())
+            .or_default()
+            .entry(one.1.to_owned())
+            .or_default();
+        if !kin
+            .iter()
+            .any(|(schema, name)| (schema.as_str(), name.as_str()) == other)
+        {
             kin.push((other.0.to_owned(), other.1.to_owned()));
         }
     }
@@ -73,40 +122,38 @@ fn descendants<'a>(children: &HashMap<Name<'a>, Vec<Name<'a>>>, of: Name<'a>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::Relation;
 
-    #[expect(clippy::field_reassign_with_default, reason = "a private field bars the literal")]
-    fn relation(children: &[&str]) -> Relation {
-        let mut relation = Relation::default();
-        relation.oid = 1;
-        relation.kind = b'r';
-        relation.children =
-            children.iter().map(|name| ("s".to_owned(), (*name).to_owned())).collect();
-        relation
+    fn kin(pairs: &[(&'static str, &'static str)], of: &str) -> Vec<String> {
+        let pairs = pairs
+            .iter()
+            .map(|(parent, child)| (("s", *parent), ("s", *child)));
+        let family = Kinship::from_children(pairs);
+        let relation = RelationRef {
+            schema: "s".to_owned(),
+            name: of.to_owned(),
+            oid: 1,
+        };
+        let mut names: Vec<String> = family
+            .of_relation(&relation)
+            .iter()
+            .map(|(_, name)| name.clone())
+            .collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn ancestors_and_descendants_are_kin_and_siblings_are_not() {
-        let mut catalog = Catalog::default();
-        let names = [("top", vec!["a", "b"]), ("a", vec!["a1"]), ("b", vec![]), ("a1", vec!["top"]), ("alone", vec![])];
-        let relations =
-            names.iter().map(|(name, children)| ((*name).to_owned(), relation(children))).collect::<HashMap<_, _>>();
-        catalog.relations.insert("s".to_owned(), relations);
-        // The cycle (a1 names top as its child) cannot exist in a server; it must not hang us.
-        let family = Kinship::of(&catalog);
-        let kin = |name: &str| {
-            let relation = RelationRef { schema: "s".to_owned(), name: name.to_owned(), oid: 1 };
-            let mut names: Vec<String> =
-                family.of_relation(&relation).iter().map(|(_, name)| name.clone()).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(kin("b"), ["a", "a1", "top"]);
-        assert!(kin("alone").is_empty());
-        let Some(relations) = catalog.relations.get_mut("s") else { panic!("the schema is there") };
-        relations.insert("a1".to_owned(), relation(&[]));
-        let family = Kinship::of(&catalog);
-        let kin = |name: &str| family.of_relation(&RelationRef { schema: "s".to_owned(), name: name.to_owned(), oid: 1 }).len();
-        assert_eq!((kin("top"), kin("a"), kin("a1"), kin("b")), (3, 2, 2, 1));
+        let pairs = [("top", "a"), ("top", "b"), ("a", "a1")];
+        assert_eq!(kin(&pairs, "top"), ["a", "a1", "b"]);
+        assert_eq!(kin(&pairs, "a"), ["a1", "top"]);
+        assert_eq!(kin(&pairs, "a1"), ["a", "top"]);
+        assert_eq!(kin(&pairs, "b"), ["top"]);
+        assert!(kin(&pairs, "alone").is_empty());
+    }
+
+    #[test]
+    fn a_cycle_that_no_server_could_have_does_not_hang() {
+        assert_eq!(kin(&[("a", "b"), ("b", "a")], "a"), ["b"]);
     }
 }

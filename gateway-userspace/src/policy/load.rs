@@ -66,14 +66,18 @@ fn parse(text: &str) -> Result<PolicyFile, YamlError> {
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let problem = |path: &Path, message: String| Problem { file: path.to_owned(), position: None, message };
+    let problem = |path: &Path, message: String| Problem {
+        file: path.to_owned(),
+        position: None,
+        message,
+    };
     let entries = fs::read_dir(dir)
         .map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
     writable_by_all(dir)?;
     let mut files = Vec::new();
     for entry in entries {
-        let entry =
-            entry.map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
+        let entry = entry
+            .map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
         let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
@@ -83,22 +87,37 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
             // A rule that its author believes in force must not be passed over in silence.
             Some("yml") => {
                 let wanted = path.with_extension("yaml");
-                let wanted = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                return Err(problem(&path, format!("policy files end in .yaml; rename it to {wanted}")));
+                let wanted = wanted
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                return Err(problem(
+                    &path,
+                    format!("policy files end in .yaml; rename it to {wanted}"),
+                ));
             }
             Some(_) | None => {}
         }
     }
     files.sort();
     if files.is_empty() {
-        return Err(problem(dir, "the policy folder has no *.yaml file; without one nobody may do anything".to_owned()));
+        return Err(problem(
+            dir,
+            "the policy folder has no *.yaml file; without one nobody may do anything".to_owned(),
+        ));
     }
     Ok(files)
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
-    let problem = |message: String| Problem { file: path.to_owned(), position: None, message };
-    let metadata = fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let problem = |message: String| Problem {
+        file: path.to_owned(),
+        position: None,
+        message,
+    };
+    let metadata =
+        fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     if !metadata.is_file() {
         return Err(problem("is not a regular file".to_owned()));
     }
@@ -114,22 +133,37 @@ fn read(path: &Path) -> Result<String, Problem> {
 
 /// A policy that any process of the host can change is none.
 fn writable_by_all(path: &Path) -> Result<(), Problem> {
-    let problem = |message: String| Problem { file: path.to_owned(), position: None, message };
-    let metadata = fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let problem = |message: String| Problem {
+        file: path.to_owned(),
+        position: None,
+        message,
+    };
+    let metadata =
+        fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     if metadata.permissions().mode() & 0o002 != 0 {
-        return Err(problem(format!("can be changed by every user of this host; run: chmod o-w {}", path.display())));
+        return Err(problem(format!(
+            "can be changed by every user of this host; run: chmod o-w {}",
+            path.display()
+        )));
     }
     Ok(())
 }
 
 /// The message for a file that does not have the shape of a policy file.
 pub(super) fn describe(error: &YamlError) -> (Option<(u64, u64)>, String) {
-    let position = error.location().map(|at| (at.line(), at.column())).filter(|(line, _)| *line > 0);
+    let position = error
+        .location()
+        .map(|at| (at.line(), at.column()))
+        .filter(|(line, _)| *line > 0);
     let message = match error.without_snippet() {
-        YamlError::SerdeUnknownField { field, expected, .. } => {
+        YamlError::SerdeUnknownField {
+            field, expected, ..
+        } => {
             let known = expected.join(", ");
             match nearest(field, expected.iter().copied()) {
-                Some(word) => format!("unknown key `{field}`; did you mean `{word}`? Known here: {known}"),
+                Some(word) => {
+                    format!("unknown key `{field}`; did you mean `{word}`? Known here: {known}")
+                }
                 None => format!("unknown key `{field}`; known here: {known}"),
             }
         }

@@ -12,7 +12,10 @@ mod grant;
 mod kinship;
 mod load;
 mod pattern;
-#[expect(clippy::module_inception, reason = "the folder is named for its main type, as is the file")]
+#[expect(
+    clippy::module_inception,
+    reason = "the folder is named for its main type, as is the file"
+)]
 mod policy;
 mod resolve;
 mod rules;

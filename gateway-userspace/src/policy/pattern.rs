@@ -41,9 +41,16 @@ impl Target {
         let mut scanner = Scanner::new(text);
         let parts = scanner.parts()?;
         let [schema, name] = exactly(parts, text)?;
-        let columns = if scanner.eat('(') { Some(scanner.columns(text)?) } else { None };
+        let columns = if scanner.eat('(') {
+            Some(scanner.columns(text)?)
+        } else {
+            None
+        };
         scanner.end(text)?;
-        Ok(Self { object: ObjectPattern { schema, name }, columns })
+        Ok(Self {
+            object: ObjectPattern { schema, name },
+            columns,
+        })
     }
 
     /// True if the rule is about this column of an object that matches.
@@ -76,7 +83,10 @@ impl ColumnPattern {
             )));
         };
         scanner.end(text)?;
-        Ok(Self { object: ObjectPattern { schema, name }, column })
+        Ok(Self {
+            object: ObjectPattern { schema, name },
+            column,
+        })
     }
 }
 
@@ -89,8 +99,14 @@ pub struct PatternError(String);
 pub fn quoted(identifier: &str) -> String {
     let plain = !identifier.is_empty()
         && !identifier.starts_with(|c: char| c.is_ascii_digit())
-        && identifier.chars().all(|c| is_bare(c) && c != '*' && !c.is_ascii_uppercase());
-    if plain { identifier.to_owned() } else { format!("\"{}\"", identifier.replace('"', "\"\"")) }
+        && identifier
+            .chars()
+            .all(|c| is_bare(c) && c != '*' && !c.is_ascii_uppercase());
+    if plain {
+        identifier.to_owned()
+    } else {
+        format!("\"{}\"", identifier.replace('"', "\"\""))
+    }
 }
 
 /// `schema.name`, each part as [`quoted`] writes it.
@@ -134,7 +150,9 @@ fn exactly(parts: Vec<Glob>, text: &str) -> Result<[Glob; 2], PatternError> {
         let advice = match (found, parts.first()) {
             (1, Some(only)) if only.is_any() => "write \"*.*\" for everything".to_owned(),
             (1, Some(only)) => format!("write schema.name, for example public.{}", part(only)),
-            _ => "write schema.name; columns stand in parentheses: schema.table (column)".to_owned(),
+            _ => {
+                "write schema.name; columns stand in parentheses: schema.table (column)".to_owned()
+            }
         };
         PatternError(format!("`{text}` has {found} part(s); {advice}"))
     })
@@ -142,7 +160,9 @@ fn exactly(parts: Vec<Glob>, text: &str) -> Result<[Glob; 2], PatternError> {
 
 /// Characters of a part that is not quoted.
 fn is_bare(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '*') || (!c.is_ascii() && c.is_alphanumeric())
+    c.is_ascii_alphanumeric()
+        || matches!(c, '_' | '$' | '*')
+        || (!c.is_ascii() && c.is_alphanumeric())
 }
 
 struct Scanner<'a> {
@@ -185,7 +205,10 @@ impl<'a> Scanner<'a> {
                 "`{text}` has no closing parenthesis; inside [a, list] put quotes around it: [\"public.customers (id, email)\"]"
             )));
         }
-        Err(PatternError(format!("`{text}`: expected `,` or `)` before `{}`", self.rest)))
+        Err(PatternError(format!(
+            "`{text}`: expected `,` or `)` before `{}`",
+            self.rest
+        )))
     }
 
     fn part(&mut self) -> Result<Glob, PatternError> {
@@ -232,7 +255,9 @@ impl<'a> Scanner<'a> {
                 return Ok(Glob::literal(&name));
             }
         }
-        Err(PatternError(format!("`\"{inside}` has no closing double quote")))
+        Err(PatternError(format!(
+            "`\"{inside}` has no closing double quote"
+        )))
     }
 
     fn end(&self, text: &str) -> Result<(), PatternError> {
@@ -255,7 +280,10 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        Target::parse(text).err().map(|error| error.to_string()).unwrap_or_default()
+        Target::parse(text)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -317,7 +345,10 @@ mod tests {
         let pattern = ColumnPattern::parse("*.*.ssn").unwrap_or_else(|error| panic!("{error}"));
         assert!(pattern.object.matches("x", "y") && pattern.column.matches("ssn"));
         assert_eq!(pattern.to_string(), "*.*.ssn");
-        let error = ColumnPattern::parse("public.customers").err().map(|e| e.to_string()).unwrap_or_default();
+        let error = ColumnPattern::parse("public.customers")
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
         assert!(error.contains("schema.table.column"), "{error}");
     }
 }

@@ -19,7 +19,10 @@ impl Policy {
         let mut digest_bytes = [0; 32];
         let computed = digest(&SHA256, canonical(&grants).as_bytes());
         digest_bytes.copy_from_slice(computed.as_ref());
-        Self { grants, digest: digest_bytes }
+        Self {
+            grants,
+            digest: digest_bytes,
+        }
     }
 
     /// A policy without grants: nobody may do anything.
@@ -40,18 +43,28 @@ impl Policy {
 
     /// The groups that approve rules name; the configuration must know them.
     pub fn approver_groups(&self) -> BTreeSet<&str> {
-        self.grants.iter().flat_map(|grant| &grant.approve).filter_map(|rule| rule.group.as_deref()).collect()
+        self.grants
+            .iter()
+            .flat_map(|grant| &grant.approve)
+            .filter_map(|rule| rule.group.as_deref())
+            .collect()
     }
 
     /// The issuers that grants name; the configuration must know them.
     pub fn issuers(&self) -> BTreeSet<&str> {
-        self.grants.iter().map(|grant| grant.who.issuer.as_str()).collect()
+        self.grants
+            .iter()
+            .map(|grant| grant.who.issuer.as_str())
+            .collect()
     }
 
     /// The databases that grants name, with the login where there is one; the configuration must
     /// know them.
     pub fn logins(&self) -> BTreeSet<(&str, Option<&str>)> {
-        self.grants.iter().map(|grant| (grant.database.as_str(), grant.login.as_deref())).collect()
+        self.grants
+            .iter()
+            .map(|grant| (grant.database.as_str(), grant.login.as_deref()))
+            .collect()
     }
 }
 
@@ -66,9 +79,29 @@ fn canonical(grants: &[Grant]) -> String {
 }
 
 fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
-    let Grant { name, why, who, database, login, hold, allow, approve, deny, mask } = grant;
-    writeln!(text, "grant {name:?} why {why:?} database {database:?} login {login:?} hold {}", hold.as_secs())?;
-    writeln!(text, "issuer {:?} assurance {}", who.issuer, word_of(&ASSURANCE_WORDS, &who.assurance))?;
+    let Grant {
+        name,
+        why,
+        who,
+        database,
+        login,
+        hold,
+        allow,
+        approve,
+        deny,
+        mask,
+    } = grant;
+    writeln!(
+        text,
+        "grant {name:?} why {why:?} database {database:?} login {login:?} hold {}",
+        hold.as_secs()
+    )?;
+    writeln!(
+        text,
+        "issuer {:?} assurance {}",
+        who.issuer,
+        word_of(&ASSURANCE_WORDS, &who.assurance)
+    )?;
     for (claim, globs) in &who.claims {
         let globs: Vec<String> = globs.iter().map(ToString::to_string).collect();
         writeln!(text, "claim {claim:?} {globs:?}")?;

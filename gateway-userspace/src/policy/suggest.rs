@@ -22,7 +22,9 @@ fn distance(a: &str, b: &str) -> usize {
         for (j, y) in b.iter().enumerate() {
             let removed = previous.get(j + 1).map_or(usize::MAX, |d| d + 1);
             let added = current.get(j).map_or(usize::MAX, |d| d + 1);
-            let replaced = previous.get(j).map_or(usize::MAX, |d| d + usize::from(x != y));
+            let replaced = previous
+                .get(j)
+                .map_or(usize::MAX, |d| d + usize::from(x != y));
             let swapped = (i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x))
                 .then(|| before.get(j - 1).map(|d| d + 1))
                 .flatten()
@@ -40,7 +42,9 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_keyboard_finds_its_word() {
-        let verbs = ["select", "insert", "update", "delete", "truncate", "call", "ddl", "all"];
+        let verbs = [
+            "select", "insert", "update", "delete", "truncate", "call", "ddl", "all",
+        ];
         assert_eq!(nearest("selct", verbs), Some("select"));
         assert_eq!(nearest("SELECT", verbs), Some("select"));
         assert_eq!(nearest("udpate", verbs), Some("update"));

@@ -12,7 +12,11 @@ pub(super) fn write(value: &[u8], out: &mut BytesMut) {
         return;
     }
     let text = std::str::from_utf8(value).unwrap_or_default();
-    if let Some(first) = text.chars().next().filter(|_| text.chars().nth(LEAST_CHARS - 1).is_some()) {
+    if let Some(first) = text
+        .chars()
+        .next()
+        .filter(|_| text.chars().nth(LEAST_CHARS - 1).is_some())
+    {
         out.extend_from_slice(first.encode_utf8(&mut [0; 4]).as_bytes());
     }
     out.extend_from_slice(STARS);

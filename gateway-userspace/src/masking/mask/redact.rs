@@ -18,12 +18,9 @@ fn fixed(wire_type: WireType) -> Option<(&'static [u8], &'static [u8])> {
     Some(match wire_type {
         WireType::Text => (b"[redacted]", b"[redacted]"),
         WireType::Int2 => (b"0", &[0; 2]),
-        WireType::Int4 => (b"0", &[0; 4]),
-        WireType::Int8 => (b"0", &[0; 8]),
-        WireType::Float4 => (b"0", &[0; 4]),
-        WireType::Float8 => (b"0", &[0; 8]),
-        // No digits, weight 0, positive, scale 0.
-        WireType::Numeric => (b"0", &[0; 8]),
+        WireType::Int4 | WireType::Float4 => (b"0", &[0; 4]),
+        // numeric: no digits, weight 0, positive, scale 0.
+        WireType::Int8 | WireType::Float8 | WireType::Numeric => (b"0", &[0; 8]),
         WireType::Bool => (b"f", &[0]),
         // Days and microseconds from 2000-01-01.
         WireType::Date => (b"1970-01-01", &EPOCH_DAY),

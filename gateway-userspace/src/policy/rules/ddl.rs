@@ -10,20 +10,38 @@ use crate::{
     sql::{DdlAction, DdlEffect},
 };
 
-pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, effect: &DdlEffect) -> Result<(), Reason> {
+pub(in crate::policy) fn weigh(
+    weighing: &mut Weighing<'_>,
+    effect: &DdlEffect,
+) -> Result<(), Reason> {
     if effect.temporary {
         return Ok(());
     }
     let admission = weighing.admission;
     let what = describe(effect);
-    for (grant, index, rule) in admission.deny_rules().filter(|(_, _, rule)| about_ddl(rule)) {
-        if rule.targets.iter().any(|target| touches(&target.object, effect)) {
+    for (grant, index, rule) in admission
+        .deny_rules()
+        .filter(|(_, _, rule)| about_ddl(rule))
+    {
+        if rule
+            .targets
+            .iter()
+            .any(|target| touches(&target.object, effect))
+        {
             return Err(Weighing::denied(&what, grant, index, rule));
         }
     }
     let mut held = false;
-    for (grant, index, approve) in admission.approve_rules().filter(|(_, _, approve)| about_ddl(&approve.rule)) {
-        if approve.rule.targets.iter().any(|target| touches(&target.object, effect)) {
+    for (grant, index, approve) in admission
+        .approve_rules()
+        .filter(|(_, _, approve)| about_ddl(&approve.rule))
+    {
+        if approve
+            .rule
+            .targets
+            .iter()
+            .any(|target| touches(&target.object, effect))
+        {
             weighing.hold(grant, index, approve, &what);
             held = true;
         }
@@ -34,7 +52,11 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, effect: &DdlEffe
     let mut allowed = false;
     let mut only_without_cascade = false;
     for (grant, rule) in admission.allow_rules().filter(|(_, rule)| about_ddl(rule)) {
-        for target in rule.targets.iter().filter(|target| is_about(&target.object, effect)) {
+        for target in rule
+            .targets
+            .iter()
+            .filter(|target| is_about(&target.object, effect))
+        {
             // CASCADE takes objects along that nothing names.
             if effect.cascade && !target.object.is_everything() {
                 only_without_cascade = true;
@@ -68,7 +90,9 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, effect: &DdlEffe
         None => Ok(()),
         Some(rule) => Err(Reason {
             code: ReasonCode::NotPermitted,
-            message: format!("{what} could undo a mask or deny rule, which `allow` alone does not cover"),
+            message: format!(
+                "{what} could undo a mask or deny rule, which `allow` alone does not cover"
+            ),
             rule,
             hint: format!(
                 "hold it for a human: add `{}` with `by:` to approve in grant {}",
@@ -82,7 +106,9 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, effect: &DdlEffe
 fn about_ddl(rule: &Rule) -> bool {
     match rule.verb {
         Verb::Ddl | Verb::All => true,
-        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Call => false,
+        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Call => {
+            false
+        }
     }
 }
 
@@ -106,10 +132,20 @@ fn undermined(weighing: &Weighing<'_>, effect: &DdlEffect) -> Option<String> {
     if !admission.has_masks() && !admission.has_denies() {
         return None;
     }
-    let harmless = matches!(effect.object_kind.as_str(), "index" | "sequence" | "statistics");
+    let harmless = matches!(
+        effect.object_kind.as_str(),
+        "index" | "sequence" | "statistics"
+    );
     let data = matches!(
         effect.object_kind.as_str(),
-        "table" | "view" | "materialized view" | "schema" | "type" | "domain" | "column" | "constraint"
+        "table"
+            | "view"
+            | "materialized view"
+            | "schema"
+            | "type"
+            | "domain"
+            | "column"
+            | "constraint"
     );
     let renames = match effect.action {
         DdlAction::Alter => true,
@@ -121,7 +157,8 @@ fn undermined(weighing: &Weighing<'_>, effect: &DdlEffect) -> Option<String> {
     // Functions, triggers, rules, operators, policies: what they do is hidden from every rule.
     let code = !data;
     let names = |object: &ObjectPattern| {
-        code || touches(object, effect) || (effect.object_kind == "schema" && object.schema.matches(&effect.schema))
+        code || touches(object, effect)
+            || (effect.object_kind == "schema" && object.schema.matches(&effect.schema))
     };
     admission
         .mask_rules()
@@ -147,7 +184,11 @@ fn describe(effect: &DdlEffect) -> String {
         qualified(&effect.schema, &effect.name)
     };
     match &effect.on {
-        Some(on) => format!("{action} {} {name} on {}", effect.object_kind, qualified(&on.schema, &on.name)),
+        Some(on) => format!(
+            "{action} {} {name} on {}",
+            effect.object_kind,
+            qualified(&on.schema, &on.name)
+        ),
         None => format!("{action} {} {name}", effect.object_kind),
     }
 }

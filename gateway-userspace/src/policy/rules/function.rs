@@ -10,7 +10,10 @@ use crate::{
     sql::{FunctionClass, FunctionUse},
 };
 
-pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, function: &FunctionUse) -> Result<(), Reason> {
+pub(in crate::policy) fn weigh(
+    weighing: &mut Weighing<'_>,
+    function: &FunctionUse,
+) -> Result<(), Reason> {
     let admission = weighing.admission;
     let name = qualified(&function.schema, &function.name);
     let what = format!("calling {name}");
@@ -39,8 +42,9 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, function: &Funct
     if function.class == FunctionClass::Other {
         for (grant, rule) in admission.allow_rules() {
             if matches(rule, function) {
-                let vouches =
-                    rule.verb == Verb::Call || shows_no_values(function) || admission.is_unconditional();
+                let vouches = rule.verb == Verb::Call
+                    || shows_no_values(function)
+                    || admission.is_unconditional();
                 if vouches {
                     weighing.allowed_by(grant);
                 }
@@ -56,7 +60,9 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, function: &Funct
     if hidden {
         return Err(Reason {
             code: ReasonCode::NotPermitted,
-            message: format!("{what} is not covered by `all` where deny, approve or mask rules apply"),
+            message: format!(
+                "{what} is not covered by `all` where deny, approve or mask rules apply"
+            ),
             rule: "default deny".to_owned(),
             hint: format!(
                 "what the function does inside cannot be checked; if it is safe, add `{line}` to allow in grant {}",
@@ -70,7 +76,9 @@ pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, function: &Funct
 fn matches(rule: &Rule, function: &FunctionUse) -> bool {
     let about_functions = match rule.verb {
         Verb::Call | Verb::All => true,
-        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Ddl => false,
+        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Ddl => {
+            false
+        }
     };
     about_functions
         && rule.targets.iter().any(|target| {

@@ -1,5 +1,7 @@
 //! What kind of statement it is: gates that its relations, functions and objects do not show.
 
+use std::collections::BTreeSet;
+
 use super::{relation, setting};
 use crate::{
     policy::{
@@ -31,20 +33,33 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         StatementKind::Truncate => expect(statement, Access::Truncate),
         StatementKind::Lock => expect(statement, Access::Lock),
         StatementKind::Merge => {
-            let writes = [Access::Insert, Access::Update, Access::Delete];
-            let found = statement.relations.iter().any(|used| writes.iter().any(|access| used.access.contains(access)));
-            // A MERGE whose only action is DO NOTHING reads.
-            if found || !statement.relations.is_empty() { Ok(()) } else { Err(without_effects()) }
+            // A MERGE whose only action is DO NOTHING writes nothing.
+            if statement.relations.is_empty() {
+                return Err(without_effects());
+            }
+            Ok(())
         }
-        StatementKind::Ddl if statement.ddl.is_empty() => Err(without_effects()),
-        StatementKind::Ddl => Ok(()),
+        StatementKind::Ddl => {
+            if statement.ddl.is_empty() {
+                return Err(without_effects());
+            }
+            Ok(())
+        }
         StatementKind::Set { name, value, .. } => {
             let admission = weighing.admission;
             let everything = admission.allow_rules().any(|(_, rule)| is_everything(rule));
-            setting::weigh(name, value.as_deref(), everything, admission.example_grant())
+            setting::weigh(
+                name,
+                value.as_deref(),
+                everything,
+                admission.example_grant(),
+            )
         }
         StatementKind::Execute { name } => {
-            if statement.output.is_none() && statement.relations.is_empty() && statement.functions.is_empty() {
+            if statement.output.is_none()
+                && statement.relations.is_empty()
+                && statement.functions.is_empty()
+            {
                 return Err(unresolved(&format!("the prepared statement {name}")));
             }
             Ok(())
@@ -55,20 +70,28 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
             }
             Ok(())
         }
-        StatementKind::Maintenance if statement.relations.is_empty() => {
-            everything(weighing, "maintaining the whole database", false)
-        }
         StatementKind::Maintenance => {
-            for used in &statement.relations {
-                relation::maintain(weighing, used)?;
+            // What REFRESH MATERIALIZED VIEW only reads needs the right to read.
+            let only_read = BTreeSet::from([Access::Select]);
+            let mut maintained = statement
+                .relations
+                .iter()
+                .filter(|used| used.access != only_read)
+                .peekable();
+            if maintained.peek().is_none() {
+                return everything(weighing, "maintaining the whole database", false);
             }
-            Ok(())
+            maintained.try_for_each(|used| relation::maintain(weighing, used))
         }
         StatementKind::Notify => everything(weighing, "NOTIFY", false),
         StatementKind::Privilege => everything(weighing, "changing roles and privileges", false),
-        // CALL names its procedure, which its own rule decides; DO runs text that nobody reads.
-        StatementKind::Procedural if statement.functions.is_empty() => everything(weighing, "DO", true),
-        StatementKind::Procedural => Ok(()),
+        StatementKind::Procedural => {
+            // CALL names its procedure, which its own rule decides; DO runs text that nobody reads.
+            if statement.functions.is_empty() {
+                everything(weighing, "DO", true)?;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -86,7 +109,8 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
             code: ReasonCode::NotPermitted,
             message: format!("{what} is not possible where mask or deny rules apply"),
             rule: "default deny".to_owned(),
-            hint: "what it runs cannot be checked: send the statements inside it one by one".to_owned(),
+            hint: "what it runs cannot be checked: send the statements inside it one by one"
+                .to_owned(),
         });
     }
     let mut held = false;
@@ -124,12 +148,20 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
 }
 
 fn is_everything(rule: &Rule) -> bool {
-    rule.verb == Verb::All && rule.targets.iter().any(|target| target.object.is_everything())
+    rule.verb == Verb::All
+        && rule
+            .targets
+            .iter()
+            .any(|target| target.object.is_everything())
 }
 
 /// A statement whose analysis does not show the effect that its kind must have is not trusted.
 fn expect(statement: &Statement, access: Access) -> Result<(), Reason> {
-    if statement.relations.iter().any(|used| used.access.contains(&access)) {
+    if statement
+        .relations
+        .iter()
+        .any(|used| used.access.contains(&access))
+    {
         Ok(())
     } else {
         Err(without_effects())

@@ -7,9 +7,10 @@ use crate::{
     policy::{
         Reason, ReasonCode,
         evaluate::{Weighing, place},
-        grant::{FilterUse, Grant, column_name},
+        grant::{FilterUse, Grant, column_name, relation_name},
+        pattern::quoted,
     },
-    sql::{ColumnRef, ColumnUse, StatementKind},
+    sql::{ColumnRef, ColumnUse, DdlAction, StatementKind},
 };
 
 /// What the rules on one column say together.
@@ -25,11 +26,17 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
     if !weighing.admission.has_masks() {
         return Ok(Vec::new());
     }
+    refuse_masked_views(weighing)?;
+    if defines_views_only(weighing) {
+        return Ok(Vec::new());
+    }
     let mut masked = BTreeSet::new();
     let redactions = output(weighing, &mut masked)?;
     for used in &weighing.statement.relations {
         for (column, uses) in &used.columns {
-            let Some(protection) = protection(weighing, column, used.system) else { continue };
+            let Some(protection) = protection(weighing, column, used.system) else {
+                continue;
+            };
             for by in uses {
                 check(weighing, column, *by, &protection, &masked)?;
             }
@@ -38,14 +45,73 @@ pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>
     Ok(redactions)
 }
 
-fn output<'a>(weighing: &Weighing<'a>, masked: &mut BTreeSet<&'a ColumnRef>) -> Result<Vec<Redaction>, Reason> {
+/// True for CREATE VIEW: it shows and stores nothing, and whoever reads the view is led back to
+/// the columns behind it.
+fn defines_views_only(weighing: &Weighing<'_>) -> bool {
+    let statement = weighing.statement;
+    statement.kind == StatementKind::Ddl
+        && statement
+            .ddl
+            .iter()
+            .all(|effect| effect.action == DdlAction::Create && effect.object_kind == "view")
+}
+
+/// A mask that names a view's column would hide nothing: values are led back to the columns of
+/// tables, and masked as those are.
+fn refuse_masked_views(weighing: &Weighing<'_>) -> Result<(), Reason> {
+    for used in weighing
+        .statement
+        .relations
+        .iter()
+        .filter(|used| !used.system)
+    {
+        let relation = &used.relation;
+        for column in weighing.kinship.view_columns(relation).unwrap_or_default() {
+            let rule = weighing.admission.mask_rules().find(|(_, _, rule)| {
+                rule.columns.iter().any(|pattern| {
+                    // Patterns over all relations are meant for tables, views included as far as
+                    // they show them.
+                    !pattern.object.name.is_any()
+                        && pattern.object.matches(&relation.schema, &relation.name)
+                        && pattern.column.matches(column)
+                })
+            });
+            if let Some((grant, index, _)) = rule {
+                return Err(Reason {
+                    code: ReasonCode::NotMaskable,
+                    message: format!(
+                        "a mask names the column {}.{} of a view, where it cannot be applied",
+                        relation_name(relation),
+                        quoted(column)
+                    ),
+                    rule: place(grant, "mask", index),
+                    hint: format!(
+                        "in grant {}, put the mask on the columns of the tables that the view reads",
+                        grant.name
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn output<'a>(
+    weighing: &Weighing<'a>,
+    masked: &mut BTreeSet<&'a ColumnRef>,
+) -> Result<Vec<Redaction>, Reason> {
     let statement = weighing.statement;
     let mut redactions = Vec::new();
     for (index, column) in statement.output.iter().flatten().enumerate() {
         let mut strictest: Option<MaskKind> = None;
         for origin in &column.origins {
-            let system = statement.relations.iter().any(|used| used.system && used.relation == origin.relation);
-            let Some(protection) = protection(weighing, origin, system) else { continue };
+            let system = statement
+                .relations
+                .iter()
+                .any(|used| used.system && used.relation == origin.relation);
+            let Some(protection) = protection(weighing, origin, system) else {
+                continue;
+            };
             match statement.kind {
                 // An EXPLAIN describes the columns of its plan only; should the analysis list
                 // those of the query, none of their values is shown.
@@ -57,10 +123,14 @@ fn output<'a>(weighing: &Weighing<'a>, masked: &mut BTreeSet<&'a ColumnRef>) -> 
                 return Err(derived(origin, &protection));
             }
             masked.insert(origin);
-            strictest = Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
+            strictest =
+                Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
         }
         if let Some(mask) = strictest {
-            redactions.push(Redaction { column: index, mask });
+            redactions.push(Redaction {
+                column: index,
+                mask,
+            });
         }
     }
     Ok(redactions)
@@ -94,18 +164,29 @@ fn check(
 }
 
 /// The strictest of all rules on a column, those on its relation's family included.
-fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> Option<Protection<'a>> {
+fn protection<'a>(
+    weighing: &Weighing<'a>,
+    column: &ColumnRef,
+    system: bool,
+) -> Option<Protection<'a>> {
     let relation = &column.relation;
     let kin = weighing.kinship.of_relation(relation);
     let mut found: Option<Protection<'a>> = None;
     for (grant, index, rule) in weighing.admission.mask_rules() {
         let protects = rule.protects(&relation.schema, &relation.name, &column.column, system)
-            || kin.iter().any(|(schema, name)| rule.protects(schema, name, &column.column, system));
+            || kin
+                .iter()
+                .any(|(schema, name)| rule.protects(schema, name, &column.column, system));
         if !protects {
             continue;
         }
         found = Some(match found {
-            None => Protection { mask: rule.mask, filter: rule.filter, grant, index },
+            None => Protection {
+                mask: rule.mask,
+                filter: rule.filter,
+                grant,
+                index,
+            },
             Some(before) => {
                 let mask = stricter(before.mask, rule.mask);
                 let filter = match (before.filter, rule.filter) {
@@ -113,12 +194,18 @@ fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> 
                     _ => FilterUse::None,
                 };
                 // Name the rule that forbids, where one does.
-                let (grant, index) = if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
-                    (grant, index)
-                } else {
-                    (before.grant, before.index)
-                };
-                Protection { mask, filter, grant, index }
+                let (grant, index) =
+                    if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
+                        (grant, index)
+                    } else {
+                        (before.grant, before.index)
+                    };
+                Protection {
+                    mask,
+                    filter,
+                    grant,
+                    index,
+                }
             }
         });
     }
@@ -126,7 +213,11 @@ fn protection<'a>(weighing: &Weighing<'a>, column: &ColumnRef, system: bool) -> 
 }
 
 fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
-    if strictness(one) >= strictness(other) { one } else { other }
+    if strictness(one) >= strictness(other) {
+        one
+    } else {
+        other
+    }
 }
 
 /// How little a mask shows.
@@ -141,13 +232,13 @@ fn strictness(mask: MaskKind) -> u8 {
     }
 }
 
-fn reason(
-    code: ReasonCode,
-    protection: &Protection<'_>,
-    message: String,
-    hint: String,
-) -> Reason {
-    Reason { code, message, rule: place(protection.grant, "mask", protection.index), hint }
+fn reason(code: ReasonCode, protection: &Protection<'_>, message: String, hint: String) -> Reason {
+    Reason {
+        code,
+        message,
+        rule: place(protection.grant, "mask", protection.index),
+        hint,
+    }
 }
 
 fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> Reason {
@@ -163,7 +254,9 @@ fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> R
     reason(
         ReasonCode::NotPermitted,
         protection,
-        format!("the protected column {name} may not decide which rows are returned, or their order"),
+        format!(
+            "the protected column {name} may not decide which rows are returned, or their order"
+        ),
         hint,
     )
 }
@@ -174,7 +267,9 @@ fn derived(column: &ColumnRef, protection: &Protection<'_>) -> Reason {
         ReasonCode::NotMaskable,
         protection,
         format!("the protected column {name} cannot be masked inside an expression"),
-        format!("select {name} as a plain column, without functions, casts or operators; it comes masked"),
+        format!(
+            "select {name} as a plain column, without functions, casts or operators; it comes masked"
+        ),
     )
 }
 

@@ -16,7 +16,10 @@ use crate::{
 /// More columns than this are not listed in messages.
 const MAX_LISTED: usize = 8;
 
-pub(in crate::policy) fn weigh<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Reason> {
+pub(in crate::policy) fn weigh<'a>(
+    weighing: &mut Weighing<'a>,
+    used: &'a RelationUse,
+) -> Result<(), Reason> {
     // Temporary tables are the session's own; what may flow into them is decided by `protect`.
     if used.temporary || is_created_here(weighing, &used.relation) {
         return Ok(());
@@ -39,7 +42,9 @@ pub(in crate::policy) fn reaches(target: &Target, used: &RelationUse) -> bool {
     // `*.*` means the database's own tables: it neither opens guarded parts of the catalog nor
     // holds or denies the catalog reads that every driver makes.
     (!used.system || !target.object.schema.is_any())
-        && target.object.matches(&used.relation.schema, &used.relation.name)
+        && target
+            .object
+            .matches(&used.relation.schema, &used.relation.name)
 }
 
 fn accesses(weighing: &Weighing<'_>, used: &RelationUse) -> BTreeSet<Access> {
@@ -73,7 +78,9 @@ fn is_created_here(weighing: &Weighing<'_>, relation: &RelationRef) -> bool {
 fn reads(used: &RelationUse) -> impl Iterator<Item = &str> {
     used.columns
         .iter()
-        .filter(|(column, uses)| column.attnum >= 0 && uses.iter().any(|by| *by != ColumnUse::Written))
+        .filter(|(column, uses)| {
+            column.attnum >= 0 && uses.iter().any(|by| *by != ColumnUse::Written)
+        })
         .map(|(column, _)| column.column.as_str())
 }
 
@@ -113,10 +120,14 @@ fn need<'a>(
     refuse_denied(weighing, used, verb, columns)?;
     let mut targets = hold_approvals(weighing, used, verb, columns);
     let admission = weighing.admission;
-    for (grant, rule) in admission.allow_rules().filter(|(_, rule)| covers_verb(rule.verb, verb)) {
+    for (grant, rule) in admission
+        .allow_rules()
+        .filter(|(_, rule)| covers_verb(rule.verb, verb))
+    {
         let mut helps = false;
         for target in rule.targets.iter().filter(|target| grants(target, used)) {
-            helps |= columns.is_empty() || columns.iter().any(|column| target.covers_column(column));
+            helps |=
+                columns.is_empty() || columns.iter().any(|column| target.covers_column(column));
             targets.push(target);
         }
         if helps {
@@ -134,17 +145,44 @@ fn need<'a>(
     let name = relation_name(&used.relation);
     // Without any right on the relation the columns are not the point, unless a list is what is
     // safest to suggest.
-    let list = if verb.takes_columns() { column_list(&missing) } else { String::new() };
+    let list = if verb.takes_columns() {
+        column_list(&missing)
+    } else {
+        String::new()
+    };
     let what = format!("{} {name}{list}", doing(verb));
     Err(weighing.default_deny(&what, &line(verb.word(), &format!("{name}{list}"))))
 }
 
-fn refuse_denied(weighing: &Weighing<'_>, used: &RelationUse, verb: Verb, columns: &[&str]) -> Result<(), Reason> {
-    for (grant, index, rule) in weighing.admission.deny_rules().filter(|(_, _, rule)| covers_verb(rule.verb, verb)) {
-        for target in rule.targets.iter().filter(|target| reaches_family(weighing, target, used)) {
-            let hit: Vec<&str> = columns.iter().filter(|column| target.covers_column(column)).copied().collect();
-            if target.columns.is_none() || !hit.is_empty() {
-                let list = if target.columns.is_some() { column_list(&hit) } else { String::new() };
+fn refuse_denied(
+    weighing: &Weighing<'_>,
+    used: &RelationUse,
+    verb: Verb,
+    columns: &[&str],
+) -> Result<(), Reason> {
+    for (grant, index, rule) in weighing
+        .admission
+        .deny_rules()
+        .filter(|(_, _, rule)| covers_verb(rule.verb, verb))
+    {
+        for target in rule
+            .targets
+            .iter()
+            .filter(|target| reaches_family(weighing, target, used))
+        {
+            let hit: Vec<&str> = columns
+                .iter()
+                .filter(|column| target.covers_column(column))
+                .copied()
+                .collect();
+            // Which columns of a view are read, the analysis says of its tables only.
+            let unknown = weighing.kinship.view_columns(&used.relation).is_some();
+            if target.columns.is_none() || !hit.is_empty() || unknown {
+                let list = if target.columns.is_some() {
+                    column_list(&hit)
+                } else {
+                    String::new()
+                };
                 let what = format!("{} {}{list}", doing(verb), relation_name(&used.relation));
                 return Err(Weighing::denied(&what, grant, index, rule));
             }
@@ -162,11 +200,14 @@ fn hold_approvals<'a>(
 ) -> Vec<&'a Target> {
     let admission = weighing.admission;
     let mut allowing = Vec::new();
-    for (grant, index, approve) in
-        admission.approve_rules().filter(|(_, _, approve)| covers_verb(approve.rule.verb, verb))
+    for (grant, index, approve) in admission
+        .approve_rules()
+        .filter(|(_, _, approve)| covers_verb(approve.rule.verb, verb))
     {
         for target in &approve.rule.targets {
-            let hit = target.columns.is_none() || columns.iter().any(|column| target.covers_column(column));
+            let hit = target.columns.is_none()
+                || weighing.kinship.view_columns(&used.relation).is_some()
+                || columns.iter().any(|column| target.covers_column(column));
             if !hit || !reaches_family(weighing, target, used) {
                 continue;
             }
@@ -205,7 +246,12 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
     let name = relation_name(&used.relation);
     let what = format!("locking {name}");
     for (grant, index, rule) in admission.deny_rules() {
-        if rule.verb == Verb::All && rule.targets.iter().any(|target| reaches_family(weighing, target, used)) {
+        if rule.verb == Verb::All
+            && rule
+                .targets
+                .iter()
+                .any(|target| reaches_family(weighing, target, used))
+        {
             return Err(Weighing::denied(&what, grant, index, rule));
         }
     }
@@ -220,7 +266,10 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
             return Ok(());
         }
     }
-    for (grant, rule) in admission.allow_rules().filter(|(_, rule)| writes(rule.verb)) {
+    for (grant, rule) in admission
+        .allow_rules()
+        .filter(|(_, rule)| writes(rule.verb))
+    {
         if rule.targets.iter().any(|target| grants(target, used)) {
             weighing.allowed_by(grant);
             return Ok(());
@@ -260,6 +309,9 @@ fn doing(verb: Verb) -> &'static str {
 }
 
 /// VACUUM, ANALYZE and their like: only `all` covers them.
-pub(super) fn maintain<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Reason> {
+pub(super) fn maintain<'a>(
+    weighing: &mut Weighing<'a>,
+    used: &'a RelationUse,
+) -> Result<(), Reason> {
     need(weighing, used, Verb::All, &[])
 }

@@ -16,9 +16,19 @@ enum Standing {
 }
 
 /// Decides `SET name = value`; `everything` if `all: "*.*"` applies.
-pub(super) fn weigh(name: &str, value: Option<&str>, everything: bool, grant: &str) -> Result<(), Reason> {
+pub(super) fn weigh(
+    name: &str,
+    value: Option<&str>,
+    everything: bool,
+    grant: &str,
+) -> Result<(), Reason> {
     let deny = |message: String, hint: String| {
-        Err(Reason { code: ReasonCode::NotPermitted, message, rule: "default deny".to_owned(), hint })
+        Err(Reason {
+            code: ReasonCode::NotPermitted,
+            message,
+            rule: "default deny".to_owned(),
+            hint,
+        })
     };
     match standing(name) {
         Standing::Harmless => Ok(()),
@@ -26,14 +36,21 @@ pub(super) fn weigh(name: &str, value: Option<&str>, everything: bool, grant: &s
             // RESET returns to what the session began with, which the session pins.
             None => Ok(()),
             Some(value) => {
-                let plain: String =
-                    value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+                let plain: String = value
+                    .chars()
+                    .filter(char::is_ascii_alphanumeric)
+                    .map(|c| c.to_ascii_lowercase())
+                    .collect();
                 if accepted.contains(&plain.as_str()) {
                     return Ok(());
                 }
                 deny(
-                    format!("setting {name} to anything but {written} is not possible through Cordon"),
-                    format!("leave {name} at {written}: statements are checked as they read under it"),
+                    format!(
+                        "setting {name} to anything but {written} is not possible through Cordon"
+                    ),
+                    format!(
+                        "leave {name} at {written}: statements are checked as they read under it"
+                    ),
                 )
             }
         },
@@ -41,7 +58,9 @@ pub(super) fn weigh(name: &str, value: Option<&str>, everything: bool, grant: &s
         Standing::Never if value.is_none() => Ok(()),
         Standing::Never => deny(
             format!("changing the setting {name} is not possible through Cordon"),
-            format!("leave {name} as it is: it changes what statements mean or whose rights they have"),
+            format!(
+                "leave {name} as it is: it changes what statements mean or whose rights they have"
+            ),
         ),
         Standing::Unreviewed if everything => Ok(()),
         Standing::Unreviewed => deny(
@@ -113,7 +132,10 @@ fn standing(name: &str) -> Standing {
         | "zero_damaged_pages"
         | "ignore_system_indexes"
         | "ignore_checksum_failure" => Standing::Never,
-        name if name.starts_with("jit_") || name.starts_with("enable_") || name.starts_with("geqo_") => {
+        name if name.starts_with("jit_")
+            || name.starts_with("enable_")
+            || name.starts_with("geqo_") =>
+        {
             Standing::Harmless
         }
         _ => Standing::Unreviewed,
@@ -130,7 +152,15 @@ mod tests {
 
     #[test]
     fn settings_of_drivers_pass() {
-        for name in ["application_name", "timezone", "search_path", "extra_float_digits", "enable_seqscan", "geqo_seed", "all"] {
+        for name in [
+            "application_name",
+            "timezone",
+            "search_path",
+            "extra_float_digits",
+            "enable_seqscan",
+            "geqo_seed",
+            "all",
+        ] {
             assert!(allowed(name, Some("x"), false), "{name}");
             assert!(allowed(name, None, false), "{name}");
         }
@@ -146,13 +176,21 @@ mod tests {
         }
         assert!(allowed("standard_conforming_strings", Some("on"), false));
         for value in ["off", "false", "no", "0", "of"] {
-            assert!(!allowed("standard_conforming_strings", Some(value), true), "{value}");
+            assert!(
+                !allowed("standard_conforming_strings", Some(value), true),
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn settings_that_change_whose_rights_apply_are_refused_even_under_all() {
-        for name in ["role", "session_authorization", "row_security", "session_replication_role"] {
+        for name in [
+            "role",
+            "session_authorization",
+            "row_security",
+            "session_replication_role",
+        ] {
             assert!(!allowed(name, Some("none"), true), "{name}");
             assert!(allowed(name, None, false), "{name}");
         }
@@ -160,7 +198,12 @@ mod tests {
 
     #[test]
     fn settings_that_nobody_reviewed_need_all() {
-        for name in ["app.user_id", "log_statement", "jitter", "default_tablespace"] {
+        for name in [
+            "app.user_id",
+            "log_statement",
+            "jitter",
+            "default_tablespace",
+        ] {
             assert!(!allowed(name, Some("1"), false), "{name}");
             assert!(allowed(name, Some("1"), true), "{name}");
         }

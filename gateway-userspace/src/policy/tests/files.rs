@@ -1,0 +1,364 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use super::*;
+use crate::masking::MaskKind;
+
+/// The problems of one file, each as `line:column: message`.
+fn problems(text: &str) -> Vec<String> {
+    match Policy::from_sources(&[(PathBuf::from("p.yaml"), text.to_owned())]) {
+        Ok(_) => Vec::new(),
+        Err(error) => error
+            .problems()
+            .iter()
+            .map(|problem| problem.to_string().trim_start_matches("p.yaml:").to_owned())
+            .collect(),
+    }
+}
+
+#[track_caller]
+fn problem(text: &str) -> String {
+    let mut found = problems(text);
+    assert_eq!(found.len(), 1, "{found:?}\n{text}");
+    found.remove(0)
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    fs::write(dir.join(name), text).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_example_policy_loads() {
+    let text = include_str!("../../../../docs/examples/policy.yaml");
+    let policy = parse(text);
+    let [grant] = policy.grants() else {
+        panic!("one grant")
+    };
+    assert_eq!(grant.name, "agent-orders");
+    assert_eq!(grant.login.as_deref(), Some("orders_agent"));
+    assert_eq!(grant.hold.as_secs(), 900);
+    assert_eq!(
+        (
+            grant.allow.len(),
+            grant.approve.len(),
+            grant.deny.len(),
+            grant.mask.len()
+        ),
+        (5, 3, 1, 2)
+    );
+    assert_eq!(
+        grant
+            .approve
+            .iter()
+            .map(|rule| rule.count)
+            .collect::<Vec<_>>(),
+        [1, 1, 2]
+    );
+    assert_eq!(grant.mask[0].mask, MaskKind::Partial);
+    assert_eq!(
+        policy.approver_groups().into_iter().collect::<Vec<_>>(),
+        ["dba"]
+    );
+    assert_eq!(policy.issuers().into_iter().collect::<Vec<_>>(), ["github"]);
+    assert_eq!(
+        policy.logins().into_iter().collect::<Vec<_>>(),
+        [("shop", Some("orders_agent"))]
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_place_and_the_nearest_word() {
+    let text = grant("    alow:\n      - select: public.a\n");
+    assert!(
+        problem(&text)
+            .starts_with("7:5: unknown key `alow`; did you mean `allow`? Known here: name, why")
+    );
+    let text = grant("    allow:\n      - selct: public.a\n");
+    assert!(
+        problem(&text).starts_with("8:9: unknown key `selct`; did you mean `select`?"),
+        "{}",
+        problem(&text)
+    );
+    let text = grant("    mask:\n      - column: a.b.c\n        whith: redact\n");
+    assert!(problem(&text).starts_with("9:9: unknown key `whith`; did you mean `with`?"));
+    let text = grant("    mode: observe\n    deny: [{ all: \"*.*\" }]\n");
+    assert!(problem(&text).contains("unknown key `mode`"));
+}
+
+#[test]
+fn misspelt_values_are_refused_with_their_place_and_the_nearest_word() {
+    let text = grant("    mask:\n      - column: a.b.c\n        with: redcat\n");
+    assert_eq!(
+        problem(&text),
+        "9:15: `with: redcat` is not known; did you mean `redact`? Known: redact, null, partial, email, last4, token"
+    );
+    let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: equality }\n");
+    assert!(problem(&text).contains("`where: equality` is not supported yet"));
+    let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: non }\n");
+    assert!(problem(&text).contains("did you mean `none`"));
+    let text = grant("    deny: [{ all: \"*.*\" }]\n")
+        .replace("issuer: github", "issuer: github, assurance: oidc_verified");
+    assert!(problem(&text).contains("did you mean `oidc-verified`"));
+}
+
+#[test]
+fn a_mask_with_null_means_the_mask_null() {
+    for word in ["null", "\"null\""] {
+        let policy = parse(&grant(&format!(
+            "    mask:\n      - {{ column: a.b.c, with: {word} }}\n"
+        )));
+        assert_eq!(policy.grants()[0].mask[0].mask, MaskKind::Null);
+    }
+    let text = grant("    mask:\n      - { column: a.b.c, with: '' }\n");
+    assert!(problem(&text).contains("`with: ` is not known"));
+}
+
+#[test]
+fn patterns_that_cannot_be_read_are_refused_with_their_place() {
+    let text = grant("    allow:\n      - select: [public.a, orders]\n");
+    assert!(
+        problem(&text).starts_with(
+            "8:28: `orders` has 1 part(s); write schema.name, for example public.orders"
+        )
+    );
+    let text = grant("    allow:\n      - select: [public.a (x, y)]\n");
+    let found = problems(&text);
+    assert!(found[0].contains("put quotes around it"), "{found:?}");
+    let text = grant("    allow:\n      - delete: public.a (x)\n");
+    assert!(problem(&text).contains("`delete` takes no columns; write public.a"));
+    let text = grant("    mask:\n      - { column: public.a, with: redact }\n");
+    assert!(problem(&text).contains("schema.table.column"));
+    let text = grant("    allow:\n      - select: []\n");
+    assert!(problem(&text).contains("`select` lists nothing"));
+}
+
+#[test]
+fn rules_have_exactly_one_verb() {
+    let text = grant("    allow:\n      - select: public.a\n        insert: public.a\n");
+    assert!(problem(&text).contains("a rule has one verb"));
+    let text = grant("    allow:\n      - {}\n");
+    assert!(problem(&text).contains("a rule needs one verb: select, insert"));
+}
+
+#[test]
+fn approve_rules_say_who_decides() {
+    let text = grant("    approve:\n      - delete: public.a\n");
+    assert!(problem(&text).contains("`by` is missing"));
+    let text = grant("    approve:\n      - { delete: public.a, by: { group: dba, count: 0 } }\n");
+    assert!(problem(&text).contains("`count` is between 1 and 20"));
+    let text =
+        grant("    approve:\n      - { delete: public.a, by: { group: dba, count: two } }\n");
+    assert_eq!(problems(&text).len(), 1);
+    let policy = parse(&grant(
+        "    approve:\n      - { delete: public.a, by: {} }\n",
+    ));
+    assert_eq!(
+        (
+            policy.grants()[0].approve[0].group.as_ref(),
+            policy.grants()[0].approve[0].count
+        ),
+        (None, 1)
+    );
+}
+
+#[test]
+fn grants_that_cannot_mean_anything_are_refused() {
+    assert!(problem(&grant("")).contains("the grant has no rule"));
+    assert!(problem("version: 1\ngrants: []\n").contains("there is no grant"));
+    assert!(
+        problem("version: 2\ngrants: []\n".replace("[]", "\n").as_str()).contains("grants")
+            || !problems("version: 2").is_empty()
+    );
+    let text =
+        grant("    allow:\n      - select: public.a\n").replace("    role: { login: agent }\n", "");
+    assert!(problem(&text).contains("`role` is missing"));
+    let text =
+        grant("    allow:\n      - select: public.a\n").replace("name: g\n", "name: 'a b'\n");
+    assert!(problem(&text).contains("a grant's name"));
+    let text =
+        grant("    allow:\n      - select: public.a\n").replace("database: shop", "database: '*'");
+    assert!(problem(&text).contains("without wildcards"));
+    let text = grant("    allow:\n      - select: public.a\n")
+        .replace("issuer: github", "issuer: github, claims: { ref: [] }");
+    assert!(problem(&text).contains("claim `ref` lists no value"));
+    let text = grant("    limits: { hold: 15 }\n    allow:\n      - select: public.a\n");
+    assert!(problem(&text).contains("for example 15m"));
+    let text = grant("    limits: { hold: 25h }\n    allow:\n      - select: public.a\n");
+    assert!(problem(&text).contains("between 1s and 24h"));
+    let text = grant("    allow:\n      - select: public.a\n").replace("version: 1", "version: 3");
+    assert!(problem(&text).starts_with("1:10: version 3 is not known"));
+}
+
+#[test]
+fn several_problems_are_reported_at_once() {
+    let text = grant("    limits: { hold: x }\n    allow:\n      - select: a\n      - insert: b\n");
+    assert_eq!(problems(&text).len(), 3);
+}
+
+#[test]
+fn yaml_that_is_none_has_a_place_too() {
+    assert!(problem("version: 1\ngrants: [\n").contains(':'));
+    assert!(problem(&grant("    allow: nothing\n")).starts_with("7:12: "));
+    assert!(
+        problem(&grant(
+            "    allow:\n      - select: public.a\n    allow:\n      - select: public.b\n"
+        ))
+        .contains("twice")
+    );
+    assert!(!problems("").is_empty());
+    let two = grant("    deny: [{ all: \"*.*\" }]\n") + "---\nversion: 1\n";
+    assert_eq!(
+        problems(&two).len(),
+        1,
+        "a second document is not passed over"
+    );
+    let merged = grant("    <<: { deny: [] }\n    deny: [{ all: \"*.*\" }]\n");
+    assert_eq!(problems(&merged).len(), 1, "merge keys are refused");
+}
+
+#[test]
+fn names_of_grants_are_unique_across_files() {
+    let dir = folder();
+    write(
+        dir.path(),
+        "a.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    write(
+        dir.path(),
+        "b.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    let error = Policy::load(dir.path())
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(
+        error.contains("b.yaml:3:11: the name `g` is taken by the grant in"),
+        "{error}"
+    );
+    assert!(error.contains("a.yaml:3"), "{error}");
+}
+
+#[test]
+fn every_yaml_file_of_the_folder_counts_and_nothing_else() {
+    let dir = folder();
+    write(
+        dir.path(),
+        "b.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    write(
+        dir.path(),
+        "a.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n").replace("name: g", "name: first"),
+    );
+    write(dir.path(), "README.md", "not a policy");
+    write(dir.path(), ".swap.yaml", "not a policy: [");
+    let policy = Policy::load(dir.path()).unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<&str> = policy
+        .grants()
+        .iter()
+        .map(|grant| grant.name.as_str())
+        .collect();
+    assert_eq!(names, ["first", "g"]);
+    write(
+        dir.path(),
+        "c.yml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    let error = Policy::load(dir.path())
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(error.contains("rename it to c.yaml"), "{error}");
+}
+
+#[test]
+fn one_bad_file_keeps_the_whole_folder_out() {
+    let dir = folder();
+    write(
+        dir.path(),
+        "a.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    write(dir.path(), "b.yaml", "version: 1\ngrant: []\n");
+    let error = Policy::load(dir.path())
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(
+        error.contains("b.yaml:2:1: unknown key `grant`; did you mean `grants`?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn empty_missing_and_open_folders_are_refused() {
+    let dir = folder();
+    let message = |path: &Path| {
+        Policy::load(path)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    assert!(message(dir.path()).contains("no *.yaml file"));
+    assert!(message(&dir.path().join("missing")).contains("cannot be read"));
+    write(
+        dir.path(),
+        "a.yaml",
+        &grant("    deny: [{ all: \"*.*\" }]\n"),
+    );
+    let file = dir.path().join("a.yaml");
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .unwrap_or_else(|error| panic!("{error}"));
+    };
+    open(&file, 0o666);
+    assert!(message(dir.path()).contains("chmod o-w"));
+    open(&file, 0o644);
+    assert!(Policy::load(dir.path()).is_ok());
+    open(dir.path(), 0o777);
+    assert!(message(dir.path()).contains("chmod o-w"));
+}
+
+#[test]
+fn the_digest_follows_the_content_and_nothing_else() {
+    let text = grant(
+        "    allow:\n      - select: [public.a, public.b]\n    mask:\n      - { column: a.b.c, with: redact }\n",
+    );
+    let digest = parse(&text).digest();
+    let same = format!(
+        "# a comment\n{}",
+        text.replace(
+            "[public.a, public.b]",
+            "\n          - public.a\n          - \"public.b\""
+        )
+    );
+    assert_eq!(parse(&same).digest(), digest);
+    for (from, to) in [
+        ("public.b", "public.c"),
+        ("public.b", "public.\\\"*\\\""),
+        ("with: redact", "with: token"),
+        ("with: redact", "with: redact, where: any"),
+        ("select", "insert"),
+        ("issuer: github", "issuer: gitlab"),
+        ("issuer: github", "issuer: github, groups: [x]"),
+        ("issuer: github", "issuer: github, claims: { a: b }"),
+        (
+            "issuer: github",
+            "issuer: github, assurance: runner-asserted",
+        ),
+        ("login: agent", "login: other"),
+        ("name: g", "name: h"),
+    ] {
+        let changed = text
+            .replace("[public.a, public.b]", "[public.a, \"public.b\"]")
+            .replace(from, to);
+        assert_ne!(parse(&changed).digest(), digest, "{from} -> {to}");
+    }
+    assert_ne!(Policy::empty().digest(), digest);
+}
