@@ -43,10 +43,19 @@ impl Binding {
     /// The digest of exactly this.
     pub fn of(bound: &Bound<'_>) -> Self {
         let mut frames = Frames::new();
-        for text in [bound.session, bound.job, bound.database, bound.login, &bound.statement.text, &bound.namespace.user] {
+        for text in [
+            bound.session,
+            bound.job,
+            bound.database,
+            bound.login,
+            &bound.statement.text,
+            &bound.namespace.user,
+        ] {
             frames.text(text);
         }
-        frames.list(bound.namespace.search_path.iter(), |frames, schema| frames.text(schema));
+        frames.list(bound.namespace.search_path.iter(), |frames, schema| {
+            frames.text(schema);
+        });
         frames.list(bound.parameters.iter(), |frames, parameter| {
             frames.number(u64::from(parameter.type_oid));
             frames.number(u64::from(parameter.binary));
@@ -94,7 +103,11 @@ impl Frames {
         self.bytes(text.as_bytes());
     }
 
-    fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
+    fn list<T>(
+        &mut self,
+        items: impl ExactSizeIterator<Item = T>,
+        mut each: impl FnMut(&mut Self, T),
+    ) {
         self.number(items.len() as u64);
         for item in items {
             each(self, item);
@@ -108,12 +121,16 @@ impl Frames {
             frames.text(&used.relation.schema);
             frames.text(&used.relation.name);
             frames.number(u64::from(used.relation.oid));
-            frames.list(used.access.iter(), |frames, access| frames.number(access_code(*access)));
+            frames.list(used.access.iter(), |frames, access| {
+                frames.number(access_code(*access));
+            });
             frames.list(used.columns.iter(), |frames, (column, uses)| {
                 frames.number(u64::from(column.relation.oid));
                 frames.text(&column.column);
                 frames.text(&column.attnum.to_string());
-                frames.list(uses.iter(), |frames, column_use| frames.number(use_code(*column_use)));
+                frames.list(uses.iter(), |frames, column_use| {
+                    frames.number(use_code(*column_use));
+                });
             });
         });
         self.list(statement.functions.iter(), |frames, function| {

@@ -85,11 +85,16 @@ impl Approvals {
         reason: Option<String>,
     ) -> Result<ApprovalView, DecideError> {
         let item = self.find(id_or_prefix)?;
-        if reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES) {
+        if reason
+            .as_ref()
+            .is_some_and(|reason| reason.len() > REASON_BYTES)
+        {
             return Err(DecideError::ReasonTooLong);
         }
         let answer = answer(self.clone(), item, approver.clone(), approve, reason);
-        tokio::spawn(answer).await.map_err(|error| DecideError::Record(error.to_string()))?
+        tokio::spawn(answer)
+            .await
+            .map_err(|error| DecideError::Record(error.to_string()))?
     }
 }
 
@@ -104,21 +109,28 @@ async fn answer(
     if let Err(error) = may_answer(&item, &approver, approve) {
         let tampering = matches!(
             error,
-            DecideError::NotApprover { .. } | DecideError::InsideJob(_) | DecideError::Requester(_) | DecideError::AlreadyApproved(_)
+            DecideError::NotApprover { .. }
+                | DecideError::InsideJob(_)
+                | DecideError::Requester(_)
+                | DecideError::AlreadyApproved(_)
         );
         if tampering {
-            store.ledger.record_later(Event::ApprovalRefused(ApprovalRefused {
-                approval: item.id.clone(),
-                by: approver.name,
-                uid: approver.uid,
-                inside_job: approver.inside_job,
-                reason: error.to_string(),
-            }));
+            store
+                .ledger
+                .record_later(Event::ApprovalRefused(ApprovalRefused {
+                    approval: item.id.clone(),
+                    by: approver.name,
+                    uid: approver.uid,
+                    inside_job: approver.inside_job,
+                    reason: error.to_string(),
+                }));
         }
         return Err(error);
     }
     let needed = item.request.needed();
-    let approvals = u32::try_from(item.lock().votes.len()).unwrap_or(u32::MAX).saturating_add(u32::from(approve));
+    let approvals = u32::try_from(item.lock().votes.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(u32::from(approve));
     let event = Event::ApprovalDecided(ApprovalDecided {
         approval: item.id.clone(),
         by: approver.name.clone(),
@@ -136,12 +148,21 @@ async fn answer(
         if state.status != Status::Pending {
             return Err(ended(&item, &state.status));
         }
-        state.votes.push(Vote { name: approver.name, uid: approver.uid });
+        state.votes.push(Vote {
+            name: approver.name,
+            uid: approver.uid,
+        });
         drop(state);
         if approvals >= needed && !store.end(&item, Status::Approved { taken: false }) {
             return Err(ended(&item, &item.lock().status));
         }
-    } else if !store.end(&item, Status::Denied { by: approver.name, reason }) {
+    } else if !store.end(
+        &item,
+        Status::Denied {
+            by: approver.name,
+            reason,
+        },
+    ) {
         return Err(ended(&item, &item.lock().status));
     }
     drop(turn);
@@ -166,10 +187,16 @@ fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), Dec
         None => None,
     };
     if let Some(needed) = needed {
-        return Err(DecideError::NotApprover { name: approver.name.clone(), needed });
+        return Err(DecideError::NotApprover {
+            name: approver.name.clone(),
+            needed,
+        });
     }
     // Whoever has approved may still deny.
-    let voted = state.votes.iter().any(|vote| vote.uid == approver.uid || vote.name == approver.name);
+    let voted = state
+        .votes
+        .iter()
+        .any(|vote| vote.uid == approver.uid || vote.name == approver.name);
     if approve && voted {
         return Err(DecideError::AlreadyApproved(approver.name.clone()));
     }
@@ -177,5 +204,8 @@ fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), Dec
 }
 
 fn ended(item: &Item, status: &Status) -> DecideError {
-    DecideError::Ended { id: item.id.clone(), state: status.name().to_owned() }
+    DecideError::Ended {
+        id: item.id.clone(),
+        state: status.name().to_owned(),
+    }
 }

@@ -46,18 +46,30 @@ impl Held {
 
     /// Takes the request back and says why, for the evidence.
     pub fn withdraw(self, reason: &str) {
-        self.store.end(&self.item, Status::Withdrawn { reason: reason.to_owned() });
+        self.store.end(
+            &self.item,
+            Status::Withdrawn {
+                reason: reason.to_owned(),
+            },
+        );
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.store.end(&self.item, Status::Withdrawn { reason: "its session stopped waiting".to_owned() });
+        self.store.end(
+            &self.item,
+            Status::Withdrawn {
+                reason: "its session stopped waiting".to_owned(),
+            },
+        );
     }
 }
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("id", &self.item.id).finish_non_exhaustive()
+        f.debug_struct("Held")
+            .field("id", &self.item.id)
+            .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,11 @@ pub trait Ledger: Send + Sync {
 
 impl Ledger for Log {
     fn record(&self, event: Event) -> Recording<'_> {
-        Box::pin(async move { self.append(event, Durability::Synced).await.map(|_receipt| ()) })
+        Box::pin(async move {
+            self.append(event, Durability::Synced)
+                .await
+                .map(|_receipt| ())
+        })
     }
 
     fn record_later(&self, event: Event) {

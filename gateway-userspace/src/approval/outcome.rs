@@ -68,19 +68,27 @@ impl Approved {
                 approved_by: self.by.clone(),
                 binding: binding.hex(),
             }));
-            return Ok(Redeemed { id: self.id, by: self.by });
+            return Ok(Redeemed {
+                id: self.id,
+                by: self.by,
+            });
         };
-        self.ledger.record_later(Event::ApprovalWithdrawn(ApprovalWithdrawn {
-            approval: self.id,
-            reason: refused.to_string(),
-        }));
+        self.ledger
+            .record_later(Event::ApprovalWithdrawn(ApprovalWithdrawn {
+                approval: self.id,
+                reason: refused.to_string(),
+            }));
         Err(refused)
     }
 }
 
 impl std::fmt::Debug for Approved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Approved").field("id", &self.id).field("binding", &self.binding).field("by", &self.by).finish_non_exhaustive()
+        f.debug_struct("Approved")
+            .field("id", &self.id)
+            .field("binding", &self.binding)
+            .field("by", &self.by)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +115,9 @@ impl Redeemed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedeemError {
     /// Text, parameters, objects, schema or session differ.
-    #[error("what would run now is not what was approved: its objects or their schema have changed; send it again")]
+    #[error(
+        "what would run now is not what was approved: its objects or their schema have changed; send it again"
+    )]
     OtherEffect,
     /// The time for it is over.
     #[error("the approval has expired; send the statement again")]

@@ -112,7 +112,10 @@ pub(super) struct Vote {
 impl Approvals {
     /// An empty store that records its steps in `ledger`.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { ledger, table: Arc::default() }
+        Self {
+            ledger,
+            table: Arc::default(),
+        }
     }
 
     /// Puts a request on record and opens it to the approvers. The answer comes by
@@ -121,10 +124,13 @@ impl Approvals {
         let id = new_id().ok_or(SubmitError::Random)?;
         let hold = request.requirement.hold.min(MAX_HOLD);
         let now = wall_micros();
-        let expires = rfc3339(now.saturating_add(u64::try_from(hold.as_micros()).unwrap_or(u64::MAX)));
+        let expires =
+            rfc3339(now.saturating_add(u64::try_from(hold.as_micros()).unwrap_or(u64::MAX)));
         let deadline = Instant::now() + hold;
         self.room_for(&request.job)?;
-        self.ledger.record(Event::ApprovalRequested(request.evidence(&id, &expires))).await?;
+        self.ledger
+            .record(Event::ApprovalRequested(request.evidence(&id, &expires)))
+            .await?;
         let item = {
             let mut table = self.lock();
             table.next += 1;
@@ -150,14 +156,32 @@ impl Approvals {
     /// Takes a request back. Says whether it was still open.
     pub fn withdraw(&self, id: &str, reason: &str) -> bool {
         let item = self.lock().open.get(id).cloned();
-        item.is_some_and(|item| self.end(&item, Status::Withdrawn { reason: reason.to_owned() }))
+        item.is_some_and(|item| {
+            self.end(
+                &item,
+                Status::Withdrawn {
+                    reason: reason.to_owned(),
+                },
+            )
+        })
     }
 
     /// Takes back all requests of a job: it has ended.
     pub fn withdraw_job(&self, job: &str, reason: &str) {
-        let items: Vec<_> = self.lock().open.values().filter(|item| item.request.job == job).cloned().collect();
+        let items: Vec<_> = self
+            .lock()
+            .open
+            .values()
+            .filter(|item| item.request.job == job)
+            .cloned()
+            .collect();
         for item in items {
-            self.end(&item, Status::Withdrawn { reason: reason.to_owned() });
+            self.end(
+                &item,
+                Status::Withdrawn {
+                    reason: reason.to_owned(),
+                },
+            );
         }
     }
 
@@ -190,7 +214,11 @@ impl Approvals {
             return Err(unknown());
         }
         let table = self.lock();
-        let matching = |item: &&Arc<Item>| item.id.strip_prefix("apr-").is_some_and(|id| id.starts_with(wanted));
+        let matching = |item: &&Arc<Item>| {
+            item.id
+                .strip_prefix("apr-")
+                .is_some_and(|id| id.starts_with(wanted))
+        };
         let mut found: Vec<_> = table.open.values().filter(matching).collect();
         if found.is_empty() {
             found = table.ended.iter().filter(matching).collect();
@@ -206,10 +234,13 @@ impl Approvals {
     /// recorded here; answers are recorded before.
     pub(super) fn end(&self, item: &Arc<Item>, status: Status) -> bool {
         let event = match &status {
-            Status::Expired => Some(Event::ApprovalExpired(ApprovalExpired { approval: item.id.clone() })),
-            Status::Withdrawn { reason } => {
-                Some(Event::ApprovalWithdrawn(ApprovalWithdrawn { approval: item.id.clone(), reason: reason.clone() }))
-            }
+            Status::Expired => Some(Event::ApprovalExpired(ApprovalExpired {
+                approval: item.id.clone(),
+            })),
+            Status::Withdrawn { reason } => Some(Event::ApprovalWithdrawn(ApprovalWithdrawn {
+                approval: item.id.clone(),
+                reason: reason.clone(),
+            })),
             Status::Pending | Status::Approved { .. } | Status::Denied { .. } => None,
         };
         {
@@ -239,8 +270,16 @@ impl Approvals {
 
     fn room_for(&self, job: &str) -> Result<(), SubmitError> {
         let table = self.lock();
-        let of_job = table.open.values().filter(|item| item.request.job == job).count();
-        if table.open.len() >= MAX_OPEN || of_job >= MAX_OPEN_PER_JOB { Err(SubmitError::TooMany) } else { Ok(()) }
+        let of_job = table
+            .open
+            .values()
+            .filter(|item| item.request.job == job)
+            .count();
+        if table.open.len() >= MAX_OPEN || of_job >= MAX_OPEN_PER_JOB {
+            Err(SubmitError::TooMany)
+        } else {
+            Ok(())
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -250,7 +289,9 @@ impl Approvals {
 
 impl std::fmt::Debug for Approvals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Approvals").field("open", &self.open()).finish_non_exhaustive()
+        f.debug_struct("Approvals")
+            .field("open", &self.open())
+            .finish_non_exhaustive()
     }
 }
 
@@ -273,9 +314,9 @@ impl Item {
         let by = state.names();
         match &mut state.status {
             Status::Pending => None,
-            Status::Approved { taken: true } => {
-                Some(ApprovalOutcome::Withdrawn { reason: "its approval has been used".to_owned() })
-            }
+            Status::Approved { taken: true } => Some(ApprovalOutcome::Withdrawn {
+                reason: "its approval has been used".to_owned(),
+            }),
             Status::Approved { taken } => {
                 *taken = true;
                 let proof = Approved {
@@ -287,9 +328,14 @@ impl Item {
                 };
                 Some(ApprovalOutcome::Approved { by, proof })
             }
-            Status::Denied { by, reason } => Some(ApprovalOutcome::Denied { by: by.clone(), reason: reason.clone() }),
+            Status::Denied { by, reason } => Some(ApprovalOutcome::Denied {
+                by: by.clone(),
+                reason: reason.clone(),
+            }),
             Status::Expired => Some(ApprovalOutcome::Expired),
-            Status::Withdrawn { reason } => Some(ApprovalOutcome::Withdrawn { reason: reason.clone() }),
+            Status::Withdrawn { reason } => Some(ApprovalOutcome::Withdrawn {
+                reason: reason.clone(),
+            }),
         }
     }
 }

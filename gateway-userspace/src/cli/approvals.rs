@@ -69,8 +69,15 @@ enum ApprovalsCommand {
 ///
 /// # Errors
 /// If the daemon cannot be asked, or refuses.
-pub fn run(args: ApprovalsArgs, call: &mut dyn FnMut(Request) -> anyhow::Result<Response>) -> anyhow::Result<ExitCode> {
-    let ApprovalsArgs { command, control: _, json } = args;
+pub fn run(
+    args: ApprovalsArgs,
+    call: &mut dyn FnMut(Request) -> anyhow::Result<Response>,
+) -> anyhow::Result<ExitCode> {
+    let ApprovalsArgs {
+        command,
+        control: _,
+        json,
+    } = args;
     answer(&mut Output::stdout(json), command, call)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,20 +99,24 @@ fn answer<W: Write>(
                 show(output, view)?;
             }
         }
-        ApprovalsCommand::Approve { id, reason } => decide(output, id, true, reason, call)?,
-        ApprovalsCommand::Deny { id, reason } => decide(output, id, false, reason, call)?,
+        ApprovalsCommand::Approve { id, reason } => decide(output, &id, true, reason, call)?,
+        ApprovalsCommand::Deny { id, reason } => decide(output, &id, false, reason, call)?,
     }
     Ok(())
 }
 
 fn decide<W: Write>(
     output: &mut Output<W>,
-    id: String,
+    id: &str,
     approve: bool,
     reason: Option<String>,
     call: &mut dyn FnMut(Request) -> anyhow::Result<Response>,
 ) -> anyhow::Result<()> {
-    let request = Request::ApprovalDecide { id: id.clone(), approve, reason };
+    let request = Request::ApprovalDecide {
+        id: id.to_owned(),
+        approve,
+        reason,
+    };
     let response = call(request)?;
     let view = match response {
         Response::Done => None,
@@ -121,7 +132,14 @@ fn decide<W: Write>(
     let said = match view {
         Some(view) if view.state == "pending" => {
             let have = view.approved_by.len();
-            output.paint(Style::Warning, &format!("recorded; {have} of {} approvals of {}", view.needed, visible_line(&view.id)))
+            output.paint(
+                Style::Warning,
+                &format!(
+                    "recorded; {have} of {} approvals of {}",
+                    view.needed,
+                    visible_line(&view.id)
+                ),
+            )
         }
         Some(view) => {
             let (state, style) = state(&view);
@@ -138,7 +156,9 @@ fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
         Response::Approvals { approvals } => Ok(approvals),
         Response::Error { message } => bail!("{}", visible_line(&message)),
         Response::Done | Response::Job(_) | Response::Jobs { .. } | Response::Status(_) => {
-            bail!("the daemon's answer is not one to this request; are daemon and command of one version?")
+            bail!(
+                "the daemon's answer is not one to this request; are daemon and command of one version?"
+            )
         }
     }
 }
@@ -150,7 +170,15 @@ fn list<W: Write>(output: &mut Output<W>, views: &[ApprovalView]) -> io::Result<
     if views.is_empty() {
         return output.line("nothing waits for an answer");
     }
-    let mut table = Table::new(&["ID", "STATE", "FOR", "EXPIRES", "DATABASE", "REQUESTER", "STATEMENT"]);
+    let mut table = Table::new(&[
+        "ID",
+        "STATE",
+        "FOR",
+        "EXPIRES",
+        "DATABASE",
+        "REQUESTER",
+        "STATEMENT",
+    ]);
     for view in views {
         let (state, style) = state(view);
         table.row([
@@ -219,7 +247,11 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
 }
 
 fn whom(view: &ApprovalView) -> String {
-    format!("{} of {}", view.needed, view.group.as_deref().unwrap_or("the approvers"))
+    format!(
+        "{} of {}",
+        view.needed,
+        view.group.as_deref().unwrap_or("the approvers")
+    )
 }
 
 fn state(view: &ApprovalView) -> (&str, Style) {
@@ -246,7 +278,10 @@ mod tests {
             requester: "github repo:acme/shop\u{1b}[2J".into(),
             process: "psql (4242)".into(),
             database: "shop".into(),
-            statement: format!("DELETE FROM p\u{430}yroll\nWHERE id = $1 /* {} */ AND true", "long ".repeat(500)),
+            statement: format!(
+                "DELETE FROM p\u{430}yroll\nWHERE id = $1 /* {} */ AND true",
+                "long ".repeat(500)
+            ),
             parameters: vec![Some("1' OR 'x".into()), None],
             effects: vec!["delete public.p\u{430}yroll".into()],
             rule: "g: approve[0]".into(),
@@ -271,20 +306,38 @@ mod tests {
 
     #[test]
     fn an_approver_sees_the_whole_statement_and_what_it_is_made_of() {
-        let response = Response::Approvals { approvals: vec![view("pending")] };
-        let (text, _) = said(ApprovalsCommand::Show { id: "apr-0".into() }, false, &response);
-        assert!(text.contains("    DELETE FROM p<U+0430>yroll\n    WHERE id = $1 /* long"), "{text}");
+        let response = Response::Approvals {
+            approvals: vec![view("pending")],
+        };
+        let (text, _) = said(
+            ApprovalsCommand::Show { id: "apr-0".into() },
+            false,
+            &response,
+        );
+        assert!(
+            text.contains("    DELETE FROM p<U+0430>yroll\n    WHERE id = $1 /* long"),
+            "{text}"
+        );
         assert!(text.contains("*/ AND true"));
         assert!(text.contains("$1 = '1'' OR ''x'") && text.contains("$2 = NULL"));
-        assert!(text.contains("delete public.p<U+0430>yroll") && text.contains("acme/shop<U+001B>[2J"));
+        assert!(
+            text.contains("delete public.p<U+0430>yroll") && text.contains("acme/shop<U+001B>[2J")
+        );
         assert!(text.contains("shown as <U+XXXX>"));
         assert!(text.is_ascii() && !text.contains('\u{1b}'));
     }
 
     #[test]
     fn a_list_has_what_waits_and_with_all_the_rest() {
-        let response = Response::Approvals { approvals: vec![view("pending"), view("expired")] };
-        let count = |all| said(ApprovalsCommand::List { all }, true, &response).0.matches("apr-0123").count();
+        let response = Response::Approvals {
+            approvals: vec![view("pending"), view("expired")],
+        };
+        let count = |all| {
+            said(ApprovalsCommand::List { all }, true, &response)
+                .0
+                .matches("apr-0123")
+                .count()
+        };
         assert_eq!((count(false), count(true)), (1, 2));
         let (text, _) = said(ApprovalsCommand::List { all: true }, false, &response);
         assert!(text.contains("STATEMENT") && text.contains("expired"));
@@ -292,22 +345,47 @@ mod tests {
 
     #[test]
     fn an_answer_says_what_has_become_of_the_request() {
-        let approve = ApprovalsCommand::Approve { id: "apr-0".into(), reason: Some("ok".into()) };
-        let (text, asked) = said(approve.clone(), false, &Response::Approvals { approvals: vec![view("pending")] });
+        let approve = ApprovalsCommand::Approve {
+            id: "apr-0".into(),
+            reason: Some("ok".into()),
+        };
+        let (text, asked) = said(
+            approve.clone(),
+            false,
+            &Response::Approvals {
+                approvals: vec![view("pending")],
+            },
+        );
         assert!(text.contains("1 of 2 approvals"), "{text}");
-        assert!(matches!(&asked[..], [Request::ApprovalDecide { approve: true, reason: Some(reason), .. }] if reason == "ok"));
+        assert!(
+            matches!(&asked[..], [Request::ApprovalDecide { approve: true, reason: Some(reason), .. }] if reason == "ok")
+        );
         let (text, _) = said(approve, false, &Response::Done);
         assert!(text.contains("approved"));
-        let deny = ApprovalsCommand::Deny { id: "apr-0".into(), reason: None };
+        let deny = ApprovalsCommand::Deny {
+            id: "apr-0".into(),
+            reason: None,
+        };
         let (_, asked) = said(deny, true, &Response::Done);
-        assert!(matches!(&asked[..], [Request::ApprovalDecide { approve: false, .. }]));
+        assert!(matches!(
+            &asked[..],
+            [Request::ApprovalDecide { approve: false, .. }]
+        ));
     }
 
     #[test]
     fn a_refusal_of_the_daemon_is_an_error() {
         let mut output = Output::new(Vec::new(), true, false, 80);
-        let command = ApprovalsCommand::Approve { id: "apr-0".into(), reason: None };
-        let error = answer(&mut output, command, &mut |_| Ok(Response::Error { message: "no\u{1b}".into() })).unwrap_err();
+        let command = ApprovalsCommand::Approve {
+            id: "apr-0".into(),
+            reason: None,
+        };
+        let error = answer(&mut output, command, &mut |_| {
+            Ok(Response::Error {
+                message: "no\u{1b}".into(),
+            })
+        })
+        .unwrap_err();
         assert_eq!(error.to_string(), "no<U+001B>");
     }
 }

@@ -51,7 +51,12 @@ enum EvidenceCommand {
 /// # Errors
 /// If the given key or checkpoint cannot be read, or nothing can be printed.
 pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
-    let EvidenceArgs { command, dir, public_key, json } = args;
+    let EvidenceArgs {
+        command,
+        dir,
+        public_key,
+        json,
+    } = args;
     let key = public_key.map(|given| key_text(&given)).transpose()?;
     let mut output = Output::stdout(json);
     match command {
@@ -61,16 +66,30 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
             let mut tell = |progress| bar.show(progress);
             let report = verify(
                 &dir,
-                VerifyOptions { public_key: key.as_deref(), checkpoint: checkpoint.as_deref(), progress: Some(&mut tell) },
+                VerifyOptions {
+                    public_key: key.as_deref(),
+                    checkpoint: checkpoint.as_deref(),
+                    progress: Some(&mut tell),
+                },
             );
             bar.clear();
             print_report(&mut output, &report)?;
-            Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if report.ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         EvidenceCommand::Checkpoint => match latest_checkpoint(&dir, key.as_deref()) {
-            Ok(note) if json => output.json(&serde_json::json!({ "checkpoint": note })).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            Ok(note) if json => output
+                .json(&serde_json::json!({ "checkpoint": note }))
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into),
             // The note is the product, in a pipe too.
-            Ok(note) => output.line(note.trim_end()).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            Ok(note) => output
+                .line(note.trim_end())
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into),
             Err(problem) => anyhow::bail!("there is no good checkpoint: {problem}"),
         },
     }
@@ -98,17 +117,24 @@ struct Verdict<'a> {
 
 fn print_report<W: Write>(output: &mut Output<W>, report: &Report) -> io::Result<()> {
     if output.is_json() {
-        return output.json(&Verdict { ok: report.ok(), report });
+        return output.json(&Verdict {
+            ok: report.ok(),
+            report,
+        });
     }
     let mut table = Table::pairs();
-    let warn = |bad: bool, text: String| Cell::new(if bad { Style::Warning } else { Style::Plain }, text);
+    let warn =
+        |bad: bool, text: String| Cell::new(if bad { Style::Warning } else { Style::Plain }, text);
     table.pair("log", &report.origin);
     table.pair(
         "key",
         warn(
             report.key_from_log,
             if report.key_from_log {
-                format!("{} (from beside the log; give --public-key with a copy kept elsewhere)", report.key_id)
+                format!(
+                    "{} (from beside the log; give --public-key with a copy kept elsewhere)",
+                    report.key_id
+                )
             } else {
                 report.key_id.clone()
             },
@@ -123,13 +149,47 @@ fn print_report<W: Write>(output: &mut Output<W>, report: &Report) -> io::Result
     table.pair("checkpoints", report.checkpoints.to_string());
     table.pair("side files", report.blobs.to_string());
     if report.ok() {
-        table.pair("closed", if report.closed { "in order" } else { "no: it is being written, or a crash ended it" });
-        table.pair("not signed yet", warn(report.unsigned_entries > 0, format!("{} entries", report.unsigned_entries)));
-        table.pair("torn end", warn(report.torn_bytes > 0, format!("{} bytes", report.torn_bytes)));
+        table.pair(
+            "closed",
+            if report.closed {
+                "in order"
+            } else {
+                "no: it is being written, or a crash ended it"
+            },
+        );
+        table.pair(
+            "not signed yet",
+            warn(
+                report.unsigned_entries > 0,
+                format!("{} entries", report.unsigned_entries),
+            ),
+        );
+        table.pair(
+            "torn end",
+            warn(
+                report.torn_bytes > 0,
+                format!("{} bytes", report.torn_bytes),
+            ),
+        );
     }
-    table.pair("restarts after a crash", warn(report.unclean_restarts > 0, report.unclean_restarts.to_string()));
-    table.pair("clock set back", warn(report.clock_set_back > 0, format!("{} times", report.clock_set_back)));
-    table.pair("declared gaps", warn(report.gap_count > 0, report.gap_count.to_string()));
+    table.pair(
+        "restarts after a crash",
+        warn(
+            report.unclean_restarts > 0,
+            report.unclean_restarts.to_string(),
+        ),
+    );
+    table.pair(
+        "clock set back",
+        warn(
+            report.clock_set_back > 0,
+            format!("{} times", report.clock_set_back),
+        ),
+    );
+    table.pair(
+        "declared gaps",
+        warn(report.gap_count > 0, report.gap_count.to_string()),
+    );
     if report.ok() {
         table.pair("root", &report.root);
     }
@@ -175,7 +235,10 @@ struct ProgressLine {
 
 impl ProgressLine {
     fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), shown: false }
+        Self {
+            terminal: io::stderr().is_terminal(),
+            shown: false,
+        }
     }
 
     fn show(&mut self, progress: Progress) {
@@ -206,11 +269,25 @@ mod tests {
 
     #[test]
     fn the_first_bad_entry_is_named_for_people_and_programs() {
-        let problem = Problem { entry: Some(17), file: "segments/0.log".into(), offset: 99, what: "it is changed".into() };
-        let report = Report { problem: Some(problem), ..Report::default() };
-        assert!(printed(&report, false).contains("NOT verified: entry 17: it is changed (segments/0.log, byte 99)"));
+        let problem = Problem {
+            entry: Some(17),
+            file: "segments/0.log".into(),
+            offset: 99,
+            what: "it is changed".into(),
+        };
+        let report = Report {
+            problem: Some(problem),
+            ..Report::default()
+        };
+        assert!(
+            printed(&report, false)
+                .contains("NOT verified: entry 17: it is changed (segments/0.log, byte 99)")
+        );
         let value: serde_json::Value = serde_json::from_str(&printed(&report, true)).unwrap();
-        assert_eq!((value["ok"].as_bool(), value["problem"]["entry"].as_u64()), (Some(false), Some(17)));
+        assert_eq!(
+            (value["ok"].as_bool(), value["problem"]["entry"].as_u64()),
+            (Some(false), Some(17))
+        );
     }
 
     #[tokio::test]
@@ -219,12 +296,29 @@ mod tests {
         let (log, _) = Log::open(LogConfig::new(dir.path(), Fsync::Risky, "host")).unwrap();
         log.close("test").await.unwrap();
         let text = printed(&verify(dir.path(), VerifyOptions::default()), false);
-        assert!(text.contains("verified: every entry") && text.contains("log-opened"), "{text}");
-        let args = |command| EvidenceArgs { command, dir: dir.path().to_owned(), public_key: None, json: true };
+        assert!(
+            text.contains("verified: every entry") && text.contains("log-opened"),
+            "{text}"
+        );
+        let args = |command| EvidenceArgs {
+            command,
+            dir: dir.path().to_owned(),
+            public_key: None,
+            json: true,
+        };
         let code = |args| format!("{:?}", run(args).unwrap());
-        assert_eq!(code(args(EvidenceCommand::Verify { checkpoint: None })), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(code(args(EvidenceCommand::Checkpoint)), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(
+            code(args(EvidenceCommand::Verify { checkpoint: None })),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
+        assert_eq!(
+            code(args(EvidenceCommand::Checkpoint)),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
         fs::remove_file(dir.path().join("checkpoints")).unwrap();
-        assert_eq!(code(args(EvidenceCommand::Verify { checkpoint: None })), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(
+            code(args(EvidenceCommand::Verify { checkpoint: None })),
+            format!("{:?}", ExitCode::FAILURE)
+        );
     }
 }

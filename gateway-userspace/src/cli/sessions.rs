@@ -16,8 +16,8 @@ use super::{
 use crate::{
     approval::{visible, visible_line},
     audit::{
-        Content, Decision, Outcome, Phase, SessionRecord, SessionSummary, StatementCompleted, StatementRecord,
-        list_sessions, read_session,
+        Content, Decision, Outcome, Phase, SessionRecord, SessionSummary, StatementCompleted,
+        StatementRecord, list_sessions, read_session,
     },
 };
 
@@ -60,7 +60,12 @@ enum SessionsCommand {
         /// Session id, or the start of it.
         id: String,
         /// So many times as fast; pauses of more than five seconds are shortened.
-        #[arg(long, value_name = "N", default_value_t = 1.0, conflicts_with = "instant")]
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 1.0,
+            conflicts_with = "instant"
+        )]
         speed: f64,
         /// Without pauses.
         #[arg(long)]
@@ -85,7 +90,12 @@ pub fn run(args: SessionsArgs) -> anyhow::Result<ExitCode> {
         SessionsCommand::Show { id } => show(&mut output, &read_session(&dir, &id)?)?,
         SessionsCommand::Replay { id, speed, instant } => {
             let pace = (!instant).then_some(speed);
-            replay(&mut output, &read_session(&dir, &id)?, pace, std::thread::sleep)?;
+            replay(
+                &mut output,
+                &read_session(&dir, &id)?,
+                pace,
+                std::thread::sleep,
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -98,15 +108,36 @@ fn list<W: Write>(output: &mut Output<W>, sessions: &[SessionSummary]) -> io::Re
     if sessions.is_empty() {
         return output.line("no sessions");
     }
-    let heading =
-        ["SESSION", "OPENED", "STATE", "JOB", "DATABASE", "LOGIN", "PROCESS", "STATEMENTS", "DENIED", "HELD", "ROWS", "MASKED"];
+    let heading = [
+        "SESSION",
+        "OPENED",
+        "STATE",
+        "JOB",
+        "DATABASE",
+        "LOGIN",
+        "PROCESS",
+        "STATEMENTS",
+        "DENIED",
+        "HELD",
+        "ROWS",
+        "MASKED",
+    ];
     let mut table = Table::new(&heading);
     for session in sessions {
-        let count = |number: u64, style| Cell::new(if number > 0 { style } else { Style::Faint }, number.to_string());
+        let count = |number: u64, style| {
+            Cell::new(
+                if number > 0 { style } else { Style::Faint },
+                number.to_string(),
+            )
+        };
         table.row([
             Cell::new(Style::Strong, &session.session),
             seconds(&session.opened).into(),
-            if session.closed.is_some() { "closed".into() } else { Cell::new(Style::Warning, "open") },
+            if session.closed.is_some() {
+                "closed".into()
+            } else {
+                Cell::new(Style::Warning, "open")
+            },
             Cell::from(&session.job),
             Cell::from(&session.database),
             Cell::from(&session.login),
@@ -126,12 +157,24 @@ fn show<W: Write>(output: &mut Output<W>, session: &SessionRecord) -> io::Result
         return output.json(session);
     }
     head(output, session)?;
-    let mut table = Table::new(&["#", "TIME", "PHASE", "VERDICT", "OUTCOME", "ROWS", "MASKED", "STATEMENT"]);
+    let mut table = Table::new(&[
+        "#",
+        "TIME",
+        "PHASE",
+        "VERDICT",
+        "OUTCOME",
+        "ROWS",
+        "MASKED",
+        "STATEMENT",
+    ]);
     for statement in &session.statements {
         let (verdict, style) = verdict(&statement.decided.decision);
         let done = statement.completed.as_ref();
-        let count = |of: fn(&StatementCompleted) -> u64| done.map_or(String::new(), |done| of(done).to_string());
-        let (outcome, outcome_style) = done.map_or((String::new(), Style::Plain), |done| outcome(&done.outcome));
+        let count = |of: fn(&StatementCompleted) -> u64| {
+            done.map_or(String::new(), |done| of(done).to_string())
+        };
+        let (outcome, outcome_style) =
+            done.map_or((String::new(), Style::Plain), |done| outcome(&done.outcome));
         table.row([
             statement.decided.statement.to_string().into(),
             time_of_day(&statement.time).into(),
@@ -152,10 +195,19 @@ fn head<W: Write>(output: &mut Output<W>, session: &SessionRecord) -> io::Result
     let mut table = Table::pairs();
     table.pair("session", &opened.session);
     table.pair("job", &opened.job);
-    table.pair("database", format!("{} as {} (dialled {})", opened.database, opened.login, opened.original));
+    table.pair(
+        "database",
+        format!(
+            "{} as {} (dialled {})",
+            opened.database, opened.login, opened.original
+        ),
+    );
     let process = &opened.process;
     let name = process.executable.as_deref().unwrap_or(&process.comm);
-    table.pair("process", format!("{name}, pid {}, uid {}", process.pid, process.uid));
+    table.pair(
+        "process",
+        format!("{name}, pid {}, uid {}", process.pid, process.uid),
+    );
     if let Some(line) = &process.command_line {
         table.pair("command", line.replace('\0', " "));
     }
@@ -165,7 +217,13 @@ fn head<W: Write>(output: &mut Output<W>, session: &SessionRecord) -> io::Result
     table.pair("opened", &session.opened_at);
     match &session.closed {
         Some((time, closed)) => table.pair("closed", format!("{time}: {}", closed.reason)),
-        None => table.pair("closed", Cell::new(Style::Warning, "not in this log: it is open, or a crash ended it")),
+        None => table.pair(
+            "closed",
+            Cell::new(
+                Style::Warning,
+                "not in this log: it is open, or a crash ended it",
+            ),
+        ),
     }
     output.table(&table)
 }
@@ -216,7 +274,9 @@ fn replay<W: Write>(
 
 fn wait(gap: Duration, speed: Option<f64>, pause: &mut impl FnMut(Duration)) {
     // A speed of nought, or one that is no number, is no pause.
-    let Some(seconds) = speed.map(|speed| gap.min(MAX_PAUSE).as_secs_f64() / speed) else { return };
+    let Some(seconds) = speed.map(|speed| gap.min(MAX_PAUSE).as_secs_f64() / speed) else {
+        return;
+    };
     if let Ok(gap) = Duration::try_from_secs_f64(seconds)
         && !gap.is_zero()
     {
@@ -224,7 +284,11 @@ fn wait(gap: Duration, speed: Option<f64>, pause: &mut impl FnMut(Duration)) {
     }
 }
 
-fn decision<W: Write>(output: &mut Output<W>, statement: &StatementRecord, since: Duration) -> io::Result<()> {
+fn decision<W: Write>(
+    output: &mut Output<W>,
+    statement: &StatementRecord,
+    since: Duration,
+) -> io::Result<()> {
     let decided = &statement.decided;
     let (verdict, style) = verdict(&decided.decision);
     output.line("")?;
@@ -256,13 +320,27 @@ fn decision<W: Write>(output: &mut Output<W>, statement: &StatementRecord, since
     }
     if let Some(requested) = &statement.requested {
         let group = requested.group.as_deref().unwrap_or("any approver");
-        output.line(&format!("    held as {}, for {} of {}", requested.approval, requested.needed, visible_line(group)))?;
+        output.line(&format!(
+            "    held as {}, for {} of {}",
+            requested.approval,
+            requested.needed,
+            visible_line(group)
+        ))?;
     }
     for answer in &statement.answers {
-        let (word, style) = if answer.approve { ("approved", Style::Good) } else { ("denied", Style::Bad) };
+        let (word, style) = if answer.approve {
+            ("approved", Style::Good)
+        } else {
+            ("denied", Style::Bad)
+        };
         let word = output.paint(style, word);
-        let reason = answer.reason.as_ref().map_or(String::new(), |reason| format!(": {}", visible_line(reason)));
-        output.line(&format!("    {word} by {}{reason}", visible_line(&answer.by)))?;
+        let reason = answer.reason.as_ref().map_or(String::new(), |reason| {
+            format!(": {}", visible_line(reason))
+        });
+        output.line(&format!(
+            "    {word} by {}{reason}",
+            visible_line(&answer.by)
+        ))?;
     }
     Ok(())
 }
@@ -291,7 +369,9 @@ fn why(decision: &Decision) -> String {
     match decision {
         Decision::Allow { grants } => grants.join(", "),
         Decision::Approve { rule, reason, .. } => format!("{reason} ({rule})"),
-        Decision::Deny { rule, reason, code, .. } => format!("{reason} ({rule}, {code})"),
+        Decision::Deny {
+            rule, reason, code, ..
+        } => format!("{reason} ({rule}, {code})"),
     }
 }
 
@@ -321,17 +401,23 @@ fn literal(content: &Content) -> String {
 
 /// Without the fraction of the second.
 fn seconds(time: &str) -> String {
-    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
+    time.split_once('.')
+        .map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 fn time_of_day(time: &str) -> String {
-    time.split_once('T').map_or_else(|| time.to_owned(), |(_, of_day)| of_day.trim_end_matches('Z').to_owned())
+    time.split_once('T').map_or_else(
+        || time.to_owned(),
+        |(_, of_day)| of_day.trim_end_matches('Z').to_owned(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{ApprovalDecided, ApprovalRequested, SessionClosed, SessionOpened, StatementDecided};
+    use crate::audit::{
+        ApprovalDecided, ApprovalRequested, SessionClosed, SessionOpened, StatementDecided,
+    };
 
     fn statement(number: u64, at_ms: u64, text: &str, decision: Decision) -> StatementRecord {
         StatementRecord {
@@ -358,7 +444,14 @@ mod tests {
     }
 
     fn session() -> SessionRecord {
-        let mut first = statement(1, 500, "SELECT '\u{1b}]0;title\u{7}'", Decision::Allow { grants: vec!["g".into()] });
+        let mut first = statement(
+            1,
+            500,
+            "SELECT '\u{1b}]0;title\u{7}'",
+            Decision::Allow {
+                grants: vec!["g".into()],
+            },
+        );
         first.completed = Some(StatementCompleted {
             session: "ses-1".into(),
             statement: 1,
@@ -373,17 +466,38 @@ mod tests {
             2,
             60_000,
             "DELETE FROM orders",
-            Decision::Approve { grants: vec!["g".into()], rule: "g: approve[0]".into(), reason: "deletes rows".into() },
+            Decision::Approve {
+                grants: vec!["g".into()],
+                rule: "g: approve[0]".into(),
+                reason: "deletes rows".into(),
+            },
         );
-        second.requested =
-            Some(ApprovalRequested { approval: "apr-1".into(), needed: 1, group: Some("dba".into()), ..ApprovalRequested::default() });
-        second.answers = vec![ApprovalDecided { by: "alice".into(), reason: Some("no".into()), ..ApprovalDecided::default() }];
+        second.requested = Some(ApprovalRequested {
+            approval: "apr-1".into(),
+            needed: 1,
+            group: Some("dba".into()),
+            ..ApprovalRequested::default()
+        });
+        second.answers = vec![ApprovalDecided {
+            by: "alice".into(),
+            reason: Some("no".into()),
+            ..ApprovalDecided::default()
+        }];
         SessionRecord {
             opened_at: "2026-01-02T03:04:05.100000Z".into(),
             opened_ns: 0,
-            opened: SessionOpened { session: "ses-1".into(), ..SessionOpened::default() },
+            opened: SessionOpened {
+                session: "ses-1".into(),
+                ..SessionOpened::default()
+            },
             statements: vec![first, second],
-            closed: Some(("2026-01-02T03:06:00.000000Z".into(), SessionClosed { reason: "client left".into(), ..SessionClosed::default() })),
+            closed: Some((
+                "2026-01-02T03:06:00.000000Z".into(),
+                SessionClosed {
+                    reason: "client left".into(),
+                    ..SessionClosed::default()
+                },
+            )),
         }
     }
 
@@ -393,17 +507,36 @@ mod tests {
         let mut pauses = Vec::new();
         replay(&mut output, &session(), Some(2.0), |gap| pauses.push(gap)).unwrap();
         let text = String::from_utf8(output.into_inner()).unwrap();
-        let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} is missing in {text}"));
-        assert!(at("SELECT") < at("ok: 2 rows") && at("ok: 2 rows") < at("DELETE") && at("DELETE") < at("denied by alice: no"));
+        let at = |needle: &str| {
+            text.find(needle)
+                .unwrap_or_else(|| panic!("{needle} is missing in {text}"))
+        };
+        assert!(
+            at("SELECT") < at("ok: 2 rows")
+                && at("ok: 2 rows") < at("DELETE")
+                && at("DELETE") < at("denied by alice: no")
+        );
         assert!(text.contains("$1 = 'it''s <U+0430>'") && text.contains("$2 = NULL"));
         assert!(text.contains("'<U+001B>]0;title<U+0007>'"));
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'));
         // Half a second, the statement itself, then a minute cut to five seconds: all halved.
-        assert_eq!(pauses, [Duration::from_millis(250), Duration::from_micros(750), Duration::from_millis(2_500)]);
+        assert_eq!(
+            pauses,
+            [
+                Duration::from_millis(250),
+                Duration::from_micros(750),
+                Duration::from_millis(2_500)
+            ]
+        );
         let mut output = Output::new(Vec::new(), false, false, 80);
-        replay(&mut output, &session(), None, |_| panic!("an instant replay waits")).unwrap();
+        replay(&mut output, &session(), None, |_| {
+            panic!("an instant replay waits")
+        })
+        .unwrap();
         for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            wait(Duration::from_secs(1), Some(speed), &mut |_| panic!("a speed of {speed} waits"));
+            wait(Duration::from_secs(1), Some(speed), &mut |_| {
+                panic!("a speed of {speed} waits")
+            });
         }
     }
 
@@ -411,9 +544,15 @@ mod tests {
     fn programs_get_json_that_reads_back() {
         let mut output = Output::new(Vec::new(), true, false, 80);
         show(&mut output, &session()).unwrap();
-        replay(&mut output, &session(), Some(1.0), |_| panic!("JSON waits for nobody")).unwrap();
+        replay(&mut output, &session(), Some(1.0), |_| {
+            panic!("JSON waits for nobody")
+        })
+        .unwrap();
         let text = String::from_utf8(output.into_inner()).unwrap();
-        let values: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let values: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(values.len(), 3);
         assert_eq!(values[1]["decided"]["decision"]["is"], "allow");
     }
@@ -423,6 +562,9 @@ mod tests {
         let mut output = Output::new(Vec::new(), false, true, 200);
         show(&mut output, &session()).unwrap();
         let text = String::from_utf8(output.into_inner()).unwrap();
-        assert!(text.contains("\u{1b}[32mallow\u{1b}[0m") && text.contains("\u{1b}[33mhold\u{1b}[0m"), "{text}");
+        assert!(
+            text.contains("\u{1b}[32mallow\u{1b}[0m") && text.contains("\u{1b}[33mhold\u{1b}[0m"),
+            "{text}"
+        );
     }
 }

@@ -60,7 +60,8 @@ impl Output<StdoutLock<'static>> {
         let terminal = out.is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let width = rustix::termios::tcgetwinsize(&out).map_or(WIDTH, |size| usize::from(size.ws_col));
+        let width =
+            rustix::termios::tcgetwinsize(&out).map_or(WIDTH, |size| usize::from(size.ws_col));
         Self {
             json: json || !terminal,
             colour: terminal && !set("NO_COLOR") && !dumb,
@@ -73,7 +74,12 @@ impl Output<StdoutLock<'static>> {
 impl<W: Write> Output<W> {
     /// Output of a fixed kind, for tests.
     pub fn new(out: W, json: bool, colour: bool, width: usize) -> Self {
-        Self { out, json, colour, width }
+        Self {
+            out,
+            json,
+            colour,
+            width,
+        }
     }
 
     /// True if a program reads this.
@@ -134,5 +140,9 @@ impl<W: Write> Output<W> {
 }
 
 fn paint(colour: bool, style: Style, text: &str) -> String {
-    if colour && style != Style::Plain { format!("{}{text}\u{1b}[0m", style.code()) } else { text.to_owned() }
+    if colour && style != Style::Plain {
+        format!("{}{text}\u{1b}[0m", style.code())
+    } else {
+        text.to_owned()
+    }
 }

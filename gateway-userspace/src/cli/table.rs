@@ -27,7 +27,10 @@ pub struct Cell {
 impl Cell {
     /// A cell in a style. Whatever the text holds, it cannot disturb the terminal.
     pub fn new(style: Style, text: impl AsRef<str>) -> Self {
-        Self { text: visible_line(text.as_ref()), style }
+        Self {
+            text: visible_line(text.as_ref()),
+            style,
+        }
     }
 }
 
@@ -40,7 +43,10 @@ impl<T: AsRef<str>> From<T> for Cell {
 impl Table {
     /// A table with these column headings.
     pub fn new(heading: &[&str]) -> Self {
-        Self { heading: heading.iter().map(|&text| text.to_owned()).collect(), rows: Vec::new() }
+        Self {
+            heading: heading.iter().map(|&text| text.to_owned()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// A table of keys and values, without headings.
@@ -60,8 +66,16 @@ impl Table {
 
     /// The lines, cut where needed to fit `width`: the widest column gives way.
     pub fn lines(&self, width: usize, paint: impl Fn(Style, &str) -> String) -> Vec<String> {
-        let heading: Vec<Cell> = self.heading.iter().map(|text| Cell::new(Style::Strong, text)).collect();
-        let rows = || std::iter::once(&heading).filter(|row| !row.is_empty()).chain(&self.rows);
+        let heading: Vec<Cell> = self
+            .heading
+            .iter()
+            .map(|text| Cell::new(Style::Strong, text))
+            .collect();
+        let rows = || {
+            std::iter::once(&heading)
+                .filter(|row| !row.is_empty())
+                .chain(&self.rows)
+        };
         let columns = rows().map(Vec::len).max().unwrap_or(0);
         let mut widths = vec![0; columns];
         for row in rows() {
@@ -93,7 +107,9 @@ impl Table {
 fn fit(widths: &mut [usize], width: usize) {
     let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
     if let Some(widest) = widths.iter_mut().max() {
-        *widest = widest.saturating_sub(total.saturating_sub(width)).max(NARROW.min(*widest));
+        *widest = widest
+            .saturating_sub(total.saturating_sub(width))
+            .max(NARROW.min(*widest));
     }
 }
 
@@ -136,7 +152,10 @@ mod tests {
     fn a_cell_cannot_disturb_the_terminal_nor_its_table() {
         let mut table = Table::pairs();
         table.pair("process", "ps\u{1b}[2J\nql\u{202e}");
-        assert_eq!(table.lines(10, plain), ["process  ps<U+001B>[2J<U+000A>ql<U+202E>"]);
+        assert_eq!(
+            table.lines(10, plain),
+            ["process  ps<U+001B>[2J<U+000A>ql<U+202E>"]
+        );
     }
 
     #[test]
