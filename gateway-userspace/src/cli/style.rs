@@ -72,7 +72,8 @@ impl Output<StdoutLock<'static>> {
 }
 
 impl<W: Write> Output<W> {
-    /// Output of a fixed kind, for tests.
+    /// Output of a fixed kind.
+    #[cfg(test)]
     pub fn new(out: W, json: bool, colour: bool, width: usize) -> Self {
         Self {
             out,
@@ -128,7 +129,8 @@ impl<W: Write> Output<W> {
         out + rest
     }
 
-    /// What was written, for tests.
+    /// What was written.
+    #[cfg(test)]
     pub fn into_inner(self) -> W {
         self.out
     }
