@@ -17,12 +17,18 @@ pub(super) struct Blobs {
 
 impl Blobs {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, written: Mutex::default() }
+        Self {
+            dir,
+            written: Mutex::default(),
+        }
     }
 
     /// Writes and syncs a side file, once per process.
     pub(super) fn put(&self, blob: &Spilled) -> io::Result<()> {
-        let known = self.written.lock().is_ok_and(|written| written.contains(&blob.name));
+        let known = self
+            .written
+            .lock()
+            .is_ok_and(|written| written.contains(&blob.name));
         if known {
             return Ok(());
         }

@@ -29,13 +29,23 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The signed text: origin, size, base64 root, a line each.
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root)
+        )
     }
 }
 
 /// The signed note for a tree: text, blank line, signature line.
 pub(super) fn sign(key: &SigningKey, tree: &Tree) -> String {
-    let text = Checkpoint { origin: key.name().to_owned(), size: tree.size(), root: tree.root() }.text();
+    let text = Checkpoint {
+        origin: key.name().to_owned(),
+        size: tree.size(),
+        root: tree.root(),
+    }
+    .text();
     let signature = key.sign(&text);
     format!("{text}\n{signature}")
 }
@@ -68,12 +78,16 @@ const TAIL_BYTES: u64 = 64 * 1024;
 impl CheckpointFile {
     /// Opens the file and finds the last checkpoint. A note that was being written at a crash is
     /// cut off; the second number says how many bytes.
-    pub(super) fn open(path: &Path, key: &SigningKey) -> Result<(Self, Option<Checkpoint>, u64), OpenError> {
+    pub(super) fn open(
+        path: &Path,
+        key: &SigningKey,
+    ) -> Result<(Self, Option<Checkpoint>, u64), OpenError> {
         let file = open_rw(path).map_err(OpenError::io("open", path))?;
         let size = file.metadata().map_err(OpenError::io("read", path))?.len();
         let start = size.saturating_sub(TAIL_BYTES);
         let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
-        file.read_exact_at(&mut tail, start).map_err(OpenError::io("read", path))?;
+        file.read_exact_at(&mut tail, start)
+            .map_err(OpenError::io("read", path))?;
         // A note ends with its signature's newline and an empty line. Within a note there is one
         // blank line, before the signature, which begins with an em dash.
         let whole = ends_of_notes(&tail).last().copied().unwrap_or(0);
@@ -90,23 +104,40 @@ impl CheckpointFile {
         let checkpoint = match last {
             Some([]) => None,
             Some(bytes) => {
-                let note = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n'));
+                let note = std::str::from_utf8(bytes)
+                    .ok()
+                    .and_then(|text| text.strip_suffix('\n'));
                 let read = note.and_then(|note| open_note(key, note));
-                Some(read.ok_or_else(|| OpenError::damaged(path, "its last checkpoint is not signed by this log's key"))?)
+                Some(read.ok_or_else(|| {
+                    OpenError::damaged(path, "its last checkpoint is not signed by this log's key")
+                })?)
             }
             None => return Err(OpenError::damaged(path, "it holds no complete checkpoint")),
         };
         let length = size - cut as u64;
         if cut > 0 {
-            file.set_len(length).and_then(|()| file.sync_all()).map_err(OpenError::io("cut", path))?;
+            file.set_len(length)
+                .and_then(|()| file.sync_all())
+                .map_err(OpenError::io("cut", path))?;
         }
-        Ok((Self { path: path.to_owned(), file, length }, checkpoint, cut as u64))
+        Ok((
+            Self {
+                path: path.to_owned(),
+                file,
+                length,
+            },
+            checkpoint,
+            cut as u64,
+        ))
     }
 
     /// Appends a note and syncs it.
     pub(super) fn append(&mut self, note: &str) -> std::io::Result<()> {
         let bytes = format!("{note}\n");
-        let written = self.file.write_all_at(bytes.as_bytes(), self.length).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all_at(bytes.as_bytes(), self.length)
+            .and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
                 self.length += bytes.len() as u64;

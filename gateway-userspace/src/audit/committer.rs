@@ -27,14 +27,20 @@ pub(super) struct Committer {
 }
 
 /// Records the opening's events, synced and signed, then starts the thread.
-pub(super) fn start(shared: &Arc<Shared>, mut committer: Committer, events: Vec<Event>) -> Result<JoinHandle<()>, OpenError> {
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    mut committer: Committer,
+    events: Vec<Event>,
+) -> Result<JoinHandle<()>, OpenError> {
     let segments = shared.layout.segments();
     for event in events {
         shared
             .append_blocking(event)
             .map_err(|error| OpenError::io("write to", &segments)(io::Error::other(error)))?;
     }
-    committer.commit(shared, true).map_err(OpenError::io("sync", &segments))?;
+    committer
+        .commit(shared, true)
+        .map_err(OpenError::io("sync", &segments))?;
     // The gap is on record now.
     let pending = shared.layout.pending_gap();
     if pending.exists() {
@@ -102,12 +108,25 @@ impl Committer {
             if stop || sign || !state.waiters.is_empty() {
                 return Work { sign, stop };
             }
-            let silent_until = if live && !state.closed { state.last_entry + tuning.heartbeat } else { now + tuning.heartbeat };
+            let silent_until = if live && !state.closed {
+                state.last_entry + tuning.heartbeat
+            } else {
+                now + tuning.heartbeat
+            };
             if now >= silent_until {
-                return Work { sign: false, stop: false };
+                return Work {
+                    sign: false,
+                    stop: false,
+                };
             }
-            let until = if news { due.min(silent_until) } else { silent_until };
-            let pause = until.saturating_duration_since(now).max(Duration::from_millis(1));
+            let until = if news {
+                due.min(silent_until)
+            } else {
+                silent_until
+            };
+            let pause = until
+                .saturating_duration_since(now)
+                .max(Duration::from_millis(1));
             state = match shared.wake.wait_timeout(state, pause) {
                 Ok((state, _)) => state,
                 // `lock` deals with it.
@@ -129,7 +148,11 @@ impl Committer {
             declare_losses(shared, &mut state);
             let flushed = state.flush();
             // Until what is pending is written, the tree is ahead of the file.
-            (Arc::clone(&state.segment.file), state.written, flushed.map(|()| state.chain.tree.clone()))
+            (
+                Arc::clone(&state.segment.file),
+                state.written,
+                flushed.map(|()| state.chain.tree.clone()),
+            )
         };
         if let Err(error) = sync(shared, &file) {
             shared.lock().break_off(&error);
@@ -138,7 +161,8 @@ impl Committer {
         shared.lock().synced_upto(written);
         let tree = whole.map_err(io::Error::other)?;
         if sign && tree.size() > shared.lock().signed {
-            self.checkpoints.append(&checkpoint::sign(&self.key, &tree))?;
+            self.checkpoints
+                .append(&checkpoint::sign(&self.key, &tree))?;
             shared.lock().signed = tree.size();
         }
         Ok(())
@@ -147,8 +171,14 @@ impl Committer {
     /// Starts a new segment when the current one is full. Appends wait meanwhile.
     fn rotate_if_due(&mut self, shared: &Shared) -> io::Result<()> {
         let mut state = shared.lock();
-        let due = state.segment.length >= shared.tuning.segment_bytes && state.broken.is_none() && !state.closed;
-        if due { self.rotate(shared, &mut state) } else { Ok(()) }
+        let due = state.segment.length >= shared.tuning.segment_bytes
+            && state.broken.is_none()
+            && !state.closed;
+        if due {
+            self.rotate(shared, &mut state)
+        } else {
+            Ok(())
+        }
     }
 
     fn rotate(&mut self, shared: &Shared, state: &mut State) -> io::Result<()> {
@@ -164,7 +194,11 @@ impl Committer {
             self.checkpoints.append(&note)?;
             state.signed = size;
         }
-        let header = Header { previous: state.chain.previous, tree: state.chain.tree.clone(), note };
+        let header = Header {
+            previous: state.chain.previous,
+            tree: state.chain.tree.clone(),
+            note,
+        };
         state.segment = Segment::create(&shared.layout, &header)?;
         Ok(())
     }
@@ -172,7 +206,9 @@ impl Committer {
     fn beat_if_silent(shared: &Shared) {
         let silent = {
             let state = shared.lock();
-            state.broken.is_none() && !state.closed && state.last_entry.elapsed() >= shared.tuning.heartbeat
+            state.broken.is_none()
+                && !state.closed
+                && state.last_entry.elapsed() >= shared.tuning.heartbeat
         };
         if silent && !shared.enqueue(Event::Heartbeat(Heartbeat {})) {
             // Nothing can be recorded: whoever asks is told so. Do not come back at once.
@@ -191,7 +227,9 @@ fn declare_losses(shared: &Shared, state: &mut State) {
         lost_events: state.lost,
         ..Gap::default()
     };
-    let Ok(encoded) = super::encode::encode(Event::Gap(gap)) else { return };
+    let Ok(encoded) = super::encode::encode(Event::Gap(gap)) else {
+        return;
+    };
     if state.append(&encoded).is_ok() {
         tracing::warn!(lost = state.lost, dir = ?shared.layout, "evidence events were lost; the log says so");
         state.lost = 0;

@@ -59,7 +59,9 @@ impl Content {
                 bytes: bytes.len() as u64,
                 head: head(bytes),
             },
-            Err(_) => Self::Hex { hex: bytes.to_vec() },
+            Err(_) => Self::Hex {
+                hex: bytes.to_vec(),
+            },
         }
     }
 
@@ -116,7 +118,10 @@ pub(super) struct Spilled {
 
 impl Spilled {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { name: hex::encode(&sha256(&bytes)), bytes }
+        Self {
+            name: hex::encode(&sha256(&bytes)),
+            bytes,
+        }
     }
 }
 
@@ -127,9 +132,15 @@ fn head(bytes: &[u8]) -> String {
         // A character cut in two by the limit.
         Err(error) if error.error_len().is_none() => {
             let whole = part.get(..error.valid_up_to()).unwrap_or_default();
-            String::from_utf8_lossy(whole).chars().take(HEAD_CHARS).collect()
+            String::from_utf8_lossy(whole)
+                .chars()
+                .take(HEAD_CHARS)
+                .collect()
         }
-        Err(_) => format!("\\x{}", hex::encode(part.get(..HEAD_CHARS / 2).unwrap_or(part))),
+        Err(_) => format!(
+            "\\x{}",
+            hex::encode(part.get(..HEAD_CHARS / 2).unwrap_or(part))
+        ),
     }
 }
 
@@ -140,16 +151,28 @@ mod tests {
     #[test]
     fn bytes_are_text_where_they_are_text_and_hex_where_not() {
         assert_eq!(Content::bytes("naïve".as_bytes()), Content::text("naïve"));
-        assert_eq!(serde_json::to_string(&Content::bytes(&[0xff, 0])).ok().as_deref(), Some(r#"{"hex":"ff00"}"#));
+        assert_eq!(
+            serde_json::to_string(&Content::bytes(&[0xff, 0]))
+                .ok()
+                .as_deref(),
+            Some(r#"{"hex":"ff00"}"#)
+        );
         let large = vec![0xff; BINARY_BYTES + 1];
-        assert!(matches!(Content::bytes(&large), Content::Digest { bytes, .. } if bytes == large.len() as u64));
+        assert!(
+            matches!(Content::bytes(&large), Content::Digest { bytes, .. } if bytes == large.len() as u64)
+        );
     }
 
     #[test]
     fn every_shape_reads_back_as_itself() {
         let mut spilled = Content::text("ä".repeat(20_000));
         assert!(spilled.spill().is_some());
-        for content in [Content::text("x"), Content::bytes(&[0xfe]), spilled, Content::bytes(&vec![0x80; BINARY_BYTES + 1])] {
+        for content in [
+            Content::text("x"),
+            Content::bytes(&[0xfe]),
+            spilled,
+            Content::bytes(&vec![0x80; BINARY_BYTES + 1]),
+        ] {
             let json = serde_json::to_string(&content).unwrap();
             assert_eq!(serde_json::from_str::<Content>(&json).unwrap(), content);
         }

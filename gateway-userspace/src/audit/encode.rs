@@ -37,18 +37,35 @@ struct BlobRef<'a> {
 
 /// Encodes an event; no lock is held.
 pub(super) fn encode(mut event: Event) -> Result<Encoded, AppendError> {
-    if let Some(line) = event.process_mut().and_then(|process| process.command_line.as_mut()) {
+    if let Some(line) = event
+        .process_mut()
+        .and_then(|process| process.command_line.as_mut())
+    {
         *line = scrub_command_line(line).into_owned();
     }
-    let is_long = |content: &Content| content.inline().is_some_and(|bytes| bytes.len() > INLINE_BYTES);
-    let whole = event.contents_mut().iter().any(|content| is_long(content)).then(|| event.clone());
-    let mut blobs: Vec<Spilled> =
-        event.contents_mut().into_iter().filter(|content| is_long(content)).filter_map(Content::spill).collect();
+    let is_long = |content: &Content| {
+        content
+            .inline()
+            .is_some_and(|bytes| bytes.len() > INLINE_BYTES)
+    };
+    let whole = event
+        .contents_mut()
+        .iter()
+        .any(|content| is_long(content))
+        .then(|| event.clone());
+    let mut blobs: Vec<Spilled> = event
+        .contents_mut()
+        .into_iter()
+        .filter(|content| is_long(content))
+        .filter_map(Content::spill)
+        .collect();
     let mut json = to_json(&event)?;
     let mut named = blobs_json(&blobs)?;
     if json.len() + named.len() > EVENT_BYTES {
         // Too many parts: the event goes to one side file, its contents inline again.
-        let mut content = Content::Text(String::from_utf8_lossy(&to_json(whole.as_ref().unwrap_or(&event))?).into_owned());
+        let mut content = Content::Text(
+            String::from_utf8_lossy(&to_json(whole.as_ref().unwrap_or(&event))?).into_owned(),
+        );
         blobs = content.spill().into_iter().collect();
         json = to_json(&Event::Spilled(SpilledEvent { event: content }))?;
         named = blobs_json(&blobs)?;
@@ -66,13 +83,23 @@ pub(super) fn encode(mut event: Event) -> Result<Encoded, AppendError> {
 
 impl Encoded {
     /// Appends the entry's frame to `out`: length, previous hash, body. The caller has the place.
-    pub(super) fn frame(&self, out: &mut Vec<u8>, previous: &Hash, index: u64, wall: u64, mono_ns: u64) -> std::ops::Range<usize> {
+    pub(super) fn frame(
+        &self,
+        out: &mut Vec<u8>,
+        previous: &Hash,
+        index: u64,
+        wall: u64,
+        mono_ns: u64,
+    ) -> std::ops::Range<usize> {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(previous);
         let time = super::clock::rfc3339(wall);
         out.extend_from_slice(
-            format!("{{\"v\":{VERSION},\"index\":{index},\"time\":\"{time}\",\"mono_ns\":{mono_ns},").as_bytes(),
+            format!(
+                "{{\"v\":{VERSION},\"index\":{index},\"time\":\"{time}\",\"mono_ns\":{mono_ns},"
+            )
+            .as_bytes(),
         );
         out.extend_from_slice(&self.tail);
         let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
@@ -92,8 +119,15 @@ fn blobs_json(blobs: &[Spilled]) -> Result<Vec<u8>, AppendError> {
     if blobs.is_empty() {
         return Ok(Vec::new());
     }
-    let refs: Vec<BlobRef<'_>> = blobs.iter().map(|b| BlobRef { sha256: &b.name, bytes: b.bytes.len() }).collect();
-    let list = serde_json::to_vec(&refs).map_err(|error| AppendError::Encode(Arc::from(error.to_string())))?;
+    let refs: Vec<BlobRef<'_>> = blobs
+        .iter()
+        .map(|b| BlobRef {
+            sha256: &b.name,
+            bytes: b.bytes.len(),
+        })
+        .collect();
+    let list = serde_json::to_vec(&refs)
+        .map_err(|error| AppendError::Encode(Arc::from(error.to_string())))?;
     Ok([b"\"blobs\":".as_slice(), &list, b","].concat())
 }
 
@@ -111,7 +145,9 @@ mod tests {
             parameters,
             relations: Vec::new(),
             effects: Vec::new(),
-            decision: Decision::Allow { grants: vec!["g".into()] },
+            decision: Decision::Allow {
+                grants: vec!["g".into()],
+            },
             policy: "p".into(),
             masked: Vec::new(),
             approval: None,
@@ -123,7 +159,9 @@ mod tests {
         let mut first = Vec::new();
         let mut second = Vec::new();
         for out in [&mut first, &mut second] {
-            encode(decided("SELECT 1", vec![None, Some("x".into())])).unwrap().frame(out, &[7; 32], 3, 0, 9);
+            encode(decided("SELECT 1", vec![None, Some("x".into())]))
+                .unwrap()
+                .frame(out, &[7; 32], 3, 0, 9);
         }
         assert_eq!(first, second);
         let body = String::from_utf8_lossy(&first[36..]).into_owned();
@@ -131,12 +169,19 @@ mod tests {
             body,
             r#"{"v":1,"index":3,"time":"1970-01-01T00:00:00.000000Z","mono_ns":9,"event":{"type":"statement-decided","session":"s1","statement":1,"phase":"simple","text":"SELECT 1","parameters":[null,"x"],"relations":[],"effects":[],"decision":{"is":"allow","grants":["g"]},"policy":"p","masked":[]}}"#
         );
-        assert_eq!(first[..4], u32::try_from(first.len() - 4).unwrap().to_be_bytes());
+        assert_eq!(
+            first[..4],
+            u32::try_from(first.len() - 4).unwrap().to_be_bytes()
+        );
     }
 
     #[test]
     fn a_long_text_moves_to_a_side_file_and_the_entry_stays_small() {
-        let encoded = encode(decided(&"x".repeat(1 << 20), vec![Some("y".repeat(20_000).into())])).unwrap();
+        let encoded = encode(decided(
+            &"x".repeat(1 << 20),
+            vec![Some("y".repeat(20_000).into())],
+        ))
+        .unwrap();
         assert_eq!(encoded.blobs.len(), 2);
         assert!(encoded.tail.len() < 2_000);
     }
@@ -147,15 +192,25 @@ mod tests {
         let encoded = encode(decided("SELECT 1", many)).unwrap();
         assert_eq!(encoded.blobs.len(), 1);
         let mut out = Vec::new();
-        assert!(encoded.frame(&mut out, &[0; 32], u64::MAX, u64::MAX / 2_000, u64::MAX).len() <= ENTRY_BYTES);
+        assert!(
+            encoded
+                .frame(&mut out, &[0; 32], u64::MAX, u64::MAX / 2_000, u64::MAX)
+                .len()
+                <= ENTRY_BYTES
+        );
     }
 
     #[test]
     fn thousands_of_side_files_of_one_event_do_not_lose_it() {
-        let many = (0..2_000).map(|i| Some(Content::text(format!("{i}{}", "z".repeat(INLINE_BYTES))))).collect();
+        let many = (0..2_000)
+            .map(|i| Some(Content::text(format!("{i}{}", "z".repeat(INLINE_BYTES)))))
+            .collect();
         let event = decided("SELECT 1", many);
         let encoded = encode(event.clone()).unwrap();
         assert_eq!(encoded.blobs.len(), 1);
-        assert_eq!(serde_json::from_slice::<Event>(&encoded.blobs[0].bytes).unwrap(), event);
+        assert_eq!(
+            serde_json::from_slice::<Event>(&encoded.blobs[0].bytes).unwrap(),
+            event
+        );
     }
 }

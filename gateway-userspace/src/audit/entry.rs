@@ -35,18 +35,21 @@ pub struct Entry {
 /// end is where a live log ends.
 pub fn read_entries(dir: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ReadError> {
     let layout = Layout::new(dir);
-    let segments = layout.list_segments().map_err(ReadError::io(layout.segments()))?;
+    let segments = layout
+        .list_segments()
+        .map_err(ReadError::io(layout.segments()))?;
     let mut bytes = Vec::new();
     for first in segments {
         let path = layout.segment(first);
         let (mut input, _, mut offset) = open_segment(&path).map_err(ReadError::io(&path))?;
         while let Frame::Entry = read_frame(&mut input, &mut bytes).map_err(ReadError::io(&path))? {
             let json = bytes.get(32..).unwrap_or_default();
-            let mut entry: Entry = serde_json::from_slice(json).map_err(|error| ReadError::Malformed {
-                path: path.clone(),
-                offset,
-                problem: error.to_string(),
-            })?;
+            let mut entry: Entry =
+                serde_json::from_slice(json).map_err(|error| ReadError::Malformed {
+                    path: path.clone(),
+                    offset,
+                    problem: error.to_string(),
+                })?;
             if let Some(Event::Spilled(spilled)) = &entry.event {
                 entry.event = Some(unspill(&layout, &spilled.event)?);
             }
@@ -62,7 +65,9 @@ pub fn read_entries(dir: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<
 /// The whole of a content, side file and all; values known by digest alone stay what they are.
 pub(super) fn load(dir: &Path, content: &Content) -> Result<Content, ReadError> {
     match content {
-        Content::Blob { blob, .. } => blob_bytes(&Layout::new(dir), blob).map(|bytes| Content::bytes(&bytes)),
+        Content::Blob { blob, .. } => {
+            blob_bytes(&Layout::new(dir), blob).map(|bytes| Content::bytes(&bytes))
+        }
         Content::Text(_) | Content::Hex { .. } | Content::Digest { .. } => Ok(content.clone()),
     }
 }
@@ -70,21 +75,32 @@ pub(super) fn load(dir: &Path, content: &Content) -> Result<Content, ReadError> 
 fn unspill(layout: &Layout, content: &Content) -> Result<Event, ReadError> {
     let (path, bytes) = match content {
         Content::Blob { blob, .. } => (layout.blobs().join(blob), blob_bytes(layout, blob)?),
-        Content::Text(_) | Content::Hex { .. } | Content::Digest { .. } => {
-            (layout.blobs(), content.inline().unwrap_or_default().to_vec())
-        }
+        Content::Text(_) | Content::Hex { .. } | Content::Digest { .. } => (
+            layout.blobs(),
+            content.inline().unwrap_or_default().to_vec(),
+        ),
     };
-    serde_json::from_slice(&bytes).map_err(|error| ReadError::Malformed { path, offset: 0, problem: error.to_string() })
+    serde_json::from_slice(&bytes).map_err(|error| ReadError::Malformed {
+        path,
+        offset: 0,
+        problem: error.to_string(),
+    })
 }
 
 fn blob_bytes(layout: &Layout, name: &str) -> Result<Vec<u8>, ReadError> {
     // The name comes from a file that somebody may have changed: it must be a digest, no path.
     let path: PathBuf = layout.blobs().join(name);
     if name.len() != 64 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(ReadError::Malformed { path: layout.blobs(), offset: 0, problem: "a side file's name is no digest".into() });
+        return Err(ReadError::Malformed {
+            path: layout.blobs(),
+            offset: 0,
+            problem: "a side file's name is no digest".into(),
+        });
     }
     let mut bytes = Vec::new();
-    fs::File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(ReadError::io(&path))?;
+    fs::File::open(&path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(ReadError::io(&path))?;
     Ok(bytes)
 }
 

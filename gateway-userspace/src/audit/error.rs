@@ -43,13 +43,23 @@ pub enum OpenError {
 
 impl OpenError {
     /// An I/O error, with what was being done to what.
-    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     pub(super) fn damaged(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
-        Self::Damaged { path: path.into(), problem: problem.into() }
+        Self::Damaged {
+            path: path.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -57,10 +67,14 @@ impl OpenError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// Writing failed; the next append tries again.
-    #[error("the evidence cannot be written, so traffic stops: {0}; free space or mend the disk, then retry")]
+    #[error(
+        "the evidence cannot be written, so traffic stops: {0}; free space or mend the disk, then retry"
+    )]
     Write(Arc<str>),
     /// Syncing failed. What reached the disk is unknown until the log is opened again.
-    #[error("the evidence cannot be synced, so traffic stops: {0}; mend the disk, then restart the daemon")]
+    #[error(
+        "the evidence cannot be synced, so traffic stops: {0}; mend the disk, then restart the daemon"
+    )]
     Sync(Arc<str>),
     /// The log is closed.
     #[error("the evidence log is closed")]
@@ -86,7 +100,9 @@ pub enum ReadError {
         source: io::Error,
     },
     /// A file is not what the format says.
-    #[error("{path} is not readable as evidence at byte {offset}: {problem}; run `cordon evidence verify`")]
+    #[error(
+        "{path} is not readable as evidence at byte {offset}: {problem}; run `cordon evidence verify`"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -30,20 +30,30 @@ impl SigningKey {
     /// Loads the key, or makes one if the log is `new`.
     pub(super) fn open(layout: &Layout, name: &str, new: bool) -> Result<Self, OpenError> {
         let path = layout.private_key();
-        let key_error = |problem| OpenError::Key { path: path.clone(), problem };
+        let key_error = |problem| OpenError::Key {
+            path: path.clone(),
+            problem,
+        };
         if !path.exists() {
             if !new {
                 return Err(key_error("is missing"));
             }
-            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                .map_err(|ring::error::Unspecified| key_error("cannot be generated: no randomness"))?;
+            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(
+                |ring::error::Unspecified| key_error("cannot be generated: no randomness"),
+            )?;
             write_whole(&path, made.as_ref()).map_err(OpenError::io("write", &path))?;
         }
         let bytes = Zeroizing::new(fs::read(&path).map_err(OpenError::io("read", &path))?);
-        let pair = Ed25519KeyPair::from_pkcs8(&bytes)
-            .map_err(|_rejected: ring::error::KeyRejected| key_error("is not an Ed25519 key in PKCS#8"))?;
+        let pair =
+            Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_rejected: ring::error::KeyRejected| {
+                key_error("is not an Ed25519 key in PKCS#8")
+            })?;
         let id = key_id(name, pair.public_key().as_ref());
-        let key = Self { pair, name: name.to_owned(), id };
+        let key = Self {
+            pair,
+            name: name.to_owned(),
+            id,
+        };
         let public = layout.public_key();
         let line = format!("{}\n", key.verifier());
         match fs::read(&public) {
@@ -54,7 +64,9 @@ impl SigningKey {
                     problem: "is another key's, or this host has been renamed since",
                 });
             }
-            Ok(_) | Err(_) => write_whole(&public, line.as_bytes()).map_err(OpenError::io("write", &public))?,
+            Ok(_) | Err(_) => {
+                write_whole(&public, line.as_bytes()).map_err(OpenError::io("write", &public))?;
+            }
         }
         Ok(key)
     }
@@ -85,11 +97,18 @@ impl SigningKey {
 
     /// True if `line` (without its newline) is this key's signature of `text`.
     pub(super) fn signed(&self, text: &str, line: &str) -> bool {
-        let Some(encoded) = line.strip_prefix("\u{2014} ").and_then(|l| l.strip_prefix(self.name.as_str())?.strip_prefix(' ')) else {
+        let Some(encoded) = line
+            .strip_prefix("\u{2014} ")
+            .and_then(|l| l.strip_prefix(self.name.as_str())?.strip_prefix(' '))
+        else {
             return false;
         };
-        let Ok(bytes) = STANDARD.decode(encoded) else { return false };
-        let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return false };
+        let Ok(bytes) = STANDARD.decode(encoded) else {
+            return false;
+        };
+        let Some((id, signature)) = bytes.split_first_chunk::<4>() else {
+            return false;
+        };
         *id == self.id
             && UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref())
                 .verify(text.as_bytes(), signature)
@@ -108,7 +127,16 @@ fn key_id(name: &str, public: &[u8]) -> [u8; 4] {
 pub(super) fn origin(host: &str) -> String {
     let clean: String = host
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_' { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
-    format!("{}/cordon-evidence", if clean.is_empty() { "host" } else { &clean })
+    format!(
+        "{}/cordon-evidence",
+        if clean.is_empty() { "host" } else { &clean }
+    )
 }

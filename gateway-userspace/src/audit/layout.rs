@@ -15,7 +15,9 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self {
+            dir: dir.to_owned(),
+        }
     }
 
     pub(super) fn lock(&self) -> PathBuf {
@@ -53,7 +55,12 @@ impl Layout {
 
     /// Creates the folders, for the owner alone, and tightens those that exist.
     pub(super) fn create(&self) -> Result<(), (PathBuf, io::Error)> {
-        for dir in [self.dir.clone(), self.dir.join("keys"), self.segments(), self.blobs()] {
+        for dir in [
+            self.dir.clone(),
+            self.dir.join("keys"),
+            self.segments(),
+            self.blobs(),
+        ] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.and_then(|()| fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)))
                 .and_then(|()| sync_dir(&dir))
@@ -68,7 +75,9 @@ impl Layout {
         for item in fs::read_dir(self.segments())? {
             let name = item?.file_name();
             let digits = name.to_str().and_then(|name| name.strip_suffix(".log"));
-            if let Some(digits) = digits.filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit())) {
+            if let Some(digits) =
+                digits.filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
+            {
                 firsts.extend(digits.parse::<u64>().ok());
             }
         }
@@ -79,7 +88,13 @@ impl Layout {
 
 /// Opens for reading and writing, creating it for the owner alone.
 pub(super) fn open_rw(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Writes a file so that it is there in full or not at all, and synced.
@@ -89,7 +104,11 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".{}.tmp", next_temporary()));
     let temporary = dir.join(name);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

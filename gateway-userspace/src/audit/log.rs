@@ -60,7 +60,13 @@ pub struct LogConfig {
 impl LogConfig {
     /// A log with the usual sizes and intervals.
     pub fn new(dir: impl Into<PathBuf>, fsync: Fsync, host: impl Into<String>) -> Self {
-        Self { dir: dir.into(), fsync, host: host.into(), policy: None, tuning: Tuning::default() }
+        Self {
+            dir: dir.into(),
+            fsync,
+            host: host.into(),
+            policy: None,
+            tuning: Tuning::default(),
+        }
     }
 }
 
@@ -83,7 +89,7 @@ impl Default for Tuning {
             segment_bytes: 64 * 1024 * 1024,
             checkpoint_every: Duration::from_secs(1),
             checkpoint_entries: 8_192,
-            heartbeat: Duration::from_secs(60),
+            heartbeat: Duration::from_mins(1),
         }
     }
 }
@@ -132,19 +138,29 @@ impl Shared {
     /// The state; a thread that panicked while it held the lock leaves it broken rather than
     /// unlocked with half an entry.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
-            let mut state = poisoned.into_inner();
-            if state.broken.is_none() {
-                state.break_off(&std::io::Error::other("a thread failed while it wrote an entry"));
-            }
-            state
-        })
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned: PoisonError<_>| {
+                let mut state = poisoned.into_inner();
+                if state.broken.is_none() {
+                    state.break_off(&std::io::Error::other(
+                        "a thread failed while it wrote an entry",
+                    ));
+                }
+                state
+            })
     }
 
     /// Encodes, writes side files, sequences without waiting.
     pub(super) fn enqueue(&self, event: Event) -> bool {
-        let Ok(encoded) = encode(event) else { return false };
-        encoded.blobs.iter().all(|blob| self.blobs.put(blob).is_ok()) && self.lock().enqueue(&encoded)
+        let Ok(encoded) = encode(event) else {
+            return false;
+        };
+        encoded
+            .blobs
+            .iter()
+            .all(|blob| self.blobs.put(blob).is_ok())
+            && self.lock().enqueue(&encoded)
     }
 
     /// Encodes, writes side files, sequences and writes; blocks on the disk only for side files.
@@ -152,7 +168,10 @@ impl Shared {
         let encoded = encode(event)?;
         self.put_blobs(&encoded)?;
         let stamp = self.lock().append(&encoded)?;
-        Ok(Receipt { index: stamp.index, leaf: stamp.leaf })
+        Ok(Receipt {
+            index: stamp.index,
+            leaf: stamp.leaf,
+        })
     }
 
     /// True if the committer should look now: it sleeps while all is signed, and looks by itself
@@ -166,7 +185,9 @@ impl Shared {
 
     fn put_blobs(&self, encoded: &Encoded) -> Result<(), AppendError> {
         for blob in &encoded.blobs {
-            self.blobs.put(blob).map_err(|error| AppendError::Write(Arc::from(error.to_string())))?;
+            self.blobs
+                .put(blob)
+                .map_err(|error| AppendError::Write(Arc::from(error.to_string())))?;
         }
         Ok(())
     }
@@ -190,24 +211,39 @@ impl Log {
             fail_syncs: std::sync::atomic::AtomicBool::new(false),
         });
         let committer = super::committer::start(&shared, recovered.committer, recovered.events)?;
-        Ok((Arc::new(Self { shared, committer: Mutex::new(Some(committer)) }), recovered.report))
+        Ok((
+            Arc::new(Self {
+                shared,
+                committer: Mutex::new(Some(committer)),
+            }),
+            recovered.report,
+        ))
     }
 
     /// Puts an event on record. When this returns a receipt, the event is as durable as asked
     /// for. Dropping the future does not take the entry back.
-    pub async fn append(&self, event: Event, durability: Durability) -> Result<Receipt, AppendError> {
+    pub async fn append(
+        &self,
+        event: Event,
+        durability: Durability,
+    ) -> Result<Receipt, AppendError> {
         let encoded = encode(event)?;
         let encoded = if encoded.blobs.is_empty() {
             encoded
         } else {
             let shared = Arc::clone(&self.shared);
             let put = move || shared.put_blobs(&encoded).map(|()| encoded);
-            tokio::task::spawn_blocking(put).await.map_err(|error| AppendError::Write(Arc::from(error.to_string())))??
+            tokio::task::spawn_blocking(put)
+                .await
+                .map_err(|error| AppendError::Write(Arc::from(error.to_string())))??
         };
         let (receipt, waiting) = self.write(&encoded, durability, false)?;
         match waiting {
             // A committer that is gone has synced nothing.
-            Some(waiting) => waiting.await.map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)?.map(|()| receipt),
+            Some(waiting) => waiting
+                .await
+                .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)?
+                .map(|()| receipt),
             None => Ok(receipt),
         }
     }
@@ -243,10 +279,14 @@ impl Log {
     /// Records that the log is closed, syncs it and signs its last checkpoint. Nothing can be
     /// appended afterwards.
     pub async fn close(&self, reason: &str) -> Result<(), AppendError> {
-        let encoded = encode(Event::LogClosed(LogClosed { reason: reason.to_owned() }))?;
+        let encoded = encode(Event::LogClosed(LogClosed {
+            reason: reason.to_owned(),
+        }))?;
         let (_, waiting) = self.write(&encoded, Durability::Synced, true)?;
         if let Some(waiting) = waiting {
-            waiting.await.map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)??;
+            waiting
+                .await
+                .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)??;
         }
         let handle = self.stop();
         if let Some(handle) = handle {
@@ -258,12 +298,19 @@ impl Log {
         let state = self.shared.lock();
         match &state.broken {
             Some(reason) => Err(AppendError::Sync(Arc::clone(reason))),
-            None if state.signed < state.chain.next() => Err(AppendError::Sync(Arc::from("the last checkpoint could not be written"))),
+            None if state.signed < state.chain.next() => Err(AppendError::Sync(Arc::from(
+                "the last checkpoint could not be written",
+            ))),
             None => Ok(()),
         }
     }
 
-    fn write(&self, encoded: &Encoded, durability: Durability, last: bool) -> Result<Written, AppendError> {
+    fn write(
+        &self,
+        encoded: &Encoded,
+        durability: Durability,
+        last: bool,
+    ) -> Result<Written, AppendError> {
         let sync = match durability {
             Durability::Now => self.shared.fsync == Fsync::Always,
             Durability::Synced => true,
@@ -274,7 +321,10 @@ impl Log {
         state.closed |= last;
         let waiting = sync.then(|| {
             let (done, waiting) = oneshot::channel();
-            state.waiters.push(Waiter { upto: stamp.index + 1, done });
+            state.waiters.push(Waiter {
+                upto: stamp.index + 1,
+                done,
+            });
             waiting
         });
         let nudge = self.shared.nudge(&state);
@@ -282,15 +332,26 @@ impl Log {
         if sync || nudge {
             self.shared.wake.notify_one();
         }
-        Ok((Receipt { index: stamp.index, leaf: stamp.leaf }, waiting))
+        Ok((
+            Receipt {
+                index: stamp.index,
+                leaf: stamp.leaf,
+            },
+            waiting,
+        ))
     }
 
     fn stop(&self) -> Option<JoinHandle<()>> {
-        self.shared.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.shared
+            .stop
+            .store(true, std::sync::atomic::Ordering::SeqCst);
         // Under the lock, so that a committer about to wait sees it.
         drop(self.shared.lock());
         self.shared.wake.notify_one();
-        self.committer.lock().ok().and_then(|mut committer| committer.take())
+        self.committer
+            .lock()
+            .ok()
+            .and_then(|mut committer| committer.take())
     }
 
     #[cfg(test)]
@@ -313,6 +374,8 @@ impl Drop for Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("layout", &self.shared.layout).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("layout", &self.shared.layout)
+            .finish_non_exhaustive()
     }
 }

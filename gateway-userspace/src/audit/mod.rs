@@ -40,4 +40,6 @@ pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
 pub use recover::{Cut, Recovery};
 pub use scrub::scrub_command_line;
 pub use sessions::{SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session};
-pub use verify::{DeclaredGap, Problem, Progress, Report, VerifyOptions, latest_checkpoint, verify};
+pub use verify::{
+    DeclaredGap, Problem, Progress, Report, VerifyOptions, latest_checkpoint, verify,
+};

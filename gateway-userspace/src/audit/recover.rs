@@ -57,20 +57,40 @@ pub(super) struct Recovered {
 }
 
 pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, OpenError> {
-    layout.create().map_err(|(path, source)| OpenError::Io { doing: "create", path, source })?;
+    layout.create().map_err(|(path, source)| OpenError::Io {
+        doing: "create",
+        path,
+        source,
+    })?;
     let lock = take_lock(layout, &config.dir)?;
-    for dir in [layout.segments(), layout.blobs(), config.dir.join("keys"), config.dir.clone()] {
+    for dir in [
+        layout.segments(),
+        layout.blobs(),
+        config.dir.join("keys"),
+        config.dir.clone(),
+    ] {
         remove_temporaries(&dir).map_err(OpenError::io("clear", dir))?;
     }
-    let segments = layout.list_segments().map_err(OpenError::io("list", layout.segments()))?;
+    let segments = layout
+        .list_segments()
+        .map_err(OpenError::io("list", layout.segments()))?;
     let key = SigningKey::open(layout, &origin(&config.host), segments.is_empty())?;
-    let (mut checkpoints, signed, checkpoint_cut) = CheckpointFile::open(&layout.checkpoints(), &key)?;
-    let mut cut = Cut { checkpoint_bytes: checkpoint_cut, ..Cut::default() };
+    let (mut checkpoints, signed, checkpoint_cut) =
+        CheckpointFile::open(&layout.checkpoints(), &key)?;
+    let mut cut = Cut {
+        checkpoint_bytes: checkpoint_cut,
+        ..Cut::default()
+    };
     let (segment, chain, clean) = match segments.last() {
-        None => (new_log(layout, &key, &mut checkpoints, signed.as_ref())?, Chain::default(), true),
+        None => (
+            new_log(layout, &key, &mut checkpoints, signed.as_ref())?,
+            Chain::default(),
+            true,
+        ),
         Some(first) => resume(layout, &key, *first, signed.as_ref(), &mut cut)?,
     };
-    let report_cut = (cut.bytes > 0 || (cut.checkpoint_bytes > 0 && !segments.is_empty())).then_some(cut);
+    let report_cut =
+        (cut.bytes > 0 || (cut.checkpoint_bytes > 0 && !segments.is_empty())).then_some(cut);
     let mut declared = pending_gaps(layout)?;
     declared.extend(report_cut.clone().filter(|cut| cut.bytes == 0));
     let mut events = vec![Event::LogOpened(LogOpened {
@@ -82,17 +102,31 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
     })];
     events.extend(declared.into_iter().map(|cut| {
         Event::Gap(Gap {
-            reason: "the log was not closed in order and ended within an entry or a checkpoint".to_owned(),
+            reason: "the log was not closed in order and ended within an entry or a checkpoint"
+                .to_owned(),
             cut_bytes: cut.bytes,
             at_index: Some(cut.at_index),
             cut: cut.kept,
             lost_events: 0,
         })
     }));
-    let report = Recovery { entries: chain.next(), clean, cut: report_cut };
+    let report = Recovery {
+        entries: chain.next(),
+        clean,
+        cut: report_cut,
+    };
     let mut state = State::new(segment, chain);
     state.signed = signed.map_or(0, |checkpoint| checkpoint.size);
-    Ok(Recovered { state, committer: Committer { key, checkpoints, lock }, events, report })
+    Ok(Recovered {
+        state,
+        committer: Committer {
+            key,
+            checkpoints,
+            lock,
+        },
+        events,
+        report,
+    })
 }
 
 fn take_lock(layout: &Layout, dir: &Path) -> Result<fs::File, OpenError> {
@@ -101,7 +135,11 @@ fn take_lock(layout: &Layout, dir: &Path) -> Result<fs::File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { doing: "lock", path, source }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io {
+            doing: "lock",
+            path,
+            source,
+        }),
     }
 }
 
@@ -113,15 +151,25 @@ fn new_log(
     signed: Option<&Checkpoint>,
 ) -> Result<Segment, OpenError> {
     if signed.is_some_and(|checkpoint| checkpoint.size > 0) {
-        return Err(OpenError::damaged(layout.segments(), "its segments are gone, but signed checkpoints speak of entries"));
+        return Err(OpenError::damaged(
+            layout.segments(),
+            "its segments are gone, but signed checkpoints speak of entries",
+        ));
     }
     let chain = Chain::default();
     let note = checkpoint::sign(key, &chain.tree);
     if signed.is_none() {
-        checkpoints.append(&note).map_err(OpenError::io("write", layout.checkpoints()))?;
+        checkpoints
+            .append(&note)
+            .map_err(OpenError::io("write", layout.checkpoints()))?;
     }
-    let header = Header { previous: chain.previous, tree: chain.tree, note };
-    Segment::create(layout, &header).map_err(OpenError::io("create a segment in", layout.segments()))
+    let header = Header {
+        previous: chain.previous,
+        tree: chain.tree,
+        note,
+    };
+    Segment::create(layout, &header)
+        .map_err(OpenError::io("create a segment in", layout.segments()))
 }
 
 /// Finds the end of the log in its last segment; cuts off what is no whole entry behind it.
@@ -134,29 +182,43 @@ fn resume(
 ) -> Result<(Segment, Chain, bool), OpenError> {
     let path = layout.segment(first);
     let damaged = |problem: &str| OpenError::damaged(&path, problem);
-    let signed = signed.ok_or_else(|| OpenError::damaged(layout.checkpoints(), "it holds no checkpoint"))?;
-    let (mut input, header, header_bytes) = open_segment(&path).map_err(OpenError::io("read the header of", &path))?;
+    let signed =
+        signed.ok_or_else(|| OpenError::damaged(layout.checkpoints(), "it holds no checkpoint"))?;
+    let (mut input, header, header_bytes) =
+        open_segment(&path).map_err(OpenError::io("read the header of", &path))?;
     let start = checkpoint::open_note(key, &header.note)
         .ok_or_else(|| damaged("its header is not signed by this log's key"))?;
     if start.size != first || header.tree.size() != first || start.root != header.tree.root() {
         return Err(damaged("its header does not fit its signed checkpoint"));
     }
     if signed.size < first {
-        return Err(OpenError::damaged(layout.checkpoints(), "its last checkpoint is older than the last segment"));
+        return Err(OpenError::damaged(
+            layout.checkpoints(),
+            "its last checkpoint is older than the last segment",
+        ));
     }
-    let mut chain = Chain { previous: header.previous, tree: header.tree };
+    let mut chain = Chain {
+        previous: header.previous,
+        tree: header.tree,
+    };
     let mut length = header_bytes;
     let mut entry = Vec::new();
     let mut clean = false;
     let check = |chain: &Chain| {
         if chain.next() == signed.size && chain.tree.root() != signed.root {
-            return Err(damaged("its entries are not those of the last signed checkpoint"));
+            return Err(damaged(
+                "its entries are not those of the last signed checkpoint",
+            ));
         }
         Ok(())
     };
     check(&chain)?;
-    while let Frame::Entry = read_frame(&mut input, &mut entry).map_err(OpenError::io("read", &path))? {
-        let Some(body) = follows(&entry, &chain) else { break };
+    while let Frame::Entry =
+        read_frame(&mut input, &mut entry).map_err(OpenError::io("read", &path))?
+    {
+        let Some(body) = follows(&entry, &chain) else {
+            break;
+        };
         clean = matches!(body.event.kind.as_str(), "log-closed");
         chain.push(leaf_hash(&entry));
         length += 4 + entry.len() as u64;
@@ -187,11 +249,16 @@ fn keep(layout: &Layout, cut: &mut Cut, torn: Vec<u8>) -> Result<(), OpenError> 
     let spilled = Spilled::new(torn);
     let path = layout.blobs().join(&spilled.name);
     write_whole(&path, &spilled.bytes).map_err(OpenError::io("write", &path))?;
-    cut.kept = Some(Content::Blob { blob: spilled.name, bytes: cut.bytes, head });
+    cut.kept = Some(Content::Blob {
+        blob: spilled.name,
+        bytes: cut.bytes,
+        head,
+    });
     let marker = layout.pending_gap();
     let mut cuts = pending_gaps(layout)?;
     cuts.push(cut.clone());
-    let json = serde_json::to_vec(&cuts).map_err(|error| OpenError::io("write", &marker)(error.into()))?;
+    let json =
+        serde_json::to_vec(&cuts).map_err(|error| OpenError::io("write", &marker)(error.into()))?;
     write_whole(&marker, &json).map_err(OpenError::io("write", &marker))
 }
 
@@ -235,5 +302,7 @@ fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
 
 /// The kernel's boot id; empty where there is none.
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }

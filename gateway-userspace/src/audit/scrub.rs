@@ -22,9 +22,13 @@ fn scrub_urls(line: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find("://") {
         let (before, authority) = rest.split_at(at + 3);
         out.push_str(before);
-        let end = authority.find(|c: char| c.is_whitespace() || c == '\0' || c == '/').unwrap_or(authority.len());
+        let end = authority
+            .find(|c: char| c.is_whitespace() || c == '\0' || c == '/')
+            .unwrap_or(authority.len());
         // Passwords may hold `/` or `@` unescaped; take the last `@` of the word.
-        let word_end = authority.find(|c: char| c.is_whitespace() || c == '\0').unwrap_or(authority.len());
+        let word_end = authority
+            .find(|c: char| c.is_whitespace() || c == '\0')
+            .unwrap_or(authority.len());
         let word = authority.get(..word_end).unwrap_or_default();
         let host = word.rfind('@').unwrap_or(end);
         let userinfo = authority.get(..host).unwrap_or_default();
@@ -58,16 +62,25 @@ fn scrub_words(line: &str) -> Option<String> {
         at = start + word.len();
         let Some(after) = line.get(at..) else { break };
         // `password=x`, `password: x`, `--password x`; a flag takes its value from the next word.
-        let skip = after.find(|c: char| !(c == '=' || c == ':' || c == ' ' || c == '\0')).unwrap_or(after.len());
+        let skip = after
+            .find(|c: char| !(c == '=' || c == ':' || c == ' ' || c == '\0'))
+            .unwrap_or(after.len());
         let separated = after.get(..skip).unwrap_or_default();
-        let is_flag = line.get(..start).is_some_and(|before| before.ends_with('-'));
+        let is_flag = line
+            .get(..start)
+            .is_some_and(|before| before.ends_with('-'));
         if separated.is_empty() || !(separated.contains(['=', ':']) || is_flag) {
             continue;
         }
         let value = after.get(skip..).unwrap_or_default();
         let length = match value.chars().next() {
-            Some(quote @ ('\'' | '"')) => value.get(1..).and_then(|v| v.find(quote)).map_or(value.len(), |end| end + 2),
-            _ => value.find(|c: char| c.is_whitespace() || c == '\0' || c == '&' || c == ';').unwrap_or(value.len()),
+            Some(quote @ ('\'' | '"')) => value
+                .get(1..)
+                .and_then(|v| v.find(quote))
+                .map_or(value.len(), |end| end + 2),
+            _ => value
+                .find(|c: char| c.is_whitespace() || c == '\0' || c == '&' || c == ';')
+                .unwrap_or(value.len()),
         };
         let (from, to) = (at + skip, at + skip + length);
         if length > 0 {
@@ -91,14 +104,32 @@ mod tests {
     #[test]
     fn passwords_in_command_lines_are_blotted_out() {
         for (line, expected) in [
-            ("psql postgres://bob:hunter2@db/shop", "psql postgres://bob:***@db/shop"),
-            ("psql postgres://bob:hun/ter@2@db/shop -c x", "psql postgres://bob:***@db/shop -c x"),
-            ("psql host=db password=hunter2 user=x", "psql host=db password=*** user=x"),
-            ("psql 'host=db password='hunter 2' user=x'", "psql 'host=db password=*** user=x'"),
-            ("tool --api-token abc --token abc run", "tool --api-token *** --token *** run"),
+            (
+                "psql postgres://bob:hunter2@db/shop",
+                "psql postgres://bob:***@db/shop",
+            ),
+            (
+                "psql postgres://bob:hun/ter@2@db/shop -c x",
+                "psql postgres://bob:***@db/shop -c x",
+            ),
+            (
+                "psql host=db password=hunter2 user=x",
+                "psql host=db password=*** user=x",
+            ),
+            (
+                "psql 'host=db password='hunter 2' user=x'",
+                "psql 'host=db password=*** user=x'",
+            ),
+            (
+                "tool --api-token abc --token abc run",
+                "tool --api-token *** --token *** run",
+            ),
             ("env PGPASSWORD=hunter2 psql", "env PGPASSWORD=*** psql"),
             ("tool --password\0abc\0run", "tool --password\0***\0run"),
-            ("psql -c 'select password from users'", "psql -c 'select password from users'"),
+            (
+                "psql -c 'select password from users'",
+                "psql -c 'select password from users'",
+            ),
             ("psql postgres://bob@db/shop", "psql postgres://bob@db/shop"),
             ("curl http://host:80/path", "curl http://host:80/path"),
             ("", ""),

@@ -59,17 +59,29 @@ impl Header {
         if count > u64::BITS {
             return Err(invalid("its header has too many tree hashes"));
         }
-        let edge = (0..count).map(|_| read_array(input)).collect::<io::Result<Vec<Hash>>>()?;
-        let tree = Tree::from_edge(size, edge).ok_or_else(|| invalid("its header's tree does not fit its size"))?;
+        let edge = (0..count)
+            .map(|_| read_array(input))
+            .collect::<io::Result<Vec<Hash>>>()?;
+        let tree = Tree::from_edge(size, edge)
+            .ok_or_else(|| invalid("its header's tree does not fit its size"))?;
         let length = usize::try_from(u32::from_be_bytes(read_array(input)?)).unwrap_or(usize::MAX);
         if length > NOTE_BYTES {
             return Err(invalid("its header's checkpoint is too long"));
         }
         let mut note = vec![0; length];
         input.read_exact(&mut note)?;
-        let note = String::from_utf8(note).map_err(|_utf8: std::string::FromUtf8Error| invalid("its header's checkpoint is no text"))?;
+        let note = String::from_utf8(note).map_err(|_utf8: std::string::FromUtf8Error| {
+            invalid("its header's checkpoint is no text")
+        })?;
         let bytes = 16 + 4 + 8 + 32 + 4 + 32 * u64::from(count) + 4 + length as u64;
-        Ok((Self { previous, tree, note }, bytes))
+        Ok((
+            Self {
+                previous,
+                tree,
+                note,
+            },
+            bytes,
+        ))
     }
 }
 
@@ -89,7 +101,11 @@ impl Segment {
         let path = layout.segment(header.tree.size());
         let bytes = header.encode();
         write_whole(&path, &bytes)?;
-        Ok(Self { file: Arc::new(open_rw(&path)?), length: bytes.len() as u64, torn: false })
+        Ok(Self {
+            file: Arc::new(open_rw(&path)?),
+            length: bytes.len() as u64,
+            torn: false,
+        })
     }
 
     /// Opens a segment to append behind its first `length` bytes, and cuts off the rest.
@@ -97,7 +113,11 @@ impl Segment {
         let file = open_rw(path)?;
         file.set_len(length)?;
         file.sync_all()?;
-        Ok(Self { file: Arc::new(file), length, torn: false })
+        Ok(Self {
+            file: Arc::new(file),
+            length,
+            torn: false,
+        })
     }
 
     /// Writes whole frames at the end. After an error nothing of them counts, and what part of
@@ -144,7 +164,11 @@ pub(super) fn read_frame(input: &mut impl Read, entry: &mut Vec<u8>) -> io::Resu
         return Ok(Frame::Torn);
     }
     entry.resize(length, 0);
-    Ok(if read_up_to(input, entry)? == length { Frame::Entry } else { Frame::Torn })
+    Ok(if read_up_to(input, entry)? == length {
+        Frame::Entry
+    } else {
+        Frame::Torn
+    })
 }
 
 /// Reads the header of a segment file.

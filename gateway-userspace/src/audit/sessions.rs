@@ -8,8 +8,8 @@ use super::{
     entry::{Entry, load, read_entries},
     error::ReadError,
     event::{
-        ApprovalDecided, ApprovalRequested, Decision, Event, SessionClosed, SessionOpened, StatementCompleted,
-        StatementDecided,
+        ApprovalDecided, ApprovalRequested, Decision, Event, SessionClosed, SessionOpened,
+        StatementCompleted, StatementDecided,
     },
 };
 
@@ -88,7 +88,11 @@ pub fn list_sessions(dir: &Path) -> Result<Vec<SessionSummary>, ReadError> {
     Ok(sessions)
 }
 
-fn summarise(sessions: &mut Vec<SessionSummary>, open: &mut BTreeMap<String, (usize, u64)>, entry: Entry) {
+fn summarise(
+    sessions: &mut Vec<SessionSummary>,
+    open: &mut BTreeMap<String, (usize, u64)>,
+    entry: Entry,
+) {
     let Some(event) = entry.event else { return };
     match event {
         Event::SessionOpened(opened) => {
@@ -109,8 +113,12 @@ fn summarise(sessions: &mut Vec<SessionSummary>, open: &mut BTreeMap<String, (us
             });
         }
         Event::StatementDecided(decided) => {
-            let Some((at, last)) = open.get_mut(&decided.session) else { return };
-            let Some(summary) = sessions.get_mut(*at) else { return };
+            let Some((at, last)) = open.get_mut(&decided.session) else {
+                return;
+            };
+            let Some(summary) = sessions.get_mut(*at) else {
+                return;
+            };
             // A held statement is decided twice under one number.
             summary.statements += u64::from(decided.statement != *last);
             *last = decided.statement;
@@ -121,7 +129,9 @@ fn summarise(sessions: &mut Vec<SessionSummary>, open: &mut BTreeMap<String, (us
             }
         }
         Event::StatementCompleted(completed) => {
-            let summary = open.get(&completed.session).and_then(|(at, _)| sessions.get_mut(*at));
+            let summary = open
+                .get(&completed.session)
+                .and_then(|(at, _)| sessions.get_mut(*at));
             if let Some(summary) = summary {
                 summary.rows += completed.rows;
                 summary.cells_masked += completed.cells_masked;
@@ -194,11 +204,19 @@ fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
     match matches.as_slice() {
         [] => Err(ReadError::NoSession(prefix.to_owned())),
         [one] => Ok(one.clone()),
-        _ => Err(ReadError::Ambiguous { prefix: prefix.to_owned(), matches }),
+        _ => Err(ReadError::Ambiguous {
+            prefix: prefix.to_owned(),
+            matches,
+        }),
     }
 }
 
-fn collect(record: &mut Option<SessionRecord>, approvals: &mut BTreeMap<String, usize>, id: &str, entry: Entry) {
+fn collect(
+    record: &mut Option<SessionRecord>,
+    approvals: &mut BTreeMap<String, usize>,
+    id: &str,
+    entry: Entry,
+) {
     let Some(event) = entry.event else { return };
     match (event, record.as_mut()) {
         (Event::SessionOpened(opened), None) if opened.session == id => {
@@ -222,20 +240,32 @@ fn collect(record: &mut Option<SessionRecord>, approvals: &mut BTreeMap<String, 
             });
         }
         (Event::StatementCompleted(completed), Some(record)) if completed.session == id => {
-            let statement = record.statements.iter_mut().rev().find(|s| s.decided.statement == completed.statement);
+            let statement = record
+                .statements
+                .iter_mut()
+                .rev()
+                .find(|s| s.decided.statement == completed.statement);
             if let Some(statement) = statement {
                 statement.completed = Some(completed);
             }
         }
         (Event::ApprovalRequested(requested), Some(record)) if requested.session == id => {
-            let at = record.statements.iter().rposition(|s| s.decided.statement == requested.statement);
-            if let Some((at, statement)) = at.and_then(|at| Some((at, record.statements.get_mut(at)?))) {
+            let at = record
+                .statements
+                .iter()
+                .rposition(|s| s.decided.statement == requested.statement);
+            if let Some((at, statement)) =
+                at.and_then(|at| Some((at, record.statements.get_mut(at)?)))
+            {
                 approvals.insert(requested.approval.clone(), at);
                 statement.requested = Some(requested);
             }
         }
         (Event::ApprovalDecided(answer), Some(record)) => {
-            if let Some(statement) = approvals.get(&answer.approval).and_then(|at| record.statements.get_mut(*at)) {
+            if let Some(statement) = approvals
+                .get(&answer.approval)
+                .and_then(|at| record.statements.get_mut(*at))
+            {
                 statement.answers.push(answer);
             }
         }

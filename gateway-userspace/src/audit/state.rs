@@ -120,7 +120,10 @@ impl State {
         if self.ready().is_err() {
             return false;
         }
-        if self.pending.len() > PENDING_BYTES / 2 && self.flush().is_err() && self.pending.len() > PENDING_BYTES {
+        if self.pending.len() > PENDING_BYTES / 2
+            && self.flush().is_err()
+            && self.pending.len() > PENDING_BYTES
+        {
             return false;
         }
         let stamp = self.stamp(encoded);
@@ -144,10 +147,18 @@ impl State {
 
     fn stamp(&mut self, encoded: &Encoded) -> Stamp {
         let index = self.chain.next();
-        let place =
-            encoded.frame(&mut self.pending, &self.chain.previous, index, clock::wall_micros(), clock::boot_ns());
+        let place = encoded.frame(
+            &mut self.pending,
+            &self.chain.previous,
+            index,
+            clock::wall_micros(),
+            clock::boot_ns(),
+        );
         self.last_entry = Instant::now();
-        Stamp { index, leaf: leaf_hash(self.pending.get(place).unwrap_or_default()) }
+        Stamp {
+            index,
+            leaf: leaf_hash(self.pending.get(place).unwrap_or_default()),
+        }
     }
 
     fn wrote(&mut self) {
@@ -174,14 +185,18 @@ impl State {
         self.broken = Some(Arc::clone(&reason));
         for waiter in self.waiters.drain(..) {
             // Whoever stopped waiting needs no answer.
-            let _ = waiter.done.send(Err(AppendError::Sync(Arc::clone(&reason))));
+            let _ = waiter
+                .done
+                .send(Err(AppendError::Sync(Arc::clone(&reason))));
         }
     }
 
     /// Ends the wait of those whose entries are on disk.
     pub(super) fn synced_upto(&mut self, size: u64) {
         self.synced = self.synced.max(size);
-        let (done, waiting) = std::mem::take(&mut self.waiters).into_iter().partition(|w| w.upto <= self.synced);
+        let (done, waiting) = std::mem::take(&mut self.waiters)
+            .into_iter()
+            .partition(|w| w.upto <= self.synced);
         self.waiters = waiting;
         let done: Vec<Waiter> = done;
         for waiter in done {

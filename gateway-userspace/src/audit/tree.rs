@@ -71,7 +71,9 @@ impl Tree {
     /// The tree's root: RFC 6962 §2.1.
     pub(super) fn root(&self) -> Hash {
         let mut subtrees = self.edge.iter().rev();
-        let Some(smallest) = subtrees.next() else { return sha256(b"") };
+        let Some(smallest) = subtrees.next() else {
+            return sha256(b"");
+        };
         subtrees.fold(*smallest, |right, left| node_hash(left, &right))
     }
 }
@@ -88,7 +90,10 @@ mod tests {
             [leaf] => leaf_hash(leaf),
             _ => {
                 let split = leaves.len().next_power_of_two() / 2;
-                node_hash(&by_definition(&leaves[..split]), &by_definition(&leaves[split..]))
+                node_hash(
+                    &by_definition(&leaves[..split]),
+                    &by_definition(&leaves[split..]),
+                )
             }
         }
     }
@@ -100,7 +105,10 @@ mod tests {
         let mut tree = Tree::default();
         for size in 0..=leaves.len() {
             assert_eq!(tree.root(), by_definition(&leaves[..size]), "size {size}");
-            assert_eq!(Tree::from_edge(tree.size(), tree.edge().to_vec()), Some(tree.clone()));
+            assert_eq!(
+                Tree::from_edge(tree.size(), tree.edge().to_vec()),
+                Some(tree.clone())
+            );
             if let Some(leaf) = leaves.get(size) {
                 tree.push(leaf_hash(leaf));
             }

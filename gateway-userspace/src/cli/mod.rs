@@ -9,6 +9,8 @@ mod run;
 mod sessions;
 mod shell;
 mod status;
+mod style;
+mod table;
 mod uninstall;
 
 use std::process::ExitCode;

@@ -8,7 +8,14 @@ async fn many_sessions_append_at_once_and_the_log_verifies() {
         config.fsync = fsync;
         config.tuning.checkpoint_entries = 16;
         let (log, recovery) = Log::open(config).unwrap();
-        assert_eq!(recovery, Recovery { entries: 0, clean: true, cut: None });
+        assert_eq!(
+            recovery,
+            Recovery {
+                entries: 0,
+                clean: true,
+                cut: None
+            }
+        );
         let tasks: Vec<_> = (0..8)
             .map(|task| {
                 let log = Arc::clone(&log);
@@ -16,7 +23,10 @@ async fn many_sessions_append_at_once_and_the_log_verifies() {
                     let mut indexes = Vec::new();
                     for statement in 0..25 {
                         let session = format!("s{task}");
-                        let receipt = log.append(decided(&session, statement, "SELECT 1"), Durability::Now).await.unwrap();
+                        let receipt = log
+                            .append(decided(&session, statement, "SELECT 1"), Durability::Now)
+                            .await
+                            .unwrap();
                         indexes.push(receipt.index());
                         log.record_later(completed(&session, statement));
                     }
@@ -49,9 +59,11 @@ async fn the_log_is_signed_as_it_grows() {
     let (log, _) = Log::open(config).unwrap();
     for round in 1..4 {
         for statement in 0..4 {
-            log.append(decided("s", statement, "SELECT 1"), Durability::Lazy).await.unwrap();
+            log.append(decided("s", statement, "SELECT 1"), Durability::Lazy)
+                .await
+                .unwrap();
         }
-        tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::time::timeout(Duration::from_mins(1), async {
             while log.shared().lock().signed < 1 + round * 4 {
                 tokio::task::yield_now().await;
             }
@@ -62,7 +74,11 @@ async fn the_log_is_signed_as_it_grows() {
     log.close("test").await.unwrap();
     let report = check(dir.path());
     assert_eq!(report.problem, None);
-    assert!(report.checkpoints >= 6, "empty, opened, three rounds, closed: {}", report.checkpoints);
+    assert!(
+        report.checkpoints >= 6,
+        "empty, opened, three rounds, closed: {}",
+        report.checkpoints
+    );
 }
 
 #[tokio::test]
@@ -71,9 +87,18 @@ async fn a_receipt_of_a_synced_append_means_that_the_entry_is_on_disk() {
     let mut config = quiet(dir.path());
     config.fsync = Fsync::Risky;
     let (log, _) = Log::open(config).unwrap();
-    let now = log.append(decided("s", 1, "SELECT 1"), Durability::Now).await.unwrap();
-    assert!(log.shared().lock().synced <= now.index(), "ordinary statements do not wait");
-    let synced = log.append(decided("s", 2, "DELETE FROM t"), Durability::Synced).await.unwrap();
+    let now = log
+        .append(decided("s", 1, "SELECT 1"), Durability::Now)
+        .await
+        .unwrap();
+    assert!(
+        log.shared().lock().synced <= now.index(),
+        "ordinary statements do not wait"
+    );
+    let synced = log
+        .append(decided("s", 2, "DELETE FROM t"), Durability::Synced)
+        .await
+        .unwrap();
     assert!(log.shared().lock().synced > synced.index());
 }
 
@@ -81,15 +106,27 @@ async fn a_receipt_of_a_synced_append_means_that_the_entry_is_on_disk() {
 async fn after_a_failed_sync_nothing_is_promised_until_the_log_is_opened_again() {
     let dir = tempdir();
     let (log, _) = open(dir.path());
-    log.shared().fail_syncs.store(true, std::sync::atomic::Ordering::SeqCst);
-    let failed = log.append(decided("s", 1, "SELECT 1"), Durability::Now).await;
+    log.shared()
+        .fail_syncs
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let failed = log
+        .append(decided("s", 1, "SELECT 1"), Durability::Now)
+        .await;
     assert!(matches!(failed, Err(AppendError::Sync(_))), "{failed:?}");
-    log.shared().fail_syncs.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(matches!(log.append(decided("s", 2, "SELECT 1"), Durability::Lazy).await, Err(AppendError::Sync(_))));
+    log.shared()
+        .fail_syncs
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(
+        log.append(decided("s", 2, "SELECT 1"), Durability::Lazy)
+            .await,
+        Err(AppendError::Sync(_))
+    ));
     assert!(log.fault().is_some());
     drop(log);
     let (log, _) = open(dir.path());
-    log.append(decided("s", 3, "SELECT 1"), Durability::Now).await.unwrap();
+    log.append(decided("s", 3, "SELECT 1"), Durability::Now)
+        .await
+        .unwrap();
     log.close("test").await.unwrap();
     assert_eq!(check(dir.path()).problem, None);
 }
@@ -98,9 +135,15 @@ async fn after_a_failed_sync_nothing_is_promised_until_the_log_is_opened_again()
 async fn a_second_writer_is_refused_and_a_closed_log_takes_nothing() {
     let dir = tempdir();
     let (log, _) = open(dir.path());
-    assert!(matches!(Log::open(quiet(dir.path())), Err(OpenError::Locked(_))));
+    assert!(matches!(
+        Log::open(quiet(dir.path())),
+        Err(OpenError::Locked(_))
+    ));
     log.close("test").await.unwrap();
-    assert!(matches!(log.append(decided("s", 1, "x"), Durability::Now).await, Err(AppendError::Closed)));
+    assert!(matches!(
+        log.append(decided("s", 1, "x"), Durability::Now).await,
+        Err(AppendError::Closed)
+    ));
     let (_, recovery) = open(dir.path());
     assert!(recovery.clean);
 }
@@ -113,7 +156,9 @@ async fn segments_rotate_and_each_can_be_the_last() {
     for _ in 0..3 {
         let (log, _) = Log::open(config.clone()).unwrap();
         for statement in 0..40 {
-            log.append(decided("s", statement, "SELECT 1"), Durability::Now).await.unwrap();
+            log.append(decided("s", statement, "SELECT 1"), Durability::Now)
+                .await
+                .unwrap();
         }
         log.close("test").await.unwrap();
         assert_eq!(check(dir.path()).problem, None);
@@ -128,17 +173,30 @@ async fn files_are_for_the_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempdir();
     let (log, _) = open(dir.path());
-    log.append(decided("s", 1, &"x".repeat(50_000)), Durability::Now).await.unwrap();
+    log.append(decided("s", 1, &"x".repeat(50_000)), Durability::Now)
+        .await
+        .unwrap();
     log.close("test").await.unwrap();
     let mut files = evidence_files(dir.path());
     files.push("keys/log.key".to_owned());
     assert!(files.iter().any(|file| file.starts_with("blobs/")));
     for file in files {
-        let mode = fs::metadata(dir.path().join(&file)).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join(&file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     for folder in ["", "keys", "segments", "blobs"] {
-        assert_eq!(fs::metadata(dir.path().join(folder)).unwrap().permissions().mode() & 0o777, 0o700, "{folder}");
+        assert_eq!(
+            fs::metadata(dir.path().join(folder))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o700,
+            "{folder}"
+        );
     }
 }
 
@@ -149,33 +207,77 @@ async fn a_session_reads_back_as_it_was_recorded() {
     let opened = SessionOpened {
         session: "ses-abc".into(),
         job: "job-1".into(),
-        process: ProcessRecord { command_line: Some("psql postgres://u:hunter2@h/d".into()), ..ProcessRecord::default() },
+        process: ProcessRecord {
+            command_line: Some("psql postgres://u:hunter2@h/d".into()),
+            ..ProcessRecord::default()
+        },
         ..SessionOpened::default()
     };
-    log.append(Event::SessionOpened(opened), Durability::Now).await.unwrap();
-    log.append(Event::SessionOpened(SessionOpened { session: "ses-xyz".into(), ..SessionOpened::default() }), Durability::Now).await.unwrap();
+    log.append(Event::SessionOpened(opened), Durability::Now)
+        .await
+        .unwrap();
+    log.append(
+        Event::SessionOpened(SessionOpened {
+            session: "ses-xyz".into(),
+            ..SessionOpened::default()
+        }),
+        Durability::Now,
+    )
+    .await
+    .unwrap();
     let long = format!("SELECT '{}'", "é".repeat(40_000));
-    log.append(decided("ses-abc", 1, &long), Durability::Now).await.unwrap();
-    log.append(decided("ses-xyz", 1, "SELECT 2"), Durability::Now).await.unwrap();
+    log.append(decided("ses-abc", 1, &long), Durability::Now)
+        .await
+        .unwrap();
+    log.append(decided("ses-xyz", 1, "SELECT 2"), Durability::Now)
+        .await
+        .unwrap();
     log.record_later(completed("ses-abc", 1));
     let parameters = vec![Some(Content::text("\u{1}".repeat(16_000))); 9];
-    let Event::StatementDecided(mut wide) = decided("ses-abc", 2, "INSERT") else { panic!("not a decision") };
+    let Event::StatementDecided(mut wide) = decided("ses-abc", 2, "INSERT") else {
+        panic!("not a decision")
+    };
     wide.parameters.clone_from(&parameters);
-    log.append(Event::StatementDecided(wide), Durability::Now).await.unwrap();
-    log.record_later(Event::SessionClosed(SessionClosed { session: "ses-abc".into(), ..SessionClosed::default() }));
+    log.append(Event::StatementDecided(wide), Durability::Now)
+        .await
+        .unwrap();
+    log.record_later(Event::SessionClosed(SessionClosed {
+        session: "ses-abc".into(),
+        ..SessionClosed::default()
+    }));
     log.close("test").await.unwrap();
 
     let list = list_sessions(dir.path()).unwrap();
     assert_eq!(list.len(), 2);
-    assert_eq!((list[0].statements, list[0].rows, list[0].cells_masked, list[0].closed.is_some()), (2, 3, 1, true));
+    assert_eq!(
+        (
+            list[0].statements,
+            list[0].rows,
+            list[0].cells_masked,
+            list[0].closed.is_some()
+        ),
+        (2, 3, 1, true)
+    );
     let session = read_session(dir.path(), "ses-a").unwrap();
-    assert_eq!(session.opened.process.command_line.as_deref(), Some("psql postgres://u:***@h/d"));
+    assert_eq!(
+        session.opened.process.command_line.as_deref(),
+        Some("psql postgres://u:***@h/d")
+    );
     assert_eq!(session.statements.len(), 2);
     assert_eq!(session.statements[0].decided.text, Content::text(long));
-    assert_eq!(session.statements[0].completed.as_ref().map(|c| c.rows), Some(3));
+    assert_eq!(
+        session.statements[0].completed.as_ref().map(|c| c.rows),
+        Some(3)
+    );
     assert_eq!(session.statements[1].decided.parameters, parameters);
-    assert!(matches!(read_session(dir.path(), "ses-"), Err(ReadError::Ambiguous { .. })));
-    assert!(matches!(read_session(dir.path(), "nope"), Err(ReadError::NoSession(_))));
+    assert!(matches!(
+        read_session(dir.path(), "ses-"),
+        Err(ReadError::Ambiguous { .. })
+    ));
+    assert!(matches!(
+        read_session(dir.path(), "nope"),
+        Err(ReadError::NoSession(_))
+    ));
     let report = check(dir.path());
     assert_eq!((report.problem, report.blobs), (None, 2));
 }
@@ -186,7 +288,7 @@ async fn a_silent_log_shows_that_the_daemon_lives() {
     let mut config = quiet(dir.path());
     config.tuning.heartbeat = Duration::from_millis(5);
     let (log, _) = Log::open(config).unwrap();
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_mins(1), async {
         while log.entries() < 4 {
             tokio::task::yield_now().await;
         }
@@ -196,5 +298,10 @@ async fn a_silent_log_shows_that_the_daemon_lives() {
     log.close("test").await.unwrap();
     let report = check(dir.path());
     assert_eq!(report.problem, None);
-    assert!(report.events.get("heartbeat").is_some_and(|beats| *beats >= 3));
+    assert!(
+        report
+            .events
+            .get("heartbeat")
+            .is_some_and(|beats| *beats >= 3)
+    );
 }

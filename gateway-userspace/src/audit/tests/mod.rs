@@ -11,7 +11,9 @@ use super::*;
 
 /// In memory where that is possible: what these tests prove does not depend on a disk's speed.
 fn tempdir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// A log that signs only when it is opened, rotated and closed.
@@ -19,9 +21,9 @@ fn quiet(dir: &Path) -> LogConfig {
     let mut config = LogConfig::new(dir, Fsync::Always, "host.example");
     config.tuning = Tuning {
         segment_bytes: u64::MAX,
-        checkpoint_every: Duration::from_secs(3_600),
+        checkpoint_every: Duration::from_hours(1),
         checkpoint_entries: u64::MAX,
-        heartbeat: Duration::from_secs(3_600),
+        heartbeat: Duration::from_hours(1),
     };
     config
 }
@@ -39,7 +41,9 @@ fn decided(session: &str, statement: u64, text: &str) -> Event {
         parameters: vec![None, Some("1".into())],
         relations: vec!["public.orders".into()],
         effects: vec!["select public.orders".into()],
-        decision: Decision::Allow { grants: vec!["agent-orders".into()] },
+        decision: Decision::Allow {
+            grants: vec!["agent-orders".into()],
+        },
         policy: "p".into(),
         masked: Vec::new(),
         approval: None,
@@ -81,7 +85,10 @@ fn evidence_files(dir: &Path) -> Vec<String> {
     let mut files = vec!["checkpoints".to_owned(), "keys/log.pub".to_owned()];
     for folder in ["segments", "blobs"] {
         for item in fs::read_dir(dir.join(folder)).unwrap() {
-            files.push(format!("{folder}/{}", item.unwrap().file_name().to_string_lossy()));
+            files.push(format!(
+                "{folder}/{}",
+                item.unwrap().file_name().to_string_lossy()
+            ));
         }
     }
     files.sort();

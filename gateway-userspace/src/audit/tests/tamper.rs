@@ -8,9 +8,16 @@ async fn small_log(dir: &Path) {
     config.tuning.segment_bytes = 1_200;
     let (log, _) = Log::open(config).unwrap();
     for statement in 0..6 {
-        log.append(decided("s", statement, &format!("SELECT {statement}")), Durability::Now).await.unwrap();
+        log.append(
+            decided("s", statement, &format!("SELECT {statement}")),
+            Durability::Now,
+        )
+        .await
+        .unwrap();
     }
-    log.append(decided("s", 6, &"y".repeat(17_000)), Durability::Now).await.unwrap();
+    log.append(decided("s", 6, &"y".repeat(17_000)), Durability::Now)
+        .await
+        .unwrap();
     log.close("test").await.unwrap();
     let report = check(dir);
     assert_eq!(report.problem, None);
@@ -32,7 +39,11 @@ fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn segment_paths(dir: &Path) -> Vec<std::path::PathBuf> {
-    evidence_files(dir).into_iter().filter(|f| f.starts_with("segments/")).map(|f| dir.join(f)).collect()
+    evidence_files(dir)
+        .into_iter()
+        .filter(|f| f.starts_with("segments/"))
+        .map(|f| dir.join(f))
+        .collect()
 }
 
 #[tokio::test]
@@ -79,7 +90,10 @@ async fn every_cut_is_found_and_names_the_first_missing_entry() {
     let all = frames(&good);
     fs::write(last, all[..all.len() - 1].concat()).unwrap();
     let report = check(dir.path());
-    assert_eq!(report.problem.and_then(|problem| problem.entry), Some(report.entries));
+    assert_eq!(
+        report.problem.and_then(|problem| problem.entry),
+        Some(report.entries)
+    );
 }
 
 #[tokio::test]
@@ -96,12 +110,20 @@ async fn removed_swapped_repeated_and_foreign_entries_are_found() {
             repeated.insert(at, all[at].clone());
             let mut swapped = all.clone();
             swapped.swap(at, if at + 1 < all.len() { at + 1 } else { 1 });
-            for (what, bad) in [("removed", removed), ("repeated", repeated), ("swapped", swapped)] {
+            for (what, bad) in [
+                ("removed", removed),
+                ("repeated", repeated),
+                ("swapped", swapped),
+            ] {
                 if bad == all {
                     continue;
                 }
                 fs::write(&path, bad.concat()).unwrap();
-                assert!(!check(dir.path()).ok(), "{} frame {at} {what}", path.display());
+                assert!(
+                    !check(dir.path()).ok(),
+                    "{} frame {at} {what}",
+                    path.display()
+                );
             }
         }
         fs::write(&path, &good).unwrap();
@@ -113,7 +135,12 @@ async fn the_first_bad_entry_is_named() {
     let dir = tempdir();
     let (log, _) = open(dir.path());
     for statement in 1..6 {
-        log.append(decided("s", statement, &format!("SELECT {statement}")), Durability::Now).await.unwrap();
+        log.append(
+            decided("s", statement, &format!("SELECT {statement}")),
+            Durability::Now,
+        )
+        .await
+        .unwrap();
     }
     log.close("test").await.unwrap();
     let path = segment_paths(dir.path()).remove(0);
@@ -131,7 +158,11 @@ async fn the_first_bad_entry_is_named() {
         relinked[entry + 1][4] ^= 1;
         fs::write(&path, relinked.concat()).unwrap();
         let problem = check(dir.path()).problem.unwrap();
-        assert_eq!(problem.entry, Some(entry as u64), "other previous hash: {problem}");
+        assert_eq!(
+            problem.entry,
+            Some(entry as u64),
+            "other previous hash: {problem}"
+        );
         let mut removed = all.clone();
         removed.remove(entry + 1);
         fs::write(&path, removed.concat()).unwrap();
@@ -147,7 +178,15 @@ async fn a_log_rewritten_without_the_key_is_found_by_a_key_kept_elsewhere() {
     small_log(good.path()).await;
     small_log(forged.path()).await;
     let key = fs::read_to_string(good.path().join("keys/log.pub")).unwrap();
-    let with_key = |dir: &Path| verify(dir, VerifyOptions { public_key: Some(&key), ..VerifyOptions::default() });
+    let with_key = |dir: &Path| {
+        verify(
+            dir,
+            VerifyOptions {
+                public_key: Some(&key),
+                ..VerifyOptions::default()
+            },
+        )
+    };
     assert_eq!(with_key(good.path()).problem, None);
     assert!(!with_key(good.path()).key_from_log);
     assert!(check(forged.path()).ok() && check(forged.path()).key_from_log);
@@ -156,7 +195,11 @@ async fn a_log_rewritten_without_the_key_is_found_by_a_key_kept_elsewhere() {
     fs::write(forged.path().join("keys/log.pub"), &key).unwrap();
     assert!(!check(forged.path()).ok());
     // Nor does keeping the original's checkpoints.
-    fs::copy(good.path().join("checkpoints"), forged.path().join("checkpoints")).unwrap();
+    fs::copy(
+        good.path().join("checkpoints"),
+        forged.path().join("checkpoints"),
+    )
+    .unwrap();
     assert!(!check(forged.path()).ok());
 }
 
@@ -164,18 +207,34 @@ async fn a_log_rewritten_without_the_key_is_found_by_a_key_kept_elsewhere() {
 async fn a_log_cut_back_to_an_older_checkpoint_is_found_by_a_checkpoint_kept_elsewhere() {
     let dir = tempdir();
     let (log, _) = open(dir.path());
-    log.append(decided("s", 1, "SELECT 1"), Durability::Now).await.unwrap();
+    log.append(decided("s", 1, "SELECT 1"), Durability::Now)
+        .await
+        .unwrap();
     log.close("test").await.unwrap();
     let older = tempdir();
     copy_dir(dir.path(), older.path());
     let (log, _) = open(dir.path());
-    log.append(decided("s", 1, "DROP TABLE orders"), Durability::Now).await.unwrap();
+    log.append(decided("s", 1, "DROP TABLE orders"), Durability::Now)
+        .await
+        .unwrap();
     log.close("test").await.unwrap();
     let kept = latest_checkpoint(dir.path(), None).unwrap();
-    let with_checkpoint = |dir: &Path| verify(dir, VerifyOptions { checkpoint: Some(&kept), ..VerifyOptions::default() });
+    let with_checkpoint = |dir: &Path| {
+        verify(
+            dir,
+            VerifyOptions {
+                checkpoint: Some(&kept),
+                ..VerifyOptions::default()
+            },
+        )
+    };
     assert_eq!(with_checkpoint(dir.path()).problem, None);
     assert!(check(older.path()).ok(), "by itself it is an older log");
-    assert!(with_checkpoint(older.path()).problem.is_some_and(|problem| problem.what.contains("given checkpoint")));
+    assert!(
+        with_checkpoint(older.path())
+            .problem
+            .is_some_and(|problem| problem.what.contains("given checkpoint"))
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,211 @@
+//! The approvers' side: who may answer, and what an answer does.
+
+use std::sync::Arc;
+
+use crate::{
+    admin::ApprovalView,
+    audit::{AppendError, ApprovalDecided, ApprovalRefused, Event},
+};
+
+use super::store::{Approvals, Item, Status, Vote};
+
+/// A reason is a sentence or two.
+const REASON_BYTES: usize = 4_096;
+
+/// Who answers, as the control socket's peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approver {
+    /// User name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// The configured approvers' groups that the user is a member of.
+    pub groups: Vec<String>,
+    /// The job that the answering process is inside of, if any.
+    pub inside_job: Option<String>,
+}
+
+/// An answer does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecideError {
+    /// No such request.
+    #[error("no request for approval {0}; `cordon approvals list` shows them")]
+    Unknown(String),
+    /// Several requests begin like this.
+    #[error("{0} is the start of several ids; give more of it")]
+    Ambiguous(String),
+    /// It has ended.
+    #[error("request {id} is not open any more: it is {state}")]
+    Ended {
+        /// Approval id.
+        id: String,
+        /// `approved`, `denied`, `expired`, `withdrawn`.
+        state: String,
+    },
+    /// Not a member.
+    #[error("{name} may not answer this: {needed}")]
+    NotApprover {
+        /// User name.
+        name: String,
+        /// Whose answer is needed.
+        needed: String,
+    },
+    /// From inside a job.
+    #[error("nobody answers from inside a job ({0}); answer from outside")]
+    InsideJob(String),
+    /// The requester's own user.
+    #[error("{0} is the user who asks; somebody else must answer")]
+    Requester(String),
+    /// One vote each.
+    #[error("{0} has approved already; somebody else must agree, too")]
+    AlreadyApproved(String),
+    /// Too long.
+    #[error("the reason is longer than {REASON_BYTES} bytes")]
+    ReasonTooLong,
+    /// The answer is not on record and has no effect.
+    #[error("the answer is not on record, so it has no effect: {0}")]
+    Record(String),
+}
+
+impl From<AppendError> for DecideError {
+    fn from(error: AppendError) -> Self {
+        Self::Record(error.to_string())
+    }
+}
+
+impl Approvals {
+    /// Takes an answer: checks that it counts, puts it on record, then lets it take effect. The
+    /// first denial ends the request; so do as many approvals as are needed. Once started, it
+    /// completes even if the caller goes away.
+    pub async fn decide(
+        &self,
+        id_or_prefix: &str,
+        approver: &Approver,
+        approve: bool,
+        reason: Option<String>,
+    ) -> Result<ApprovalView, DecideError> {
+        let item = self.find(id_or_prefix)?;
+        if reason
+            .as_ref()
+            .is_some_and(|reason| reason.len() > REASON_BYTES)
+        {
+            return Err(DecideError::ReasonTooLong);
+        }
+        let answer = answer(self.clone(), item, approver.clone(), approve, reason);
+        tokio::spawn(answer)
+            .await
+            .map_err(|error| DecideError::Record(error.to_string()))?
+    }
+}
+
+async fn answer(
+    store: Approvals,
+    item: Arc<Item>,
+    approver: Approver,
+    approve: bool,
+    reason: Option<String>,
+) -> Result<ApprovalView, DecideError> {
+    let turn = item.deciding.lock().await;
+    if let Err(error) = may_answer(&item, &approver, approve) {
+        let tampering = matches!(
+            error,
+            DecideError::NotApprover { .. }
+                | DecideError::InsideJob(_)
+                | DecideError::Requester(_)
+                | DecideError::AlreadyApproved(_)
+        );
+        if tampering {
+            store
+                .ledger
+                .record_later(Event::ApprovalRefused(ApprovalRefused {
+                    approval: item.id.clone(),
+                    by: approver.name,
+                    uid: approver.uid,
+                    inside_job: approver.inside_job,
+                    reason: error.to_string(),
+                }));
+        }
+        return Err(error);
+    }
+    let needed = item.request.needed();
+    let approvals = u32::try_from(item.lock().votes.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(u32::from(approve));
+    let event = Event::ApprovalDecided(ApprovalDecided {
+        approval: item.id.clone(),
+        by: approver.name.clone(),
+        uid: approver.uid,
+        approve,
+        reason: reason.clone(),
+        approvals,
+        needed,
+        binding: item.request.binding.hex(),
+    });
+    store.ledger.record(event).await?;
+    // It may have expired or been withdrawn meanwhile: then the answer comes too late.
+    if approve {
+        let mut state = item.lock();
+        if state.status != Status::Pending {
+            return Err(ended(&item, &state.status));
+        }
+        state.votes.push(Vote {
+            name: approver.name,
+            uid: approver.uid,
+        });
+        drop(state);
+        if approvals >= needed && !store.end(&item, Status::Approved { taken: false }) {
+            return Err(ended(&item, &item.lock().status));
+        }
+    } else if !store.end(
+        &item,
+        Status::Denied {
+            by: approver.name,
+            reason,
+        },
+    ) {
+        return Err(ended(&item, &item.lock().status));
+    }
+    drop(turn);
+    Ok(item.view())
+}
+
+fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), DecideError> {
+    let state = item.lock();
+    if state.status != Status::Pending {
+        return Err(ended(item, &state.status));
+    }
+    if let Some(job) = &approver.inside_job {
+        return Err(DecideError::InsideJob(job.clone()));
+    }
+    if approver.uid == item.request.requester_uid {
+        return Err(DecideError::Requester(approver.name.clone()));
+    }
+    let needed = match &item.request.requirement.group {
+        Some(group) if approver.groups.contains(group) => None,
+        Some(group) => Some(format!("a member of {group} must")),
+        None if approver.groups.is_empty() => Some("an approver must".to_owned()),
+        None => None,
+    };
+    if let Some(needed) = needed {
+        return Err(DecideError::NotApprover {
+            name: approver.name.clone(),
+            needed,
+        });
+    }
+    // Whoever has approved may still deny.
+    let voted = state
+        .votes
+        .iter()
+        .any(|vote| vote.uid == approver.uid || vote.name == approver.name);
+    if approve && voted {
+        return Err(DecideError::AlreadyApproved(approver.name.clone()));
+    }
+    Ok(())
+}
+
+fn ended(item: &Item, status: &Status) -> DecideError {
+    DecideError::Ended {
+        id: item.id.clone(),
+        state: status.name().to_owned(),
+    }
+}

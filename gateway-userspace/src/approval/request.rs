@@ -1,0 +1,80 @@
+//! A request for approval.
+
+use crate::{admin::ApprovalView, audit::ApprovalRequested, policy::ApprovalRequirement};
+
+use super::binding::Binding;
+
+/// A statement that must not run before humans agree, and what they need to know of it.
+#[derive(Clone, Debug)]
+pub struct ApprovalRequest {
+    /// Session id.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Number of the statement in its session.
+    pub statement_number: u64,
+    /// Who asks: issuer and subject.
+    pub requester: String,
+    /// User id of the requesting process: that user never approves.
+    pub requester_uid: u32,
+    /// The process that connected, in words.
+    pub process: String,
+    /// Database, by its configured name.
+    pub database: String,
+    /// The full statement.
+    pub statement: String,
+    /// Parameters as text; `None` is NULL, `\x..` a binary value.
+    pub parameters: Vec<Option<String>>,
+    /// Resolved effects, in words.
+    pub effects: Vec<String>,
+    /// Who must agree, and how long it may take.
+    pub requirement: ApprovalRequirement,
+    /// Exactly what would run.
+    pub binding: Binding,
+}
+
+impl ApprovalRequest {
+    /// The request as shown to people, before anybody answered.
+    pub(super) fn view(&self, id: &str, created: &str, expires: &str) -> ApprovalView {
+        ApprovalView {
+            id: id.to_owned(),
+            state: "pending".to_owned(),
+            session: self.session.clone(),
+            job: self.job.clone(),
+            requester: self.requester.clone(),
+            process: self.process.clone(),
+            database: self.database.clone(),
+            statement: self.statement.clone(),
+            parameters: self.parameters.clone(),
+            effects: self.effects.clone(),
+            rule: self.requirement.rule.clone(),
+            group: self.requirement.group.clone(),
+            needed: self.needed(),
+            approved_by: Vec::new(),
+            created: created.to_owned(),
+            expires: expires.to_owned(),
+        }
+    }
+
+    /// The request as recorded; the statement itself is in the decision that held it.
+    pub(super) fn evidence(&self, id: &str, expires: &str) -> ApprovalRequested {
+        ApprovalRequested {
+            approval: id.to_owned(),
+            session: self.session.clone(),
+            job: self.job.clone(),
+            statement: self.statement_number,
+            requester: self.requester.clone(),
+            requester_uid: self.requester_uid,
+            rule: self.requirement.rule.clone(),
+            group: self.requirement.group.clone(),
+            needed: self.needed(),
+            expires: expires.to_owned(),
+            binding: self.binding.hex(),
+        }
+    }
+
+    /// Approvals needed: never none.
+    pub(super) fn needed(&self) -> u32 {
+        self.requirement.count.max(1)
+    }
+}

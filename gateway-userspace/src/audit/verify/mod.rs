@@ -1,0 +1,132 @@
+//! The offline verifier. It is written from `docs/evidence-format.md` and shares no code with
+//! the writer: own framing, own tree, own notes. Memory does not grow with the log.
+
+mod frame;
+mod notes;
+mod report;
+mod tree;
+mod walk;
+
+use std::{collections::HashSet, fs, path::Path};
+
+use self::{
+    frame::list_segments,
+    notes::{Notes, load_key},
+    report::problem,
+    tree::Counter,
+    walk::Walk,
+};
+
+pub use report::{DeclaredGap, Problem, Report};
+
+/// Progress is told after this many bytes.
+const PROGRESS_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What to check the log against.
+#[derive(Default)]
+pub struct VerifyOptions<'a> {
+    /// The public key as the log's `keys/log.pub` has it, from a copy kept elsewhere. Without
+    /// it, the key beside the log is trusted, and whoever rewrote the log may have replaced it.
+    pub public_key: Option<&'a str>,
+    /// A checkpoint kept elsewhere, which the log must still contain. Without one, a log cut
+    /// back to an older checkpoint of its own looks like an older log.
+    pub checkpoint: Option<&'a str>,
+    /// Is told how far the check is.
+    pub progress: Option<&'a mut dyn FnMut(Progress)>,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of segments read.
+    pub bytes: u64,
+    /// Bytes of segments in all.
+    pub total_bytes: u64,
+    /// Entries checked.
+    pub entries: u64,
+}
+
+/// Checks the log in `dir`.
+pub fn verify(dir: &Path, mut options: VerifyOptions<'_>) -> Report {
+    let mut report = Report::default();
+    let mut progress = options.progress.take();
+    if let Err(problem) = check(dir, &options, &mut progress, &mut report) {
+        report.problem = Some(problem);
+    }
+    report
+}
+
+/// The last signed checkpoint of the log in `dir`, as a note, its signature checked.
+pub fn latest_checkpoint(dir: &Path, public_key: Option<&str>) -> Result<String, Problem> {
+    let (key, _) = load_key(dir, public_key)?;
+    let mut notes = Notes::open(&dir.join("checkpoints"))?;
+    let mut last = None;
+    while let Some(note) = notes.next_unchecked()? {
+        last = Some(note);
+    }
+    let note = last.ok_or_else(|| problem(&notes.path, 0, "it holds no checkpoint"))?;
+    key.open(&note)
+        .map_err(|what| problem(&notes.path, notes.offset, what))?;
+    Ok(note)
+}
+
+fn check(
+    dir: &Path,
+    options: &VerifyOptions<'_>,
+    progress: &mut Option<&mut dyn FnMut(Progress)>,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    let (key, from_log) = load_key(dir, options.public_key)?;
+    report.origin.clone_from(&key.name);
+    report.key_id.clone_from(&key.id);
+    report.key_from_log = from_log;
+    let known = match options.checkpoint {
+        None => None,
+        Some(note) => {
+            let given = Path::new("the given checkpoint");
+            let note = format!("{}\n", note.trim_end());
+            Some(key.open(&note).map_err(|what| problem(given, 0, what))?)
+        }
+    };
+    // Opened before the entries are read: of a log that is being written, the entries that a
+    // checkpoint covers are then there.
+    let notes = Notes::open(&dir.join("checkpoints"))?;
+    let mut walk = Walk {
+        dir,
+        key,
+        notes,
+        next_note: None,
+        last_note: None,
+        known,
+        tree: Counter::default(),
+        previous: [0; 32],
+        last_kind: String::new(),
+        good_blobs: HashSet::new(),
+        report,
+    };
+    walk.advance_note()?;
+    let segments = list_segments(&dir.join("segments"))?;
+    let total_bytes = segments
+        .iter()
+        .map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len()))
+        .sum();
+    let mut bytes = 0;
+    let mut told = 0;
+    for (position, (first, path)) in segments.iter().enumerate() {
+        let is_last = position + 1 == segments.len();
+        walk.segment(*first, path, is_last, &mut |length, entries| {
+            bytes += length;
+            if bytes - told >= PROGRESS_BYTES || bytes == total_bytes {
+                told = bytes;
+                if let Some(progress) = progress {
+                    progress(Progress {
+                        bytes,
+                        total_bytes,
+                        entries,
+                    });
+                }
+            }
+        })?;
+    }
+    walk.finish(segments.is_empty())
+}
