@@ -7,7 +7,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::scope::Scope;
 use super::value::{Col, Field, Shape, Value};
-use super::{Result, Walk, inner, string, strings};
+use super::{Result, Walk, inner, strings};
 use crate::sql::nodes::{
     analysed_nodes, clause_nodes, from_nodes, kind_name, query_nodes, utility_nodes,
 };
@@ -568,9 +568,4 @@ impl<'a> Walk<'a> {
 
 fn ends_in_star(nodes: &[Node]) -> bool {
     nodes.last().is_some_and(|node| matches!(&node.node, Some(NodeEnum::AStar(_))))
-}
-
-/// The name of a `String` step.
-pub(super) fn step_name(node: &Node) -> Option<&str> {
-    string(node)
 }

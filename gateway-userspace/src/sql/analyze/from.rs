@@ -183,7 +183,9 @@ impl<'a> Walk<'a> {
         let before = std::mem::replace(&mut scope.lateral, *lateral);
         let columns = self.select(Some(scope), select);
         scope.lateral = before;
-        self.aliased(Item::new("", columns?), alias.as_ref())
+        let mut item = Item::new("", columns?);
+        item.computed = true;
+        self.aliased(item, alias.as_ref())
     }
 
     // ---- functions -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ mod from;
 mod json;
 mod modify;
 mod names;
+mod objects;
 mod query;
 mod scope;
 mod select;
@@ -139,7 +140,7 @@ impl<'a> Walk<'a> {
         Statement {
             text: self.parsed.text().to_owned(),
             kind,
-            relations: self.uses.into_iter().map(Use::finish).collect(),
+            relations: self.uses.into_iter().filter_map(Use::finish).collect(),
             functions: functions.into_iter().collect(),
             ddl: self.ddl,
             output,
@@ -417,7 +418,14 @@ impl Use<'_> {
         }
     }
 
-    fn finish(mut self) -> RelationUse {
+    /// `None` for a relation that was only looked up.
+    fn finish(mut self) -> Option<RelationUse> {
+        if self.access.is_empty() {
+            if self.columns.is_empty() {
+                return None;
+            }
+            self.access.insert(Access::Select);
+        }
         let relation = self.reference();
         let writes = [Access::Insert, Access::Update, Access::Delete];
         let reads_a_column = self
@@ -436,13 +444,13 @@ impl Use<'_> {
                 (column, uses)
             })
             .collect();
-        RelationUse {
+        Some(RelationUse {
             system: is_system(self.schema),
             temporary: self.relation.temporary,
             access: self.access,
             columns,
             relation,
-        }
+        })
     }
 }
 

@@ -160,7 +160,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Marks a column of the target as written, those behind a view too.
-    fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
+    pub fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
         let Some(used) = self.uses.get(index) else {
             return Err(self.unsupported("a target that is not known"));
         };

@@ -33,6 +33,8 @@ pub(super) struct Item<'a> {
     pub lateral_only: bool,
     /// May be referred to by LATERAL at all.
     pub lateral_ok: bool,
+    /// A sub-select: what it computes runs whether it is taken or not.
+    pub computed: bool,
 }
 
 impl<'a> Item<'a> {
@@ -47,6 +49,7 @@ impl<'a> Item<'a> {
             by_column: true,
             lateral_only: false,
             lateral_ok: true,
+            computed: false,
         }
     }
 

@@ -10,8 +10,8 @@ use pg_query::{Node, NodeEnum};
 
 use super::query::Publish;
 use super::scope::{Item, Scope};
-use super::value::{Col, Value};
-use super::{Result, Walk, inner, string, strings};
+use super::value::Col;
+use super::{Result, Walk, inner, string};
 use crate::sql::statement::{Access, ColumnUse};
 
 impl<'a> Walk<'a> {
@@ -121,6 +121,9 @@ impl<'a> Walk<'a> {
         }
         for lock in locking_clause {
             self.row_lock(&scope, lock)?;
+        }
+        for item in scope.items.iter().filter(|item| item.computed) {
+            self.mark_unused(&item.columns);
         }
         Ok(columns)
     }
@@ -486,18 +489,5 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
         NodeEnum::JsonArrayAgg(_) => strong("json_arrayagg"),
         // Labels only: a kind that is not named here has none.
         _ => None,
-    }
-}
-
-/// The names of a list, joined by dots.
-pub(super) fn dotted(nodes: &[Node]) -> String {
-    strings(nodes).unwrap_or_default().join(".")
-}
-
-impl<'a> Walk<'a> {
-    /// The value of all of these columns together.
-    pub fn together(columns: &[Col<'a>]) -> Value<'a> {
-        let values: Vec<_> = columns.iter().map(Col::take).collect();
-        Value::combine(&values)
     }
 }

@@ -198,7 +198,8 @@ impl<'a> Walk<'a> {
     pub fn execute(&mut self, execute: &'a ExecuteStmt) -> Result<Top<'a>> {
         let scope = Scope::child(None);
         for parameter in &execute.params {
-            self.expression(&scope, parameter)?;
+            let value = self.expression(&scope, parameter)?;
+            self.mark(&value, ColumnUse::Source);
         }
         Ok(plain(StatementKind::Execute { name: execute.name.clone() }))
     }

@@ -5,6 +5,9 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+/// `text` and `varchar`: a conversion between them changes nothing.
+const TEXT: [u32; 2] = [25, 1043];
+
 /// A column of a relation that the statement uses: index of the relation's use, `attnum`.
 pub(super) type ColumnId = (usize, i16);
 
@@ -87,7 +90,8 @@ impl<'a> Value<'a> {
     pub fn merge(&self, other: &Self) -> Self {
         let mut merged = self.clone();
         merged.origins.extend(other.origins.iter().copied());
-        let same_type = self.type_oid == other.type_oid && self.type_oid != 0;
+        let both_text = TEXT.contains(&self.type_oid) && TEXT.contains(&other.type_oid);
+        let same_type = (self.type_oid == other.type_oid && self.type_oid != 0) || both_text;
         let same_field = self.origins == other.origins && self.shape == other.shape;
         merged.shape = match (self.shape, other.shape) {
             (Shape::Constant, Shape::Constant) => Shape::Constant,
