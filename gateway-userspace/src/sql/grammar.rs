@@ -40,7 +40,9 @@ impl Parsed {
     /// Turns a location of the tree (bytes into the text that was split) into a position for an
     /// error message (characters, from 1).
     pub(super) fn position(&self, location: i32) -> Option<usize> {
-        let byte = usize::try_from(location).ok()?.checked_sub(self.start_byte)?;
+        let byte = usize::try_from(location)
+            .ok()?
+            .checked_sub(self.start_byte)?;
         let before = self.text.get(..byte)?;
         Some(self.start_char + before.chars().count() + 1)
     }
@@ -52,17 +54,21 @@ impl Parsed {
 pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
     check_bytes(text)?;
     let tree = parse(text)?;
-    depth::check(&tree, MAX_DEPTH)?;
     let mut statements = Vec::with_capacity(tree.stmts.len());
-    let outside = || {
-        NotUnderstood::Unsupported("the grammar places a statement outside its text".to_owned())
-    };
+    let outside =
+        || NotUnderstood::Unsupported("the grammar places a statement outside its text".to_owned());
     // The end of the statement before; a statement keeps the comments in front of it.
     let mut end_before = 0;
     let (mut counted_byte, mut counted_char) = (0, 0);
     for raw in tree.stmts {
-        let protobuf::RawStmt { stmt, stmt_location, stmt_len } = raw;
-        let Some(node) = stmt.and_then(|stmt| stmt.node) else { continue };
+        let protobuf::RawStmt {
+            stmt,
+            stmt_location,
+            stmt_len,
+        } = raw;
+        let Some(node) = stmt.and_then(|stmt| stmt.node) else {
+            continue;
+        };
         let location = usize::try_from(stmt_location).unwrap_or(0);
         let end = match usize::try_from(stmt_len) {
             Ok(length) if length > 0 => location.saturating_add(length),
@@ -71,7 +77,11 @@ pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
         let before = text.get(end_before..location).ok_or_else(outside)?;
         let start = end_before + (before.len() - before.trim_start_matches(BETWEEN).len());
         let slice = text.get(start..end).ok_or_else(outside)?;
-        counted_char += text.get(counted_byte..start).ok_or_else(outside)?.chars().count();
+        counted_char += text
+            .get(counted_byte..start)
+            .ok_or_else(outside)?
+            .chars()
+            .count();
         counted_byte = start;
         end_before = end;
         statements.push(Parsed {
@@ -166,21 +176,28 @@ fn parse(text: &str) -> Result<protobuf::ParseResult, NotUnderstood> {
     })?;
     let options = pg_query::ParserOptions::DEFAULT.bits();
     // SAFETY: the input is a NUL-terminated string that outlives the call.
-    let freed = Freed(Some(unsafe { pg_query_parse_protobuf_opts(input.as_ptr(), options) }));
+    let freed = Freed(Some(unsafe {
+        pg_query_parse_protobuf_opts(input.as_ptr(), options)
+    }));
     let Some(result) = &freed.0 else {
-        return Err(NotUnderstood::Unsupported("the parser gave no result".to_owned()));
+        return Err(NotUnderstood::Unsupported(
+            "the parser gave no result".to_owned(),
+        ));
     };
     // SAFETY: a non-null error points to a PgQueryError that lives until the result is freed.
     if let Some(error) = unsafe { result.error.as_ref() } {
         return Err(syntax_error(error));
     }
     if result.parse_tree.data.is_null() {
-        return Err(NotUnderstood::Unsupported("the parser gave no tree".to_owned()));
+        return Err(NotUnderstood::Unsupported(
+            "the parser gave no tree".to_owned(),
+        ));
     }
     // SAFETY: the library gives `len` initialised bytes at `data`, valid until the free.
     let bytes = unsafe {
         std::slice::from_raw_parts(result.parse_tree.data.cast::<u8>(), result.parse_tree.len)
     };
+    depth::check(bytes, MAX_DEPTH)?;
     protobuf::ParseResult::decode(bytes)
         .map_err(|error| NotUnderstood::Unsupported(format!("the tree cannot be read: {error}")))
 }
@@ -190,15 +207,24 @@ fn syntax_error(error: &ParseError) -> NotUnderstood {
         "syntax error".to_owned()
     } else {
         // SAFETY: a non-null message is a NUL-terminated string owned by the result.
-        unsafe { CStr::from_ptr(error.message) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(error.message) }
+            .to_string_lossy()
+            .into_owned()
     };
     // What the grammar's C code refuses for its size is no syntax error of the client's.
-    let size = ["stack depth limit exceeded", "memory exhausted", "too deeply", "out of memory"];
+    let size = [
+        "stack depth limit exceeded",
+        "memory exhausted",
+        "too deeply",
+        "out of memory",
+    ];
     if size.iter().any(|words| message.contains(words)) {
         return NotUnderstood::Limit(format!("the statement is nested too deeply: {message}"));
     }
     // The library counts the cursor in characters, from 1.
-    let position = usize::try_from(error.cursorpos).ok().filter(|position| *position > 0);
+    let position = usize::try_from(error.cursorpos)
+        .ok()
+        .filter(|position| *position > 0);
     NotUnderstood::Syntax { message, position }
 }
 
@@ -207,7 +233,11 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<String> {
-        split(text).expect("parses").iter().map(|parsed| parsed.text().to_owned()).collect()
+        split(text)
+            .expect("parses")
+            .iter()
+            .map(|parsed| parsed.text().to_owned())
+            .collect()
     }
 
     #[test]
@@ -239,7 +269,10 @@ mod tests {
     #[test]
     fn long_runs_of_operators_and_nul_bytes_are_refused_before_the_lexer_sees_them() {
         let run = "+-".repeat(200);
-        assert!(matches!(split(&format!("select 1 {run} 1")), Err(NotUnderstood::Limit(_))));
+        assert!(matches!(
+            split(&format!("select 1 {run} 1")),
+            Err(NotUnderstood::Limit(_))
+        ));
         assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
         let long = format!("select '{}'", "x".repeat(MAX_TEXT));
         assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));

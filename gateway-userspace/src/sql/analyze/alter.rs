@@ -3,8 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterDomainStmt, AlterObjectSchemaStmt, AlterPolicyStmt, AlterSeqStmt, AlterTableCmd,
-    AlterTableStmt, AlterTableType, DropBehavior, ObjectType, RangeVar, RenameStmt,
-    RoleSpec,
+    AlterTableStmt, AlterTableType, DropBehavior, ObjectType, RangeVar, RenameStmt, RoleSpec,
 };
 
 use super::objects::{Object, kind_of, table_reference};
@@ -22,8 +21,15 @@ impl<'a> Walk<'a> {
     // ---- ALTER TABLE -----------------------------------------------------------------------------
 
     pub fn alter_table(&mut self, alter: &'a AlterTableStmt) -> Result<Top<'a>> {
-        let AlterTableStmt { relation, cmds, objtype, missing_ok } = alter;
-        let Some(var) = relation else { return Err(self.unsupported("an ALTER of nothing")) };
+        let AlterTableStmt {
+            relation,
+            cmds,
+            objtype,
+            missing_ok,
+        } = alter;
+        let Some(var) = relation else {
+            return Err(self.unsupported("an ALTER of nothing"));
+        };
         let kind = ObjectType::try_from(*objtype).map_or("table", kind_of);
         let table = self.old_relation(kind, var, *missing_ok)?;
         self.altered(&table);
@@ -38,7 +44,11 @@ impl<'a> Walk<'a> {
             };
             privilege |= self.alter_command(&scope, &table, var, command)?;
         }
-        Ok(plain(if privilege { StatementKind::Privilege } else { StatementKind::Ddl }))
+        Ok(plain(if privilege {
+            StatementKind::Privilege
+        } else {
+            StatementKind::Ddl
+        }))
     }
 
     /// One action of ALTER TABLE; true if it changes who owns the table.
@@ -50,12 +60,23 @@ impl<'a> Walk<'a> {
         command: &'a AlterTableCmd,
     ) -> Result<bool> {
         use AlterTableType as T;
-        let AlterTableCmd { subtype, name, num: _, newowner: _, def, behavior, .. } = command;
+        let AlterTableCmd {
+            subtype,
+            name,
+            num: _,
+            newowner: _,
+            def,
+            behavior,
+            ..
+        } = command;
         let Ok(subtype) = T::try_from(*subtype) else {
             return Err(self.unsupported("an ALTER TABLE action of an unknown kind"));
         };
         let definition = inner(def.as_deref());
-        let cascade = matches!(DropBehavior::try_from(*behavior), Ok(DropBehavior::DropCascade));
+        let cascade = matches!(
+            DropBehavior::try_from(*behavior),
+            Ok(DropBehavior::DropCascade)
+        );
         match subtype {
             T::AtAddColumn | T::AtAddColumnToView => {
                 if let Some(NodeEnum::ColumnDef(column)) = definition {
@@ -189,7 +210,10 @@ impl<'a> Walk<'a> {
 
     fn dropped_part(&mut self, kind: &'static str, name: &str, table: &Object<'a>, cascade: bool) {
         let part = self.part(kind, name, table);
-        self.ddl.push(DdlEffect { cascade, ..part.effect(DdlAction::Drop) });
+        self.ddl.push(DdlEffect {
+            cascade,
+            ..part.effect(DdlAction::Drop)
+        });
     }
 
     // ---- names -----------------------------------------------------------------------------------
@@ -232,8 +256,16 @@ impl<'a> Walk<'a> {
         } else {
             // What goes by the new name from now on is this object.
             let is_schema = matches!(object_type, ObjectType::ObjectSchema);
-            let schema = if is_schema { newname.clone() } else { renamed.schema.clone() };
-            let made = Object { schema, name: newname.clone(), ..renamed };
+            let schema = if is_schema {
+                newname.clone()
+            } else {
+                renamed.schema.clone()
+            };
+            let made = Object {
+                schema,
+                name: newname.clone(),
+                ..renamed
+            };
             self.made(&made);
         }
         if matches!(object_type, ObjectType::ObjectRole) {
@@ -253,7 +285,10 @@ impl<'a> Walk<'a> {
             }
         };
         self.altered(&object);
-        let moved = Object { schema: alter.newschema.clone(), ..object };
+        let moved = Object {
+            schema: alter.newschema.clone(),
+            ..object
+        };
         Ok(self.made(&moved))
     }
 
@@ -304,9 +339,7 @@ impl<'a> Walk<'a> {
         let object = match node {
             NodeEnum::AlterEnumStmt(alter) => self.new_object("type", &alter.type_name)?,
             NodeEnum::AlterTypeStmt(alter) => self.new_object("type", &alter.type_name)?,
-            NodeEnum::AlterCollationStmt(alter) => {
-                self.new_object("collation", &alter.collname)?
-            }
+            NodeEnum::AlterCollationStmt(alter) => self.new_object("collation", &alter.collname)?,
             NodeEnum::AlterFunctionStmt(alter) => match &alter.func {
                 Some(function) => {
                     let kind = ObjectType::try_from(alter.objtype).map_or("function", kind_of);

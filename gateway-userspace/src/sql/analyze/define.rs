@@ -15,7 +15,14 @@ use super::value::{Col, Value};
 use super::{Result, Walk, inner, strings};
 use crate::sql::statement::{Access, ColumnUse, DdlAction, StatementKind};
 
-const SERIAL: &[&str] = &["serial", "serial2", "serial4", "serial8", "smallserial", "bigserial"];
+const SERIAL: &[&str] = &[
+    "serial",
+    "serial2",
+    "serial4",
+    "serial8",
+    "smallserial",
+    "bigserial",
+];
 
 impl<'a> Walk<'a> {
     /// Notes that an object is made.
@@ -27,13 +34,19 @@ impl<'a> Walk<'a> {
     // ---- tables filled by a query --------------------------------------------------------------
 
     pub fn create_table_as(&mut self, create: &'a CreateTableAsStmt) -> Result<Top<'a>> {
-        let CreateTableAsStmt { query, into, objtype, is_select_into: _, if_not_exists: _ } =
-            create;
-        let Some(into) = into else { return Err(self.unsupported("a new table without name")) };
+        let CreateTableAsStmt {
+            query,
+            into,
+            objtype,
+            is_select_into: _,
+            if_not_exists: _,
+        } = create;
+        let Some(into) = into else {
+            return Err(self.unsupported("a new table without name"));
+        };
         let Some(NodeEnum::SelectStmt(select)) = inner(query.as_deref()) else {
-            return Err(self.unsupported(
-                "CREATE TABLE AS EXECUTE is not understood; write the query itself",
-            ));
+            return Err(self
+                .unsupported("CREATE TABLE AS EXECUTE is not understood; write the query itself"));
         };
         let columns = self.select(None, select)?;
         let kind = match ObjectType::try_from(*objtype) {
@@ -51,7 +64,9 @@ impl<'a> Walk<'a> {
         columns: Vec<Col<'a>>,
         kind: &'static str,
     ) -> Result<()> {
-        let Some(var) = &into.rel else { return Err(self.unsupported("a new table without name")) };
+        let Some(var) = &into.rel else {
+            return Err(self.unsupported("a new table without name"));
+        };
         for column in columns {
             self.mark(&column.value, ColumnUse::Source);
         }
@@ -61,7 +76,9 @@ impl<'a> Walk<'a> {
     }
 
     pub fn create_view(&mut self, view: &'a ViewStmt) -> Result<Top<'a>> {
-        let Some(var) = &view.view else { return Err(self.unsupported("a view without name")) };
+        let Some(var) = &view.view else {
+            return Err(self.unsupported("a view without name"));
+        };
         let Some(NodeEnum::SelectStmt(select)) = inner(view.query.as_deref()) else {
             return Err(self.unsupported("a view over something that is no SELECT"));
         };
@@ -102,7 +119,9 @@ impl<'a> Walk<'a> {
             access_method: _,
             if_not_exists: _,
         } = create;
-        let Some(var) = relation else { return Err(self.unsupported("a table without name")) };
+        let Some(var) = relation else {
+            return Err(self.unsupported("a table without name"));
+        };
         let table = self.new_relation(kind, var)?;
         let mut columns: Vec<Col<'a>> = Vec::new();
         for parent in inh_relations {
@@ -116,7 +135,10 @@ impl<'a> Walk<'a> {
         }
         if let Some(name) = of_typename {
             let oid = self.type_oid(name)?;
-            columns.extend(self.composite_fields(oid, &Value::constant()).unwrap_or_default());
+            columns.extend(
+                self.composite_fields(oid, &Value::constant())
+                    .unwrap_or_default(),
+            );
         }
         for element in table_elts {
             match inner(Some(element)) {
@@ -148,7 +170,11 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(bound) = partbound {
-            for datum in bound.listdatums.iter().chain(&bound.lowerdatums).chain(&bound.upperdatums)
+            for datum in bound
+                .listdatums
+                .iter()
+                .chain(&bound.lowerdatums)
+                .chain(&bound.upperdatums)
             {
                 self.bound(&scope, datum)?;
             }
@@ -177,7 +203,9 @@ impl<'a> Walk<'a> {
     fn column_names(&mut self, var: &RangeVar) -> Result<Vec<Col<'a>>> {
         let (_, _, relation) = self.relation(var)?;
         let names = relation.columns.iter();
-        Ok(names.map(|column| Col::new(column.name.as_str(), Value::constant())).collect())
+        Ok(names
+            .map(|column| Col::new(column.name.as_str(), Value::constant()))
+            .collect())
     }
 
     pub fn column_definition(
@@ -216,8 +244,10 @@ impl<'a> Walk<'a> {
         constraint: &'a Constraint,
         table: &RangeVar,
     ) -> Result<()> {
-        let is_default =
-            matches!(ConstrType::try_from(constraint.contype), Ok(ConstrType::ConstrDefault));
+        let is_default = matches!(
+            ConstrType::try_from(constraint.contype),
+            Ok(ConstrType::ConstrDefault)
+        );
         if let Some(expression) = &constraint.raw_expr {
             // The usual default of a key runs at each insert and only counts.
             if !(is_default && is_nextval(expression)) {
@@ -240,7 +270,9 @@ impl<'a> Walk<'a> {
             let value = self.expression(scope, condition)?;
             self.mark(&value, ColumnUse::Filter);
         }
-        let Some(referenced) = &constraint.pktable else { return Ok(()) };
+        let Some(referenced) = &constraint.pktable else {
+            return Ok(());
+        };
         let itself = referenced.relname == table.relname
             && (referenced.schemaname.is_empty() || referenced.schemaname == table.schemaname);
         if itself {
@@ -250,7 +282,11 @@ impl<'a> Walk<'a> {
         let (schema, name, relation) = self.relation(referenced)?;
         let index = self.read(schema, name, relation)?;
         for attribute in super::from::names_of(&constraint.pk_attrs) {
-            if let Some(order) = relation.columns.iter().position(|col| col.name == attribute) {
+            if let Some(order) = relation
+                .columns
+                .iter()
+                .position(|col| col.name == attribute)
+            {
                 let value = self.column_value(index, order);
                 self.mark(&value, ColumnUse::Filter);
             }
@@ -279,7 +315,11 @@ impl<'a> Walk<'a> {
         };
         let table = self.old_relation("table", var, false)?;
         let scope = self.table_scope(var)?;
-        for element in index.index_params.iter().chain(&index.index_including_params) {
+        for element in index
+            .index_params
+            .iter()
+            .chain(&index.index_including_params)
+        {
             let value = self.index_element(&scope, element)?;
             let plain =
                 matches!(inner(Some(element)), Some(NodeEnum::IndexElem(e)) if e.expr.is_none());
@@ -315,7 +355,10 @@ impl<'a> Walk<'a> {
             }
         }
         let mut object = if create.defnames.is_empty() {
-            Object { schema: table.schema.clone(), ..self.bare_object("statistics", "") }
+            Object {
+                schema: table.schema.clone(),
+                ..self.bare_object("statistics", "")
+            }
         } else {
             self.new_object("statistics", &create.defnames)?
         };
@@ -382,13 +425,15 @@ impl<'a> Walk<'a> {
                 .collect();
             let value = self.expression(&scope, condition)?;
             self.mark(&value, ColumnUse::Filter);
-            }
+        }
         Ok(self.made(&object))
     }
 
     /// A rule's actions run with later statements; writes to a table with rules are refused.
     pub fn create_rule(&mut self, rule: &'a RuleStmt) -> Result<Top<'a>> {
-        let Some(var) = &rule.relation else { return Err(self.unsupported("a rule on nothing")) };
+        let Some(var) = &rule.relation else {
+            return Err(self.unsupported("a rule on nothing"));
+        };
         let object = self.part_of("rule", &rule.rulename, var)?;
         Ok(self.made(&object))
     }
@@ -401,8 +446,15 @@ impl<'a> Walk<'a> {
                 "CREATE SCHEMA with objects in it; create them in statements of their own",
             ));
         }
-        let role = create.authrole.as_ref().map_or("", |role| role.rolename.as_str());
-        let name = if create.schemaname.is_empty() { role } else { &create.schemaname };
+        let role = create
+            .authrole
+            .as_ref()
+            .map_or("", |role| role.rolename.as_str());
+        let name = if create.schemaname.is_empty() {
+            role
+        } else {
+            &create.schemaname
+        };
         let mut object = self.bare_object("schema", name);
         name.clone_into(&mut object.schema);
         Ok(self.made(&object))
@@ -426,7 +478,11 @@ impl<'a> Walk<'a> {
                 self.expression(&scope, default)?;
             }
         }
-        let kind = if function.is_procedure { "procedure" } else { "function" };
+        let kind = if function.is_procedure {
+            "procedure"
+        } else {
+            "function"
+        };
         let object = self.new_object(kind, &function.funcname)?;
         Ok(self.made(&object))
     }
@@ -447,7 +503,9 @@ impl<'a> Walk<'a> {
 
     pub fn domain_constraint(&mut self, constraint: &'a Constraint) -> Result<()> {
         let mut scope = Scope::child(None);
-        scope.items.push(Item::new("", vec![Col::new("value", Value::constant())]));
+        scope
+            .items
+            .push(Item::new("", vec![Col::new("value", Value::constant())]));
         if let Some(expression) = &constraint.raw_expr {
             self.expression(&scope, expression)?;
         }
@@ -469,9 +527,7 @@ impl<'a> Walk<'a> {
                 };
                 self.new_object(super::objects::kind_of(object_type), &create.defnames)?
             }
-            NodeEnum::CreateExtensionStmt(create) => {
-                self.bare_object("extension", &create.extname)
-            }
+            NodeEnum::CreateExtensionStmt(create) => self.bare_object("extension", &create.extname),
             NodeEnum::CreateFdwStmt(create) => {
                 self.bare_object("foreign data wrapper", &create.fdwname)
             }
@@ -525,7 +581,9 @@ impl<'a> Walk<'a> {
 
 /// True for `nextval('name')` with a constant name.
 fn is_nextval(expression: &pg_query::Node) -> bool {
-    let Some(NodeEnum::FuncCall(call)) = inner(Some(expression)) else { return false };
+    let Some(NodeEnum::FuncCall(call)) = inner(Some(expression)) else {
+        return false;
+    };
     let names = strings(&call.funcname).unwrap_or_default();
     let constant = match call.args.as_slice() {
         [arg] => match inner(Some(arg)) {

@@ -10,14 +10,26 @@ use crate::sql::statement::{DdlAction, DdlEffect, NotUnderstood, StatementKind};
 
 impl<'a> Walk<'a> {
     pub fn drop(&mut self, drop: &'a DropStmt) -> Result<Top<'a>> {
-        let DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ } = drop;
-        let cascade = matches!(DropBehavior::try_from(*behavior), Ok(DropBehavior::DropCascade));
+        let DropStmt {
+            objects,
+            remove_type,
+            behavior,
+            missing_ok,
+            concurrent: _,
+        } = drop;
+        let cascade = matches!(
+            DropBehavior::try_from(*behavior),
+            Ok(DropBehavior::DropCascade)
+        );
         for object in objects {
             let kind = ObjectType::try_from(*remove_type).map_or("object", kind_of);
             let object = self
                 .old_object(*remove_type, Some(object), *missing_ok)
                 .map_err(|error| as_dropped(error, kind))?;
-            self.ddl.push(DdlEffect { cascade, ..object.effect(DdlAction::Drop) });
+            self.ddl.push(DdlEffect {
+                cascade,
+                ..object.effect(DdlAction::Drop)
+            });
         }
         Ok(plain(StatementKind::Ddl))
     }
@@ -32,9 +44,7 @@ impl<'a> Walk<'a> {
             NodeEnum::DropUserMappingStmt(drop) => {
                 self.bare_object("user mapping", &drop.servername)
             }
-            NodeEnum::DropSubscriptionStmt(drop) => {
-                self.bare_object("subscription", &drop.subname)
-            }
+            NodeEnum::DropSubscriptionStmt(drop) => self.bare_object("subscription", &drop.subname),
             other => {
                 return Err(self.unsupported(format!(
                     "{} is not understood",
@@ -50,12 +60,20 @@ impl<'a> Walk<'a> {
 /// DROP calls what is missing by its kind, and shows no position.
 fn as_dropped(error: NotUnderstood, kind: &str) -> NotUnderstood {
     match error {
-        NotUnderstood::UnknownName { sqlstate, message, position: _ } => {
+        NotUnderstood::UnknownName {
+            sqlstate,
+            message,
+            position: _,
+        } => {
             let message = match message.strip_prefix("relation ") {
                 Some(rest) => format!("{kind} {rest}"),
                 None => message,
             };
-            NotUnderstood::UnknownName { sqlstate, message, position: None }
+            NotUnderstood::UnknownName {
+                sqlstate,
+                message,
+                position: None,
+            }
         }
         other => other,
     }

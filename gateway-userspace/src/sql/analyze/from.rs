@@ -56,7 +56,9 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         node: &'a Node,
     ) -> Result<Vec<Item<'a>>> {
-        let Some(kind) = &node.node else { return Err(self.unsupported("an empty FROM item")) };
+        let Some(kind) = &node.node else {
+            return Err(self.unsupported("an empty FROM item"));
+        };
         self.nested(|walk| walk.from_kind(scope, kind))
     }
 
@@ -72,8 +74,13 @@ impl<'a> Walk<'a> {
             NodeEnum::RangeFunction(function) => Ok(vec![self.range_function(scope, function)?]),
             NodeEnum::RangeTableFunc(table) => Ok(vec![self.xml_table(scope, table)?]),
             NodeEnum::RangeTableSample(sample) => {
-                let RangeTableSample { relation, method, args, repeatable, location: _ } =
-                    sample.as_ref();
+                let RangeTableSample {
+                    relation,
+                    method,
+                    args,
+                    repeatable,
+                    location: _,
+                } = sample.as_ref();
                 let Some(relation) = relation else {
                     return Err(self.unsupported("a TABLESAMPLE of nothing"));
                 };
@@ -94,7 +101,10 @@ impl<'a> Walk<'a> {
                 let item = self.laterally(scope, |walk, scope| walk.json_table(scope, table))?;
                 Ok(vec![self.aliased(item, table.alias.as_ref())?])
             }
-            analysed_nodes!() | clause_nodes!() | expression_nodes!() | query_nodes!()
+            analysed_nodes!()
+            | clause_nodes!()
+            | expression_nodes!()
+            | query_nodes!()
             | utility_nodes!() => {
                 Err(self.unsupported(format!("{} in FROM is not understood", kind_name(kind))))
             }
@@ -134,6 +144,7 @@ impl<'a> Walk<'a> {
         let mut item = Item::new(name, self.relation_columns(index));
         item.schema = Some(schema);
         item.relation = Some(index);
+        item.row_type = relation.row_type;
         self.aliased(item, var.alias.as_ref())
     }
 
@@ -176,7 +187,11 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         sub: &'a RangeSubselect,
     ) -> Result<Item<'a>> {
-        let RangeSubselect { lateral, subquery, alias } = sub;
+        let RangeSubselect {
+            lateral,
+            subquery,
+            alias,
+        } = sub;
         let Some(NodeEnum::SelectStmt(select)) = inner(subquery.as_deref()) else {
             return Err(self.unsupported("a sub-select that is no SELECT"));
         };
@@ -195,8 +210,14 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         function: &'a RangeFunction,
     ) -> Result<Item<'a>> {
-        let RangeFunction { lateral: _, ordinality, is_rowsfrom: _, functions, alias, coldeflist } =
-            function;
+        let RangeFunction {
+            lateral: _,
+            ordinality,
+            is_rowsfrom: _,
+            functions,
+            alias,
+            coldeflist,
+        } = function;
         let alias_name = alias.as_ref().map(|alias| alias.aliasname.as_str());
         let mut columns = Vec::new();
         let mut open: Option<Value<'a>> = None;
@@ -242,8 +263,9 @@ impl<'a> Walk<'a> {
             columns.push(Col::new("ordinality", Value::of_type(INT8)));
         }
         let mut item = Item::new(first_name.unwrap_or_default(), columns);
-        // A known scalar function's column may be reached by the function's name.
         item.open = open;
+        // What it computes decides how many rows there are.
+        item.computed = true;
         self.aliased(item, alias.as_ref())
     }
 
@@ -291,8 +313,9 @@ impl<'a> Walk<'a> {
         value: &Value<'a>,
     ) -> Result<Rows<'a>> {
         if let Some(fields) = &value.fields {
-            let columns =
-                fields.iter().map(|field| Col::new(field.name.clone(), field.value.clone()));
+            let columns = fields
+                .iter()
+                .map(|field| Col::new(field.name.clone(), field.value.clone()));
             return Ok(Rows::Columns(columns.collect()));
         }
         let candidates = self.candidates(parts, Some(call.args.len()))?;
@@ -318,10 +341,14 @@ impl<'a> Walk<'a> {
         let first_type = first.map_or(0, |value| self.base_type(value.type_oid));
         let mut candidates = candidates.to_vec();
         if parts.last() == Some(&"unnest") && first_type != 0 {
-            // The one for tsvector has columns of its own.
+            // Those for tsvector and multiranges are told apart by the argument.
+            let is_array = self
+                .type_info(first_type)
+                .is_some_and(|info| info.element != 0);
             candidates.retain(|(_, function)| {
                 function.schema != "pg_catalog"
-                    || (first_type == TSVECTOR) == (function.out_columns.len() > 1)
+                    || ((first_type == TSVECTOR) == (function.out_columns.len() > 1)
+                        && is_array == ANYELEMENT.contains(&function.return_type))
             });
         }
         let from = Value::combine(arguments).derived();
@@ -349,7 +376,9 @@ impl<'a> Walk<'a> {
                 element != 0 && element != RECORD
             } else {
                 returned != RECORD
-                    && self.type_info(self.base_type(returned)).is_none_or(|info| info.kind != b'c')
+                    && self
+                        .type_info(self.base_type(returned))
+                        .is_none_or(|info| info.kind != b'c')
             };
             if !is_scalar || scalar.is_some_and(|known| known != name) {
                 return Rows::Open;
@@ -370,8 +399,13 @@ impl<'a> Walk<'a> {
             let Some(NodeEnum::ColumnDef(definition)) = inner(Some(definition)) else {
                 return Err(self.unsupported("a column definition of another kind"));
             };
-            let ColumnDef { colname, type_name, .. } = definition.as_ref();
-            let mut column = Value { fields: None, ..value.clone() };
+            let ColumnDef {
+                colname, type_name, ..
+            } = definition.as_ref();
+            let mut column = Value {
+                fields: None,
+                ..value.clone()
+            };
             if let Some(name) = type_name {
                 column.type_oid = self.type_oid(name)?;
                 self.convert_to(column.type_oid, name.location)?;
@@ -386,8 +420,15 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         table: &'a RangeTableFunc,
     ) -> Result<Item<'a>> {
-        let RangeTableFunc { lateral: _, docexpr, rowexpr, namespaces, columns, alias, location: _ } =
-            table;
+        let RangeTableFunc {
+            lateral: _,
+            docexpr,
+            rowexpr,
+            namespaces,
+            columns,
+            alias,
+            location: _,
+        } = table;
         let item = self.laterally(scope, |walk, scope| {
             let mut all = Value::constant();
             for part in [docexpr, rowexpr].into_iter().flatten() {
@@ -415,7 +456,9 @@ impl<'a> Walk<'a> {
                 }
                 found.push(Col::new(column.colname.as_str(), value));
             }
-            Ok(Item::new("xmltable", found))
+            let mut item = Item::new("xmltable", found);
+            item.computed = true;
+            Ok(item)
         })?;
         self.aliased(item, alias.as_ref())
     }
@@ -455,14 +498,16 @@ impl<'a> Walk<'a> {
 
         let left_columns = columns_of(&left);
         let right_columns = columns_of(&right);
-        let open = left.iter().chain(&right).filter(|item| item.by_column).find_map(|item| {
-            item.open.clone()
-        });
+        let open = left
+            .iter()
+            .chain(&right)
+            .filter(|item| item.by_column)
+            .find_map(|item| item.open.clone());
         let names: Vec<&str> = if *is_natural {
             if open.is_some() {
-                return Err(self.unsupported(
-                    "a NATURAL JOIN over a function whose columns are not known",
-                ));
+                return Err(
+                    self.unsupported("a NATURAL JOIN over a function whose columns are not known")
+                );
             }
             left_columns
                 .iter()
@@ -480,8 +525,10 @@ impl<'a> Walk<'a> {
             self.operator(&["="])?;
         }
         for name in &names {
-            let (one, other) =
-                (self.join_column(&left_columns, name, "left")?, self.join_column(&right_columns, name, "right")?);
+            let (one, other) = (
+                self.join_column(&left_columns, name, "left")?,
+                self.join_column(&right_columns, name, "right")?,
+            );
             self.mark(&one, ColumnUse::Filter);
             self.mark(&other, ColumnUse::Filter);
             let mut value = one.merge(&other);
@@ -493,10 +540,15 @@ impl<'a> Walk<'a> {
         if let Some(quals) = quals {
             let mut on = Scope::child(scope.parent);
             on.ctes = scope.ctes;
-            on.items = left.iter().chain(&right).cloned().map(|mut item| {
-                item.lateral_only = false;
-                item
-            }).collect();
+            on.items = left
+                .iter()
+                .chain(&right)
+                .cloned()
+                .map(|mut item| {
+                    item.lateral_only = false;
+                    item
+                })
+                .collect();
             let value = self.expression(&on, quals)?;
             self.mark(&value, ColumnUse::Filter);
         }

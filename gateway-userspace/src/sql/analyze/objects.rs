@@ -53,7 +53,10 @@ impl<'a> Walk<'a> {
             [schema, name] => (self.schema_alias(schema), *name),
             _ => return Err(self.unsupported("an object name with a database in it")),
         };
-        Ok(Object { schema: schema.to_owned(), ..self.bare_object(kind, name) })
+        Ok(Object {
+            schema: schema.to_owned(),
+            ..self.bare_object(kind, name)
+        })
     }
 
     /// A relation to be made.
@@ -220,7 +223,9 @@ impl<'a> Walk<'a> {
             _ => return Err(self.unsupported("a type name of another kind")),
         };
         let mut object = self.bare_object(kind, name);
-        let info = self.find_type(schema, name).and_then(|oid| self.type_info(oid));
+        let info = self
+            .find_type(schema, name)
+            .and_then(|oid| self.type_info(oid));
         object.schema = match (info, schema) {
             (Some(info), _) => info.schema.clone(),
             (None, Some(schema)) => schema.to_owned(),
@@ -274,7 +279,11 @@ impl<'a> Walk<'a> {
 }
 
 pub(super) fn reference(schema: &str, name: &str, relation: &Relation) -> RelationRef {
-    RelationRef { schema: schema.to_owned(), name: name.to_owned(), oid: relation.oid }
+    RelationRef {
+        schema: schema.to_owned(),
+        name: name.to_owned(),
+        oid: relation.oid,
+    }
 }
 
 /// The relation that a part belongs to.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use pg_query::protobuf::{
-    LockingClause, SelectStmt, SetOperation, SubLinkType, XmlExprOp, a_const,
-    SqlValueFunctionOp, MinMaxOp, AExprKind,
+    AExprKind, LockingClause, MinMaxOp, SelectStmt, SetOperation, SqlValueFunctionOp, SubLinkType,
+    XmlExprOp, a_const,
 };
 use pg_query::{Node, NodeEnum};
 
@@ -66,7 +66,9 @@ impl<'a> Walk<'a> {
             rarg: _,
         } = select;
         if into_clause.is_some() && !self.into_allowed(select) {
-            return Err(self.unsupported("SELECT INTO is only understood as a statement of its own"));
+            return Err(
+                self.unsupported("SELECT INTO is only understood as a statement of its own")
+            );
         }
         let mut scope = Scope::child(parent);
         let (columns, names_only) = match SetOperation::try_from(*op) {
@@ -81,9 +83,9 @@ impl<'a> Walk<'a> {
                 }
                 (columns, false)
             }
-            Ok(SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept) => {
-                (self.set_operation(parent, select, publish)?, true)
-            }
+            Ok(
+                SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept,
+            ) => (self.set_operation(parent, select, publish)?, true),
             Ok(SetOperation::Undefined) | Err(_) => {
                 return Err(self.unsupported("a set operation of an unknown kind"));
             }
@@ -124,6 +126,9 @@ impl<'a> Walk<'a> {
         }
         for item in scope.items.iter().filter(|item| item.computed) {
             self.mark_unused(&item.columns);
+            if let Some(open) = &item.open {
+                self.mark(open, ColumnUse::Filter);
+            }
         }
         Ok(columns)
     }
@@ -179,7 +184,10 @@ impl<'a> Walk<'a> {
                 .zip(&arm)
                 .map(|(one, other)| Col::new(one.name.clone(), one.take().merge(&other.take())))
                 .collect();
-            let settled = next.iter().zip(&merged).all(|(new, old)| new.value == old.value);
+            let settled = next
+                .iter()
+                .zip(&merged)
+                .all(|(new, old)| new.value == old.value);
             merged = next;
             match &publish {
                 Some(publish) if !settled && publish.was_read() => {
@@ -189,7 +197,10 @@ impl<'a> Walk<'a> {
             }
         }
         let keeps_all = select.all
-            && matches!(SetOperation::try_from(select.op), Ok(SetOperation::SetopUnion));
+            && matches!(
+                SetOperation::try_from(select.op),
+                Ok(SetOperation::SetopUnion)
+            );
         if !keeps_all {
             // Rows are compared.
             for column in &merged {
@@ -200,11 +211,7 @@ impl<'a> Walk<'a> {
     }
 
     /// VALUES: columns by position, over all rows.
-    pub fn values(
-        &mut self,
-        scope: &Scope<'_, 'a>,
-        rows: &'a [Node],
-    ) -> Result<Vec<Col<'a>>> {
+    pub fn values(&mut self, scope: &Scope<'_, 'a>, rows: &'a [Node]) -> Result<Vec<Col<'a>>> {
         let mut merged: Option<Vec<Col<'a>>> = None;
         for row in rows {
             let Some(NodeEnum::List(list)) = inner(Some(row)) else {
@@ -338,7 +345,11 @@ impl<'a> Walk<'a> {
         let Some(NodeEnum::LockingClause(lock)) = inner(Some(node)) else {
             return Err(self.unsupported("a locking clause of another kind"));
         };
-        let LockingClause { locked_rels, strength: _, wait_policy: _ } = lock;
+        let LockingClause {
+            locked_rels,
+            strength: _,
+            wait_policy: _,
+        } = lock;
         let mut names = Vec::with_capacity(locked_rels.len());
         for locked in locked_rels {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(locked)) else {
@@ -393,7 +404,10 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
         }
         NodeEnum::FuncCall(call) => call.funcname.last().and_then(string).and_then(strong),
         NodeEnum::AExpr(expression)
-            if matches!(AExprKind::try_from(expression.kind), Ok(AExprKind::AexprNullif)) =>
+            if matches!(
+                AExprKind::try_from(expression.kind),
+                Ok(AExprKind::AexprNullif)
+            ) =>
         {
             strong("nullif")
         }
@@ -403,7 +417,10 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
                 return strong(name);
             }
             let of_type = cast.type_name.as_ref().and_then(|name| name.names.last());
-            of_type.and_then(string).map(|name| (name, false)).or(of_arg)
+            of_type
+                .and_then(string)
+                .map(|name| (name, false))
+                .or(of_arg)
         }
         NodeEnum::CollateClause(collate) => figure(collate.arg.as_deref()?),
         NodeEnum::GroupingFunc(_) => strong("grouping"),

@@ -30,14 +30,14 @@ impl<'a> Walk<'a> {
                 name: fetch.portalname.clone(),
                 moves: fetch.ismove,
             })),
-            NodeEnum::ClosePortalStmt(close) => {
-                Ok(plain(StatementKind::CloseCursor { name: some_name(&close.portalname) }))
-            }
+            NodeEnum::ClosePortalStmt(close) => Ok(plain(StatementKind::CloseCursor {
+                name: some_name(&close.portalname),
+            })),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
             NodeEnum::ExecuteStmt(execute) => self.execute(execute),
-            NodeEnum::DeallocateStmt(deallocate) => {
-                Ok(plain(StatementKind::Deallocate { name: some_name(&deallocate.name) }))
-            }
+            NodeEnum::DeallocateStmt(deallocate) => Ok(plain(StatementKind::Deallocate {
+                name: some_name(&deallocate.name),
+            })),
 
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::VariableSetStmt(set) => self.set(set),

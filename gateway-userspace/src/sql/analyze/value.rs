@@ -53,7 +53,10 @@ impl<'a> Value<'a> {
 
     /// A constant of a known type.
     pub fn of_type(type_oid: u32) -> Self {
-        Self { type_oid, ..Self::default() }
+        Self {
+            type_oid,
+            ..Self::default()
+        }
     }
 
     /// Adds what another value depends on; the result is computed.
@@ -140,7 +143,11 @@ pub(super) struct Col<'a> {
 
 impl<'a> Col<'a> {
     pub fn new(name: impl Into<Cow<'a, str>>, value: Value<'a>) -> Self {
-        Self { name: name.into(), value, used: Rc::default() }
+        Self {
+            name: name.into(),
+            value,
+            used: Rc::default(),
+        }
     }
 
     /// Takes the value.
