@@ -93,7 +93,7 @@ pub struct ForeignKey {
 /// A user trigger.
 #[derive(Clone, Debug)]
 pub struct Trigger {
-    /// `tgtype`: bits as PostgreSQL defines them.
+    /// `tgtype`: bits as `PostgreSQL` defines them.
     pub kind: u16,
     /// `pg_proc.oid` of its function.
     pub function_oid: u32,
@@ -190,7 +190,7 @@ pub struct Operator {
     pub function_oid: u32,
 }
 
-/// True for the schemas that PostgreSQL itself owns.
+/// True for the schemas that `PostgreSQL` itself owns.
 pub fn is_system_schema(schema: &str) -> bool {
     schema == "pg_catalog"
         || schema == "information_schema"

@@ -1,4 +1,4 @@
-//! The reviewed table of PostgreSQL's own functions, and what is safe beyond it.
+//! The reviewed table of `PostgreSQL`'s own functions, and what is safe beyond it.
 //!
 //! Volatility comes from the live catalog: an immutable or stable built-in function is
 //! [`FunctionClass::Pure`] unless it is named below; of the volatile ones only the named clocks,

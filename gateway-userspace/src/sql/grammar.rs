@@ -1,4 +1,4 @@
-//! PostgreSQL's own grammar, through libpg_query: text in, one tree per statement out.
+//! `PostgreSQL`'s own grammar, through `libpg_query`: text in, one tree per statement out.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 
@@ -48,7 +48,7 @@ impl Parsed {
     }
 }
 
-/// Splits a text into statements with PostgreSQL's grammar. An empty text has none.
+/// Splits a text into statements with `PostgreSQL`'s grammar. An empty text has none.
 ///
 /// Wants a deep stack: call it on [`super::BigStack`].
 pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {

@@ -10,6 +10,9 @@ use super::catalog::{
     Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, Trigger, TypeInfo,
 };
 
+/// Name, attnum, type, NOT NULL, generated, and from which columns.
+type ColumnRow = (String, i16, u32, bool, bool, Option<Vec<i16>>);
+
 /// One row of a catalog query.
 pub type Row = Vec<Option<String>>;
 
@@ -211,8 +214,7 @@ impl Catalog {
     }
 
     fn add_relation(&mut self, row: &Fields<'_>) -> Result<(), SnapshotError> {
-        let columns: Vec<(String, i16, u32, bool, bool, Option<Vec<i16>>)> =
-            row.json_or_default(8)?;
+        let columns: Vec<ColumnRow> = row.json_or_default(8)?;
         let relation = Relation {
             oid: row.number(2)?,
             kind: row.byte(3)?,
@@ -342,7 +344,7 @@ impl Fields<'_> {
     fn number<T: std::str::FromStr>(&self, index: usize) -> Result<T, SnapshotError> {
         let text = self.text(index)?;
         text.parse()
-            .map_err(|_| self.wrong(format!("column {} is no number: {text}", index + 1)))
+            .map_err(|_parse| self.wrong(format!("column {} is no number: {text}", index + 1)))
     }
 
     fn byte(&self, index: usize) -> Result<u8, SnapshotError> {

@@ -41,6 +41,10 @@ impl<'a> Walk<'a> {
         Ok(all)
     }
 
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
     fn expression_kind(&mut self, scope: &Scope<'_, 'a>, kind: &'a NodeEnum) -> Result<Value<'a>> {
         Ok(match kind {
             NodeEnum::ColumnRef(column) => self.column(scope, column)?,

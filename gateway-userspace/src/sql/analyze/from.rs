@@ -35,9 +35,9 @@ enum Rows<'a> {
 
 impl<'a> Walk<'a> {
     /// Reads the items of a FROM clause into a level.
-    pub fn from_clause(&mut self, scope: &mut Scope<'_, 'a>, nodes: &'a [Node]) -> Result<()> {
+    pub fn read_from(&mut self, scope: &mut Scope<'_, 'a>, nodes: &'a [Node]) -> Result<()> {
         for node in nodes {
-            let items = self.from_item(scope, node)?;
+            let items = self.item(scope, node)?;
             for mut item in items {
                 item.lateral_only = true;
                 item.lateral_ok = true;
@@ -51,18 +51,18 @@ impl<'a> Walk<'a> {
     }
 
     /// One item, with what names can see of it.
-    pub fn from_item(
-        &mut self,
-        scope: &mut Scope<'_, 'a>,
-        node: &'a Node,
-    ) -> Result<Vec<Item<'a>>> {
+    pub fn item(&mut self, scope: &mut Scope<'_, 'a>, node: &'a Node) -> Result<Vec<Item<'a>>> {
         let Some(kind) = &node.node else {
             return Err(self.unsupported("an empty FROM item"));
         };
-        self.nested(|walk| walk.from_kind(scope, kind))
+        self.nested(|walk| walk.item_of_kind(scope, kind))
     }
 
-    fn from_kind(
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
+    fn item_of_kind(
         &mut self,
         scope: &mut Scope<'_, 'a>,
         kind: &'a NodeEnum,
@@ -95,7 +95,7 @@ impl<'a> Walk<'a> {
                     how.absorb(&self.expression(scope, seed)?);
                 }
                 self.mark(&how, ColumnUse::Filter);
-                self.from_item(scope, relation)
+                self.item(scope, relation)
             }
             NodeEnum::JsonTable(table) => {
                 let item = self.laterally(scope, |walk, scope| walk.json_table(scope, table))?;
@@ -480,7 +480,7 @@ impl<'a> Walk<'a> {
         let (Some(left), Some(right)) = (larg, rarg) else {
             return Err(self.unsupported("a join with one side"));
         };
-        let left = self.from_item(scope, left)?;
+        let left = self.item(scope, left)?;
         // The right side sees the left one through LATERAL only, and not from RIGHT or FULL.
         let lateral_ok = matches!(
             JoinType::try_from(*jointype),
@@ -492,7 +492,7 @@ impl<'a> Walk<'a> {
             item.lateral_ok = lateral_ok;
             item
         }));
-        let right = self.from_item(scope, right);
+        let right = self.item(scope, right);
         scope.items.truncate(before);
         let right = right?;
 

@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
         Ok(all.derived())
     }
 
-    /// JSON_TABLE as a FROM item.
+    /// `JSON_TABLE` as a FROM item.
     pub fn json_table(&mut self, scope: &Scope<'_, 'a>, table: &'a JsonTable) -> Result<Item<'a>> {
         let JsonTable {
             context_item,

@@ -396,7 +396,7 @@ impl<'a> Walk<'a> {
         value
     }
 
-    fn into_allowed(&self, select: &SelectStmt) -> bool {
+    fn may_have_into(&self, select: &SelectStmt) -> bool {
         self.into
             .is_some_and(|allowed| std::ptr::eq(allowed, select))
     }

@@ -400,7 +400,7 @@ impl<'a> Walk<'a> {
         target.lateral_only = true;
         target.lateral_ok = false;
         level.items.push(target);
-        self.from_clause(&mut level, from)?;
+        self.read_from(&mut level, from)?;
         Ok((level, item))
     }
 
@@ -534,7 +534,7 @@ impl<'a> Walk<'a> {
             walk.look_behind(index)?;
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
-            let items = walk.from_item(&mut level, source)?;
+            let items = walk.item(&mut level, source)?;
             level.items.push(item.clone());
             level.items.extend(items);
             let limits = match join_condition {

@@ -64,7 +64,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A relation by name, or PostgreSQL's error.
+    /// A relation by name, or `PostgreSQL`'s error.
     pub fn relation(&self, var: &RangeVar) -> Result<(&'a str, &'a str, &'a Relation)> {
         self.refuse_catalog_name(var)?;
         self.find_relation(&var.schemaname, &var.relname)

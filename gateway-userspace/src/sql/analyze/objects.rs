@@ -34,6 +34,7 @@ impl Object<'_> {
 
 impl<'a> Walk<'a> {
     /// An object that is not in the catalog's snapshot, or has no schema.
+    #[expect(clippy::unused_self, reason = "reads like the other kinds of objects")]
     pub fn bare_object(&self, kind: &'static str, name: &str) -> Object<'a> {
         Object {
             kind,
@@ -87,7 +88,7 @@ impl<'a> Walk<'a> {
         match self.relation(var) {
             Ok((schema, name, relation)) => Ok(self.known(kind, schema, name, relation)),
             Err(error) if missing_ok && var.catalogname.is_empty() => {
-                self.new_relation(kind, var).map_err(|_| error)
+                self.new_relation(kind, var).map_err(|_no_schema| error)
             }
             Err(error) => Err(error),
         }

@@ -162,8 +162,8 @@ impl<'a> Walk<'a> {
         let columns = match query {
             NodeEnum::SelectStmt(select) if recursive && is_union(select) => {
                 let publish = Publish { list, index };
-                let columns =
-                    self.nested(|walk| walk.select_publishing(Some(scope), select, Some(publish)))?;
+                let columns = self
+                    .nested(|walk| walk.select_publishing(Some(scope), select, Some(&publish)))?;
                 Some(columns)
             }
             query => self.query(Some(scope), query)?,

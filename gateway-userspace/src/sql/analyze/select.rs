@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         self.with(parent, select.with_clause.as_ref(), |walk, parent| {
             walk.select_body(parent, select, publish)
@@ -40,7 +40,7 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         // Every field is taken, so that a new clause does not compile until it is read.
         let SelectStmt {
@@ -65,7 +65,7 @@ impl<'a> Walk<'a> {
             larg: _,
             rarg: _,
         } = select;
-        if into_clause.is_some() && !self.into_allowed(select) {
+        if into_clause.is_some() && !self.may_have_into(select) {
             return Err(
                 self.unsupported("SELECT INTO is only understood as a statement of its own")
             );
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
                 (self.values(&scope, values_lists)?, true)
             }
             Ok(SetOperation::SetopNone) => {
-                self.from_clause(&mut scope, from_clause)?;
+                self.read_from(&mut scope, from_clause)?;
                 let mut columns = Vec::with_capacity(target_list.len());
                 for target in target_list {
                     self.target(&scope, target, &mut columns)?;
@@ -162,14 +162,14 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         let (Some(left), Some(right)) = (&select.larg, &select.rarg) else {
             return Err(self.unsupported("a set operation with one side"));
         };
         let left = self.select(parent, left)?;
         let mut merged = left.clone();
-        if let Some(publish) = &publish {
+        if let Some(publish) = publish {
             publish.columns(self, &left)?;
         }
         loop {
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
                 .zip(&merged)
                 .all(|(new, old)| new.value == old.value);
             merged = next;
-            match &publish {
+            match publish {
                 Some(publish) if !settled && publish.was_read() => {
                     publish.columns(self, &merged)?;
                 }
@@ -386,7 +386,7 @@ fn bare_name(node: &Node) -> Option<&str> {
     }
 }
 
-/// The label that PostgreSQL gives a column without one (`FigureColname`).
+/// The label that `PostgreSQL` gives a column without one (`FigureColname`).
 pub(super) fn label(node: &Node) -> Cow<'_, str> {
     figure(node).map_or(Cow::Borrowed("?column?"), |(name, _)| Cow::Borrowed(name))
 }

@@ -13,6 +13,10 @@ pub(super) type Top<'a> = (StatementKind, Option<Vec<Col<'a>>>);
 
 impl<'a> Walk<'a> {
     /// Reads a statement that stands by itself.
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
     pub fn top_level(&mut self, node: &'a NodeEnum) -> Result<Top<'a>> {
         match node {
             NodeEnum::SelectStmt(select) => self.top_select(select),

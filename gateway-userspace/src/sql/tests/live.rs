@@ -1,4 +1,4 @@
-//! The analysis against a real PostgreSQL: the catalog queries, and the server's own relation
+//! The analysis against a real `PostgreSQL`: the catalog queries, and the server's own relation
 //! locks as the judge of what a statement touches.
 //!
 //! `CORDON_TEST_POSTGRES` is the connection string of a superuser; each test makes, and drops, a
@@ -111,7 +111,7 @@ async fn snapshot(client: &Client) -> (Catalog, Namespace) {
             .sum::<usize>(),
         catalog.functions.values().map(Vec::len).sum::<usize>(),
         results.iter().map(Vec::len).sum::<usize>(),
-        started.elapsed() - queried,
+        started.elapsed().saturating_sub(queried),
     );
     let namespace = rows(client, NAMESPACE_SQL).await;
     let namespace = Namespace::from_row(namespace.first().expect("one row")).expect("understood");
