@@ -93,7 +93,7 @@ pub struct ForeignKey {
 /// A user trigger.
 #[derive(Clone, Debug)]
 pub struct Trigger {
-    /// `tgtype`: bits as PostgreSQL defines them.
+    /// `tgtype`: bits as `PostgreSQL` defines them.
     pub kind: u16,
     /// `pg_proc.oid` of its function.
     pub function_oid: u32,
@@ -132,7 +132,7 @@ pub struct Relation {
 }
 
 /// A column of a relation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Column {
     /// Name.
     pub name: String,
@@ -144,6 +144,8 @@ pub struct Column {
     pub not_null: bool,
     /// GENERATED ALWAYS AS expression, if any.
     pub generated: bool,
+    /// `attnum`s of the columns that a generated column is computed from.
+    pub generated_from: Vec<i16>,
 }
 
 /// A function of the catalog.
@@ -188,7 +190,7 @@ pub struct Operator {
     pub function_oid: u32,
 }
 
-/// True for the schemas that PostgreSQL itself owns.
+/// True for the schemas that `PostgreSQL` itself owns.
 pub fn is_system_schema(schema: &str) -> bool {
     schema == "pg_catalog"
         || schema == "information_schema"
@@ -246,6 +248,8 @@ impl Catalog {
         });
         let (name, place) = index.get(&oid)?;
         let (name, functions) = self.functions.get_key_value(name)?;
-        functions.get(*place).map(|function| (name.as_str(), function))
+        functions
+            .get(*place)
+            .map(|function| (name.as_str(), function))
     }
 }

@@ -1,197 +1,133 @@
-//! How deeply a tree is nested, over every field of every node kind.
+//! How deeply a serialized tree is nested, before it is decoded.
 //!
-//! The trees are recursive, so dropping one takes stack in proportion to its depth; the check
-//! runs where the stack is deep, and only shallow trees leave that place. The derived
-//! `Serialize` visits every field of every kind, so no kind can be forgotten here.
-
-use std::fmt;
-
-use pg_query::protobuf;
-use serde::ser::{self, Serialize};
+//! Decoding, walking and dropping a tree recurse over it, so a tree that is too deep must be
+//! refused while it is still bytes. The wire format does not tell a message from a string: every
+//! field with a length is entered as if it were a message, and left at its end if it cannot be
+//! one. So the result is never less than the true depth; ASCII text adds at most a few dozen
+//! levels, because lengths over 127 need bytes above ASCII. Each byte is visited once.
 
 use super::statement::NotUnderstood;
 
-/// Fails if `tree` is nested deeper than `limit` nodes.
-pub(super) fn check(tree: &protobuf::ParseResult, limit: usize) -> Result<(), NotUnderstood> {
+/// Fails if the messages in `bytes` are nested deeper than `limit` nodes.
+pub(super) fn check(bytes: &[u8], limit: usize) -> Result<(), NotUnderstood> {
     // A node is a message in a message.
-    tree.serialize(Depth { left: limit.saturating_mul(2) }).map_err(|TooDeep| {
-        NotUnderstood::Limit(format!(
+    if deeper_than(bytes, limit.saturating_mul(2)) {
+        return Err(NotUnderstood::Limit(format!(
             "the statement is nested deeper than {limit} levels; split it into simpler ones"
-        ))
-    })
+        )));
+    }
+    Ok(())
 }
 
-#[derive(Clone, Copy)]
-struct Depth {
-    left: usize,
-}
-
-impl Depth {
-    fn deeper(self) -> Result<Self, TooDeep> {
-        Ok(Self { left: self.left.checked_sub(1).ok_or(TooDeep)? })
-    }
-}
-
-#[derive(Debug)]
-struct TooDeep;
-
-impl fmt::Display for TooDeep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nested too deeply")
-    }
-}
-
-impl std::error::Error for TooDeep {}
-
-impl ser::Error for TooDeep {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
-}
-
-macro_rules! leaves {
-    ($($name:ident: $ty:ty),* $(,)?) => {
-        $(fn $name(self, _: $ty) -> Result<(), TooDeep> { Ok(()) })*
-    };
-}
-
-impl ser::Serializer for Depth {
-    type Ok = ();
-    type Error = TooDeep;
-    type SerializeSeq = Self;
-    type SerializeTuple = Self;
-    type SerializeTupleStruct = Self;
-    type SerializeTupleVariant = Self;
-    type SerializeMap = Self;
-    type SerializeStruct = Self;
-    type SerializeStructVariant = Self;
-
-    leaves! {
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
-        serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
-        serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
-        serialize_str: &str, serialize_bytes: &[u8], serialize_unit_struct: &'static str,
-    }
-
-    fn serialize_none(self) -> Result<(), TooDeep> {
-        Ok(())
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), TooDeep> {
-        value.serialize(self)
-    }
-
-    fn serialize_unit(self) -> Result<(), TooDeep> {
-        Ok(())
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-    ) -> Result<(), TooDeep> {
-        Ok(())
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), TooDeep> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), TooDeep> {
-        value.serialize(self)
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self, TooDeep> {
-        Ok(self)
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self, TooDeep> {
-        Ok(self)
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, TooDeep> {
-        self.deeper()
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self, TooDeep> {
-        self.deeper()
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self, TooDeep> {
-        self.deeper()
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, TooDeep> {
-        self.deeper()
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self, TooDeep> {
-        self.deeper()
-    }
-}
-
-macro_rules! members {
-    ($($kind:ident::$method:ident($($key:ty)?)),* $(,)?) => {
-        $(impl ser::$kind for Depth {
-            type Ok = ();
-            type Error = TooDeep;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), TooDeep> {
-                value.serialize(*self)
+fn deeper_than(bytes: &[u8], limit: usize) -> bool {
+    let mut ends = vec![bytes.len()];
+    let mut at = 0;
+    while let Some(&end) = ends.last() {
+        if at >= end {
+            ends.pop();
+            continue;
+        }
+        match field(bytes, at, end) {
+            Some(Field::Plain { next }) => at = next,
+            Some(Field::Message { start, next }) => {
+                if ends.len() > limit {
+                    return true;
+                }
+                ends.push(next);
+                at = start;
             }
-
-            fn end(self) -> Result<(), TooDeep> {
-                Ok(())
+            // No message after all: go on behind it.
+            None => {
+                at = end;
+                ends.pop();
             }
-        })*
+        }
+    }
+    false
+}
+
+enum Field {
+    Plain { next: usize },
+    Message { start: usize, next: usize },
+}
+
+/// The field at `at`, if there can be one that ends by `end`.
+fn field(bytes: &[u8], at: usize, end: usize) -> Option<Field> {
+    let (tag, at) = varint(bytes, at, end)?;
+    if tag >> 3 == 0 {
+        return None;
+    }
+    let next = match tag & 7 {
+        0 => varint(bytes, at, end)?.1,
+        1 => at.checked_add(8)?,
+        2 => {
+            let (length, start) = varint(bytes, at, end)?;
+            let next = start.checked_add(usize::try_from(length).ok()?)?;
+            return (next <= end).then_some(Field::Message { start, next });
+        }
+        5 => at.checked_add(4)?,
+        _ => return None,
     };
+    (next <= end).then_some(Field::Plain { next })
 }
 
-members! {
-    SerializeSeq::serialize_element(),
-    SerializeTuple::serialize_element(),
-    SerializeTupleStruct::serialize_field(),
-    SerializeTupleVariant::serialize_field(),
-    SerializeStruct::serialize_field(&'static str),
-    SerializeStructVariant::serialize_field(&'static str),
+fn varint(bytes: &[u8], mut at: usize, end: usize) -> Option<(u64, usize)> {
+    let mut value = 0_u64;
+    for shift in (0..70).step_by(7) {
+        if at >= end {
+            return None;
+        }
+        let byte = *bytes.get(at)?;
+        at += 1;
+        // Bits beyond the 64th are dropped, as the decoder drops them.
+        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte < 0x80 {
+            return Some((value, at));
+        }
+    }
+    None
 }
 
-impl ser::SerializeMap for Depth {
-    type Ok = ();
-    type Error = TooDeep;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), TooDeep> {
-        key.serialize(*self)
+    /// A string in `levels` messages.
+    fn nested(levels: usize, text: &str) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..levels {
+            let mut outer = vec![0x0a];
+            let mut length = bytes.len();
+            while length >= 0x80 {
+                outer.push(u8::try_from(length & 0x7f).expect("small") | 0x80);
+                length >>= 7;
+            }
+            outer.push(u8::try_from(length).expect("small"));
+            outer.append(&mut bytes);
+            bytes = outer;
+        }
+        bytes
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TooDeep> {
-        value.serialize(*self)
+    #[test]
+    fn depth_is_never_taken_for_less_than_it_is() {
+        assert!(!deeper_than(&nested(50, ""), 60));
+        assert!(deeper_than(&nested(100, ""), 60));
+        assert!(deeper_than(&nested(100, "xyz"), 60));
+        // After something that only looks like a message, what follows is still entered.
+        let mut bytes = vec![0x0a, 3, 0x0a, 0x7f, 0x01];
+        bytes.extend(nested(100, ""));
+        assert!(deeper_than(&bytes, 60));
     }
 
-    fn end(self) -> Result<(), TooDeep> {
-        Ok(())
+    #[test]
+    fn text_is_not_taken_for_depth() {
+        for text in ["z".repeat(10_000), "\n".repeat(10_000), "*2".repeat(10_000)] {
+            assert!(
+                !deeper_than(&nested(1, &text), 100),
+                "{}",
+                text.get(..4).unwrap_or_default()
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The reviewed table of PostgreSQL's own functions, and what is safe beyond it.
+//! The reviewed table of `PostgreSQL`'s own functions, and what is safe beyond it.
 //!
 //! Volatility comes from the live catalog: an immutable or stable built-in function is
 //! [`FunctionClass::Pure`] unless it is named below; of the volatile ones only the named clocks,
@@ -50,6 +50,7 @@ const CATALOG: &[&str] = &[
     "inet_server_port",
     "obj_description",
     "oidvectortypes",
+    "pg_advisory_unlock_all",
     "pg_available_extension_versions",
     "pg_available_extensions",
     "pg_backend_pid",
@@ -221,6 +222,16 @@ const NOT_PURE: &[&str] = &[
     "txid_current",
 ];
 
+/// Settings that a driver may change through `set_config` while it connects: they change how
+/// much a statement costs or how long it may take, not what it means or shows.
+const HARMLESS: &[&str] = &[
+    "application_name",
+    "extra_float_digits",
+    "jit",
+    "lock_timeout",
+    "statement_timeout",
+];
+
 /// Extensions whose operators and base types are well known, written in C and without effects
 /// beyond their arguments. Their functions still need a grant when they are called by name.
 const KNOWN_EXTENSIONS: &[&str] = &[
@@ -251,6 +262,9 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
     if name == "current_setting" && literal.is_some_and(is_plain_setting) {
         return FunctionClass::Catalog;
     }
+    if name == "set_config" && literal.is_some_and(|name| HARMLESS.contains(&name)) {
+        return FunctionClass::Catalog;
+    }
     let pure = match function.volatility {
         b'i' | b's' => {
             NOT_PURE.binary_search(&name).is_err()
@@ -258,13 +272,20 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
         }
         _ => VOLATILE_PURE.contains(&name),
     };
-    if pure { FunctionClass::Pure } else { FunctionClass::Other }
+    if pure {
+        FunctionClass::Pure
+    } else {
+        FunctionClass::Other
+    }
 }
 
 /// Settings of the server itself. Those with a dot belong to extensions and applications, which
 /// keep keys and tenants there.
 fn is_plain_setting(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// True if an operator or cast function may run without being named in a grant.
@@ -272,7 +293,10 @@ pub(super) fn is_known_code(function: &Function) -> bool {
     function.schema == "pg_catalog"
         || (function.compiled
             && function.volatility != b'v'
-            && function.extension.as_deref().is_some_and(is_known_extension))
+            && function
+                .extension
+                .as_deref()
+                .is_some_and(is_known_extension))
 }
 
 /// True for the extensions in the reviewed list.
@@ -342,7 +366,7 @@ mod tests {
     fn settings_of_applications_are_not_read_without_a_grant() {
         let function = Function {
             schema: "pg_catalog".to_owned(),
-            volatility: b's',
+            volatility: b'v',
             kind: b'f',
             ..Function::default()
         };
@@ -350,5 +374,9 @@ mod tests {
         assert_eq!(class(Some("server_version_num")), FunctionClass::Catalog);
         assert_eq!(class(Some("app.tenant_key")), FunctionClass::Other);
         assert_eq!(class(None), FunctionClass::Other);
+        let set = |literal| classify("set_config", &function, literal);
+        assert_eq!(set(Some("jit")), FunctionClass::Catalog);
+        assert_eq!(set(Some("search_path")), FunctionClass::Other);
+        assert_eq!(set(None), FunctionClass::Other);
     }
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL's own grammar, through libpg_query: text in, one tree per statement out.
+//! `PostgreSQL`'s own grammar, through `libpg_query`: text in, one tree per statement out.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 
@@ -40,37 +40,52 @@ impl Parsed {
     /// Turns a location of the tree (bytes into the text that was split) into a position for an
     /// error message (characters, from 1).
     pub(super) fn position(&self, location: i32) -> Option<usize> {
-        let byte = usize::try_from(location).ok()?.checked_sub(self.start_byte)?;
+        let byte = usize::try_from(location)
+            .ok()?
+            .checked_sub(self.start_byte)?;
         let before = self.text.get(..byte)?;
         Some(self.start_char + before.chars().count() + 1)
     }
 }
 
-/// Splits a text into statements with PostgreSQL's grammar. An empty text has none.
+/// Splits a text into statements with `PostgreSQL`'s grammar. An empty text has none.
 ///
 /// Wants a deep stack: call it on [`super::BigStack`].
 pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
     check_bytes(text)?;
     let tree = parse(text)?;
-    depth::check(&tree, MAX_DEPTH)?;
     let mut statements = Vec::with_capacity(tree.stmts.len());
+    let outside =
+        || NotUnderstood::Unsupported("the grammar places a statement outside its text".to_owned());
+    // The end of the statement before; a statement keeps the comments in front of it.
+    let mut end_before = 0;
     let (mut counted_byte, mut counted_char) = (0, 0);
     for raw in tree.stmts {
-        let protobuf::RawStmt { stmt, stmt_location, stmt_len } = raw;
-        let Some(node) = stmt.and_then(|stmt| stmt.node) else { continue };
-        let start = usize::try_from(stmt_location).unwrap_or(0);
+        let protobuf::RawStmt {
+            stmt,
+            stmt_location,
+            stmt_len,
+        } = raw;
+        let Some(node) = stmt.and_then(|stmt| stmt.node) else {
+            continue;
+        };
+        let location = usize::try_from(stmt_location).unwrap_or(0);
         let end = match usize::try_from(stmt_len) {
-            Ok(length) if length > 0 => start.saturating_add(length),
+            Ok(length) if length > 0 => location.saturating_add(length),
             Ok(_) | Err(_) => text.len(),
         };
-        let outside = || NotUnderstood::Unsupported(
-            "the grammar places a statement outside its text".to_owned(),
-        );
+        let before = text.get(end_before..location).ok_or_else(outside)?;
+        let start = end_before + (before.len() - before.trim_start_matches(BETWEEN).len());
         let slice = text.get(start..end).ok_or_else(outside)?;
-        counted_char += text.get(counted_byte..start).ok_or_else(outside)?.chars().count();
+        counted_char += text
+            .get(counted_byte..start)
+            .ok_or_else(outside)?
+            .chars()
+            .count();
         counted_byte = start;
+        end_before = end;
         statements.push(Parsed {
-            text: trim_end(slice).to_owned(),
+            text: slice.trim_end_matches(BETWEEN).to_owned(),
             start_byte: start,
             start_char: counted_char,
             node,
@@ -79,11 +94,8 @@ pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
     Ok(statements)
 }
 
-/// Cuts white space and the separator off the end. The grammar's own idea of white space, so
-/// that no character of a name is taken for one.
-fn trim_end(text: &str) -> &str {
-    text.trim_end_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}', ';'])
-}
+/// The separator, and what the grammar takes for white space: no character of a name.
+const BETWEEN: [char; 7] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}', ';'];
 
 fn check_bytes(text: &str) -> Result<(), NotUnderstood> {
     if text.len() > MAX_TEXT {
@@ -164,43 +176,55 @@ fn parse(text: &str) -> Result<protobuf::ParseResult, NotUnderstood> {
     })?;
     let options = pg_query::ParserOptions::DEFAULT.bits();
     // SAFETY: the input is a NUL-terminated string that outlives the call.
-    let freed = Freed(Some(unsafe { pg_query_parse_protobuf_opts(input.as_ptr(), options) }));
+    let freed = Freed(Some(unsafe {
+        pg_query_parse_protobuf_opts(input.as_ptr(), options)
+    }));
     let Some(result) = &freed.0 else {
-        return Err(NotUnderstood::Unsupported("the parser gave no result".to_owned()));
+        return Err(NotUnderstood::Unsupported(
+            "the parser gave no result".to_owned(),
+        ));
     };
     // SAFETY: a non-null error points to a PgQueryError that lives until the result is freed.
     if let Some(error) = unsafe { result.error.as_ref() } {
-        return Err(syntax_error(error, text));
+        return Err(syntax_error(error));
     }
     if result.parse_tree.data.is_null() {
-        return Err(NotUnderstood::Unsupported("the parser gave no tree".to_owned()));
+        return Err(NotUnderstood::Unsupported(
+            "the parser gave no tree".to_owned(),
+        ));
     }
     // SAFETY: the library gives `len` initialised bytes at `data`, valid until the free.
     let bytes = unsafe {
         std::slice::from_raw_parts(result.parse_tree.data.cast::<u8>(), result.parse_tree.len)
     };
+    depth::check(bytes, MAX_DEPTH)?;
     protobuf::ParseResult::decode(bytes)
         .map_err(|error| NotUnderstood::Unsupported(format!("the tree cannot be read: {error}")))
 }
 
-fn syntax_error(error: &ParseError, text: &str) -> NotUnderstood {
+fn syntax_error(error: &ParseError) -> NotUnderstood {
     let message = if error.message.is_null() {
         "syntax error".to_owned()
     } else {
         // SAFETY: a non-null message is a NUL-terminated string owned by the result.
-        unsafe { CStr::from_ptr(error.message) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(error.message) }
+            .to_string_lossy()
+            .into_owned()
     };
     // What the grammar's C code refuses for its size is no syntax error of the client's.
-    let size = ["stack depth limit exceeded", "memory exhausted", "too deeply", "out of memory"];
+    let size = [
+        "stack depth limit exceeded",
+        "memory exhausted",
+        "too deeply",
+        "out of memory",
+    ];
     if size.iter().any(|words| message.contains(words)) {
         return NotUnderstood::Limit(format!("the statement is nested too deeply: {message}"));
     }
-    // The library counts the cursor in bytes, from 1.
+    // The library counts the cursor in characters, from 1.
     let position = usize::try_from(error.cursorpos)
         .ok()
-        .and_then(|cursor| cursor.checked_sub(1))
-        .and_then(|byte| text.get(..byte))
-        .map(|before| before.chars().count() + 1);
+        .filter(|position| *position > 0);
     NotUnderstood::Syntax { message, position }
 }
 
@@ -209,7 +233,11 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<String> {
-        split(text).expect("parses").iter().map(|parsed| parsed.text().to_owned()).collect()
+        split(text)
+            .expect("parses")
+            .iter()
+            .map(|parsed| parsed.text().to_owned())
+            .collect()
     }
 
     #[test]
@@ -222,7 +250,7 @@ mod tests {
     fn statements_keep_their_own_text() {
         assert_eq!(
             texts("select 1; /* é */ select 'a;b' ;\nselect 3 -- done"),
-            ["select 1", " /* é */ select 'a;b'", "\nselect 3 -- done"].map(|s| s.trim_start().to_owned())
+            ["select 1", "/* é */ select 'a;b'", "select 3 -- done"]
         );
     }
 
@@ -233,7 +261,7 @@ mod tests {
             error,
             NotUnderstood::Syntax {
                 message: "syntax error at or near \"from\"".to_owned(),
-                position: Some(18),
+                position: Some(13),
             }
         );
     }
@@ -241,7 +269,10 @@ mod tests {
     #[test]
     fn long_runs_of_operators_and_nul_bytes_are_refused_before_the_lexer_sees_them() {
         let run = "+-".repeat(200);
-        assert!(matches!(split(&format!("select 1 {run} 1")), Err(NotUnderstood::Limit(_))));
+        assert!(matches!(
+            split(&format!("select 1 {run} 1")),
+            Err(NotUnderstood::Limit(_))
+        ));
         assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
         let long = format!("select '{}'", "x".repeat(MAX_TEXT));
         assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));

@@ -10,12 +10,23 @@ use super::catalog::{
     Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, Trigger, TypeInfo,
 };
 
+/// Name, attnum, type, NOT NULL, generated, and from which columns.
+type ColumnRow = (String, i16, u32, bool, bool, Option<Vec<i16>>);
+
 /// One row of a catalog query.
 pub type Row = Vec<Option<String>>;
 
 /// The queries that fill a [`Catalog`], in the order that [`Catalog::from_rows`] wants.
 pub const CATALOG_QUERIES: &[&str] = &[
-    PATH, RELATIONS, INHERITANCE, TRIGGERS, FUNCTIONS, OPERATORS, TYPES, CASTS, FOREIGN_KEYS,
+    PATH,
+    RELATIONS,
+    INHERITANCE,
+    TRIGGERS,
+    FUNCTIONS,
+    OPERATORS,
+    TYPES,
+    CASTS,
+    FOREIGN_KEYS,
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
@@ -28,7 +39,10 @@ const RELATIONS: &str = "SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.
 c.relpersistence::pg_catalog.text, c.reltype::pg_catalog.text, \
 CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') THEN pg_catalog.pg_get_viewdef(c.oid) END, \
 EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.text, \
-(SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum, a.atttypid::pg_catalog.int8, a.attnotnull, a.attgenerated <> '') ORDER BY a.attnum) \
+(SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum, a.atttypid::pg_catalog.int8, a.attnotnull, a.attgenerated <> '', \
+CASE WHEN a.attgenerated <> '' THEN (SELECT pg_catalog.json_agg(DISTINCT d.refobjsubid) FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_depend AS d \
+ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refobjid = a.attrelid AND d.refobjsubid > 0 AND d.refobjsubid <> a.attnum) END) ORDER BY a.attnum) \
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
 (SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text \
@@ -94,8 +108,14 @@ pub enum SnapshotError {
 impl Namespace {
     /// Reads the row of [`NAMESPACE_SQL`].
     pub fn from_row(row: &Row) -> Result<Self, SnapshotError> {
-        let fields = Fields { row, query: "namespace" };
-        Ok(Self { search_path: fields.json(0)?, user: fields.text(1)?.to_owned() })
+        let fields = Fields {
+            row,
+            query: "namespace",
+        };
+        Ok(Self {
+            search_path: fields.json(0)?,
+            user: fields.text(1)?.to_owned(),
+        })
     }
 }
 
@@ -104,7 +124,10 @@ static VERSION: AtomicU64 = AtomicU64::new(1);
 impl Catalog {
     /// An empty catalog with a version of its own.
     pub fn empty() -> Self {
-        Self { version: VERSION.fetch_add(1, Ordering::Relaxed), ..Self::default() }
+        Self {
+            version: VERSION.fetch_add(1, Ordering::Relaxed),
+            ..Self::default()
+        }
     }
 
     /// Builds a catalog from the rows of each of [`CATALOG_QUERIES`], in their order.
@@ -112,12 +135,20 @@ impl Catalog {
         let mut catalog = Self::empty();
         let rows = |index: usize| {
             let query = names(index);
-            results.get(index).into_iter().flatten().map(move |row| Fields { row, query })
+            results
+                .get(index)
+                .into_iter()
+                .flatten()
+                .map(move |row| Fields { row, query })
         };
         if results.len() != CATALOG_QUERIES.len() {
             return Err(SnapshotError::Row {
                 query: "count".to_owned(),
-                why: format!("{} results for {} queries", results.len(), CATALOG_QUERIES.len()),
+                why: format!(
+                    "{} results for {} queries",
+                    results.len(),
+                    CATALOG_QUERIES.len()
+                ),
             });
         }
         for row in rows(0) {
@@ -133,7 +164,10 @@ impl Catalog {
             }
         }
         for row in rows(3) {
-            let trigger = Trigger { kind: row.number(2)?, function_oid: row.number(3)? };
+            let trigger = Trigger {
+                kind: row.number(2)?,
+                function_oid: row.number(3)?,
+            };
             if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
                 relation.has_triggers = true;
                 relation.triggers.push(trigger);
@@ -143,10 +177,14 @@ impl Catalog {
             catalog.add_function(&row)?;
         }
         for row in rows(5) {
-            catalog.operators.entry(row.text(1)?.to_owned()).or_default().push(Operator {
-                schema: row.text(0)?.to_owned(),
-                function_oid: row.number(2)?,
-            });
+            catalog
+                .operators
+                .entry(row.text(1)?.to_owned())
+                .or_default()
+                .push(Operator {
+                    schema: row.text(0)?.to_owned(),
+                    function_oid: row.number(2)?,
+                });
         }
         for row in rows(6) {
             catalog.add_type(&row)?;
@@ -176,19 +214,22 @@ impl Catalog {
     }
 
     fn add_relation(&mut self, row: &Fields<'_>) -> Result<(), SnapshotError> {
-        let columns: Vec<(String, i16, u32, bool, bool)> = row.json_or_default(8)?;
+        let columns: Vec<ColumnRow> = row.json_or_default(8)?;
         let relation = Relation {
             oid: row.number(2)?,
             kind: row.byte(3)?,
             columns: columns
                 .into_iter()
-                .map(|(name, attnum, type_oid, not_null, generated)| Column {
-                    name,
-                    attnum,
-                    type_oid,
-                    not_null,
-                    generated,
-                })
+                .map(
+                    |(name, attnum, type_oid, not_null, generated, from)| Column {
+                        name,
+                        attnum,
+                        type_oid,
+                        not_null,
+                        generated,
+                        generated_from: from.unwrap_or_default(),
+                    },
+                )
                 .collect(),
             definition: row.optional(6).map(ToOwned::to_owned),
             has_rules: row.flag(7)?,
@@ -198,7 +239,10 @@ impl Catalog {
             ..Relation::default()
         };
         let (schema, name) = (row.text(0)?, row.text(1)?);
-        self.relations.entry(schema.to_owned()).or_default().insert(name.to_owned(), relation);
+        self.relations
+            .entry(schema.to_owned())
+            .or_default()
+            .insert(name.to_owned(), relation);
         Ok(())
     }
 
@@ -227,7 +271,10 @@ impl Catalog {
             extension: row.optional(12).map(ToOwned::to_owned),
             compiled: row.flag(13)?,
         };
-        self.functions.entry(row.text(1)?.to_owned()).or_default().push(function);
+        self.functions
+            .entry(row.text(1)?.to_owned())
+            .or_default()
+            .push(function);
         Ok(())
     }
 
@@ -236,7 +283,10 @@ impl Catalog {
         if schema == "pg_catalog" {
             self.builtin_types.insert(name.to_owned(), oid);
         } else {
-            self.types.entry(name.to_owned()).or_default().push((schema.to_owned(), oid));
+            self.types
+                .entry(name.to_owned())
+                .or_default()
+                .push((schema.to_owned(), oid));
         }
         let info = TypeInfo {
             schema: schema.to_owned(),
@@ -254,7 +304,14 @@ impl Catalog {
 
 fn names(index: usize) -> &'static str {
     [
-        "path", "relations", "inheritance", "triggers", "functions", "operators", "types", "casts",
+        "path",
+        "relations",
+        "inheritance",
+        "triggers",
+        "functions",
+        "operators",
+        "types",
+        "casts",
         "foreign keys",
     ]
     .get(index)
@@ -269,7 +326,10 @@ struct Fields<'r> {
 
 impl Fields<'_> {
     fn wrong(&self, why: impl Into<String>) -> SnapshotError {
-        SnapshotError::Row { query: self.query.to_owned(), why: why.into() }
+        SnapshotError::Row {
+            query: self.query.to_owned(),
+            why: why.into(),
+        }
     }
 
     fn optional(&self, index: usize) -> Option<&str> {
@@ -277,17 +337,21 @@ impl Fields<'_> {
     }
 
     fn text(&self, index: usize) -> Result<&str, SnapshotError> {
-        self.optional(index).ok_or_else(|| self.wrong(format!("column {} is missing", index + 1)))
+        self.optional(index)
+            .ok_or_else(|| self.wrong(format!("column {} is missing", index + 1)))
     }
 
     fn number<T: std::str::FromStr>(&self, index: usize) -> Result<T, SnapshotError> {
         let text = self.text(index)?;
-        text.parse().map_err(|_| self.wrong(format!("column {} is no number: {text}", index + 1)))
+        text.parse()
+            .map_err(|_parse| self.wrong(format!("column {} is no number: {text}", index + 1)))
     }
 
     fn byte(&self, index: usize) -> Result<u8, SnapshotError> {
         let text = self.text(index)?;
-        text.bytes().next().ok_or_else(|| self.wrong(format!("column {} is empty", index + 1)))
+        text.bytes()
+            .next()
+            .ok_or_else(|| self.wrong(format!("column {} is empty", index + 1)))
     }
 
     fn flag(&self, index: usize) -> Result<bool, SnapshotError> {
@@ -307,6 +371,10 @@ impl Fields<'_> {
         &self,
         index: usize,
     ) -> Result<T, SnapshotError> {
-        if self.optional(index).is_some() { self.json(index) } else { Ok(T::default()) }
+        if self.optional(index).is_some() {
+            self.json(index)
+        } else {
+            Ok(T::default())
+        }
     }
 }

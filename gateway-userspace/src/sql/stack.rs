@@ -40,15 +40,21 @@ impl BigStack {
         let queue = Arc::new(Mutex::new(queue));
         for index in 0..threads.max(1) {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("sql-{index}")).stack_size(STACK).spawn(
-                move || loop {
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-                    match job {
-                        Some(job) => job(),
-                        None => break,
+            thread::Builder::new()
+                .name(format!("sql-{index}"))
+                .stack_size(STACK)
+                .spawn(move || {
+                    loop {
+                        let job = queue
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .blocking_recv();
+                        match job {
+                            Some(job) => job(),
+                            None => break,
+                        }
                     }
-                },
-            )?;
+                })?;
         }
         Ok(Self { jobs })
     }
@@ -64,7 +70,10 @@ impl BigStack {
             // A caller that went away does not need the answer.
             let _ = answer.send(caught(work));
         });
-        self.jobs.send(job).await.map_err(|_closed| BigStackError::Ended)?;
+        self.jobs
+            .send(job)
+            .await
+            .map_err(|_closed| BigStackError::Ended)?;
         result.await.map_err(|_closed| BigStackError::Ended)?
     }
 }
@@ -86,7 +95,9 @@ where
             .stack_size(STACK)
             .spawn_scoped(scope, work)
             .map_err(|_spawn| BigStackError::Ended)?;
-        handle.join().map_err(|payload| BigStackError::Panicked(panic_text(payload.as_ref())))
+        handle
+            .join()
+            .map_err(|payload| BigStackError::Panicked(panic_text(payload.as_ref())))
     })
 }
 

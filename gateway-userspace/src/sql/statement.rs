@@ -283,11 +283,11 @@ pub struct Statement {
 /// Why a text is refused before any policy is asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUnderstood {
-    /// PostgreSQL's grammar does not accept it. The session passes such a text's syntax error on
+    /// `PostgreSQL`'s grammar does not accept it. The session passes such a text's syntax error on
     /// as SQLSTATE 42601.
     #[error("{message}")]
     Syntax {
-        /// The parser's message, as PostgreSQL words it.
+        /// The parser's message, as `PostgreSQL` words it.
         message: String,
         /// Position in characters, from 1.
         position: Option<usize>,
@@ -299,12 +299,12 @@ pub enum NotUnderstood {
     #[error("{0}")]
     Unsupported(String),
     /// A name that the catalog does not have; the session may refresh the catalog and retry.
-    /// SQLSTATE as PostgreSQL would give (42P01 relation, 42703 column, 42883 function, 3F000).
+    /// SQLSTATE as `PostgreSQL` would give (42P01 relation, 42703 column, 42883 function, 3F000).
     #[error("{message}")]
     UnknownName {
         /// SQLSTATE.
         sqlstate: &'static str,
-        /// As PostgreSQL words it: `relation "x" does not exist`.
+        /// As `PostgreSQL` words it: `relation "x" does not exist`.
         message: String,
         /// Position in characters, from 1.
         position: Option<usize>,

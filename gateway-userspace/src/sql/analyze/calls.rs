@@ -49,7 +49,11 @@ impl<'a> Walk<'a> {
             };
             in_reach && arguments.is_none_or(|count| accepts(function, count))
         };
-        Ok(list.iter().filter(fits).map(|function| (name.as_str(), function)).collect())
+        Ok(list
+            .iter()
+            .filter(fits)
+            .map(|function| (name.as_str(), function))
+            .collect())
     }
 
     /// Lists a function as called.
@@ -102,7 +106,9 @@ impl<'a> Walk<'a> {
         if schema == Some("pg_catalog") {
             return Ok(());
         }
-        let Some(list) = self.catalog.operators.get(name) else { return Ok(()) };
+        let Some(list) = self.catalog.operators.get(name) else {
+            return Ok(());
+        };
         for operator in list {
             let in_reach = match schema {
                 Some(schema) => operator.schema == schema,
@@ -209,8 +215,7 @@ impl<'a> Walk<'a> {
                     return Ok(cast);
                 }
                 // A row whose type is not known may have such a field.
-                if value.shape != Shape::Constant && value.fields.is_none() && value.type_oid == 0
-                {
+                if value.shape != Shape::Constant && value.fields.is_none() && value.type_oid == 0 {
                     return Ok(result.derived());
                 }
             }
@@ -228,7 +233,9 @@ impl<'a> Walk<'a> {
     /// The result of a call: its type and fields where all candidates agree.
     pub fn returned(&self, candidates: &[(&'a str, &'a Function)], from: Value<'a>) -> Value<'a> {
         let mut result = from.derived();
-        let Some((_, first)) = candidates.first() else { return result };
+        let Some((_, first)) = candidates.first() else {
+            return result;
+        };
         if !candidates.iter().all(|(_, function)| {
             function.return_type == first.return_type
                 && function.out_columns == first.out_columns
@@ -238,16 +245,25 @@ impl<'a> Walk<'a> {
         }
         if first.out_columns.len() > 1 {
             let fields = first.out_columns.iter().enumerate().map(|(index, name)| {
-                let mut value = Value { fields: None, ..result.clone() };
+                let mut value = Value {
+                    fields: None,
+                    ..result.clone()
+                };
                 value.type_oid = first.out_types.get(index).copied().unwrap_or(0);
                 if POLYMORPHIC.contains(&value.type_oid) {
                     value.type_oid = 0;
                 }
-                Field { name: Cow::Borrowed(name.as_str()), value }
+                Field {
+                    name: Cow::Borrowed(name.as_str()),
+                    value,
+                }
             });
             result.fields = Some(Rc::new(fields.collect()));
         } else if let Some(fields) = self.composite_fields(first.return_type, &result) {
-            let fields = fields.into_iter().map(|col| Field { name: col.name, value: col.value });
+            let fields = fields.into_iter().map(|col| Field {
+                name: col.name,
+                value: col.value,
+            });
             result.fields = Some(Rc::new(fields.collect()));
         }
         if !POLYMORPHIC.contains(&first.return_type) {

@@ -7,7 +7,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::scope::Scope;
 use super::value::{Col, Field, Shape, Value};
-use super::{Result, Walk, inner, string, strings};
+use super::{Result, Walk, inner, strings};
 use crate::sql::nodes::{
     analysed_nodes, clause_nodes, from_nodes, kind_name, query_nodes, utility_nodes,
 };
@@ -25,11 +25,7 @@ impl<'a> Walk<'a> {
         self.nested(|walk| walk.expression_kind(scope, kind))
     }
 
-    fn optional(
-        &mut self,
-        scope: &Scope<'_, 'a>,
-        node: Option<&'a Node>,
-    ) -> Result<Value<'a>> {
+    fn optional(&mut self, scope: &Scope<'_, 'a>, node: Option<&'a Node>) -> Result<Value<'a>> {
         match node {
             Some(node) => self.expression(scope, node),
             None => Ok(Value::constant()),
@@ -45,6 +41,10 @@ impl<'a> Walk<'a> {
         Ok(all)
     }
 
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
     fn expression_kind(&mut self, scope: &Scope<'_, 'a>, kind: &'a NodeEnum) -> Result<Value<'a>> {
         Ok(match kind {
             NodeEnum::ColumnRef(column) => self.column(scope, column)?,
@@ -130,7 +130,9 @@ impl<'a> Walk<'a> {
                 value.derived()
             }
             NodeEnum::JsonValueExpr(value) => self.json_value(scope, Some(value))?,
-            NodeEnum::JsonIsPredicate(test) => self.optional(scope, test.expr.as_deref())?.derived(),
+            NodeEnum::JsonIsPredicate(test) => {
+                self.optional(scope, test.expr.as_deref())?.derived()
+            }
             NodeEnum::JsonFuncExpr(function) => self.json_function(scope, function)?,
             NodeEnum::JsonParseExpr(parse) => {
                 self.json_output(parse.output.as_ref())?;
@@ -177,11 +179,12 @@ impl<'a> Walk<'a> {
                 let all = self.json_value(scope, aggregate.arg.as_deref())?;
                 self.json_aggregate(scope, aggregate.constructor.as_deref(), all)?
             }
-            analysed_nodes!() | clause_nodes!() | from_nodes!() | query_nodes!()
+            analysed_nodes!()
+            | clause_nodes!()
+            | from_nodes!()
+            | query_nodes!()
             | utility_nodes!() => {
-                return Err(
-                    self.unsupported(format!("{} is not understood here", kind_name(kind)))
-                );
+                return Err(self.unsupported(format!("{} is not understood here", kind_name(kind))));
             }
         })
     }
@@ -197,8 +200,14 @@ impl<'a> Walk<'a> {
     fn column(&mut self, scope: &Scope<'_, 'a>, column: &'a ColumnRef) -> Result<Value<'a>> {
         let ColumnRef { fields, location } = column;
         let location = *location;
-        let star = fields.last().is_some_and(|field| matches!(&field.node, Some(NodeEnum::AStar(_))));
-        let named = if star { fields.split_last().map_or(&[][..], |(_, rest)| rest) } else { fields };
+        let star = fields
+            .last()
+            .is_some_and(|field| matches!(&field.node, Some(NodeEnum::AStar(_))));
+        let named = if star {
+            fields.split_last().map_or(&[][..], |(_, rest)| rest)
+        } else {
+            fields
+        };
         let Some(names) = strings(named) else {
             return Err(self.unsupported("a column name that is no name"));
         };
@@ -210,7 +219,11 @@ impl<'a> Walk<'a> {
                 if let Some(item) = self.find_item(scope, None, name, location)? {
                     return Ok(item.row());
                 }
-                Err(self.unknown("42703", location, format!("column \"{name}\" does not exist")))
+                Err(self.unknown(
+                    "42703",
+                    location,
+                    format!("column \"{name}\" does not exist"),
+                ))
             }
             ([table], true) => Ok(self.named_item(scope, None, table, location)?.row()),
             ([schema, table], true) => {
@@ -235,13 +248,24 @@ impl<'a> Walk<'a> {
         table: &str,
         location: i32,
     ) -> Result<&'i super::scope::Item<'a>> {
-        self.find_item(scope, schema, table, location)?.ok_or_else(|| {
-            self.unknown(
-                "42P01",
-                location,
-                format!("missing FROM-clause entry for table \"{table}\""),
-            )
-        })
+        self.find_item(scope, schema, table, location)?
+            .ok_or_else(|| {
+                // A table that is there, but out of reach or under another name.
+                let hidden = scope.levels().flat_map(|level| &level.items).any(|item| {
+                    let relation = item.relation.and_then(|index| self.uses.get(index));
+                    item.name == table || relation.is_some_and(|used| used.name == table)
+                });
+                let what = if hidden {
+                    "invalid reference to"
+                } else {
+                    "missing"
+                };
+                self.unknown(
+                    "42P01",
+                    location,
+                    format!("{what} FROM-clause entry for table \"{table}\""),
+                )
+            })
     }
 
     fn item_member(
@@ -359,7 +383,8 @@ impl<'a> Walk<'a> {
         let mut same = true;
         for node in elements {
             let value = self.expression(scope, node)?;
-            let oid = if value.fields.is_some() { u32::MAX } else { value.type_oid };
+            let is_row = value.fields.is_some() && value.type_oid == 0;
+            let oid = if is_row { u32::MAX } else { value.type_oid };
             same &= *element.get_or_insert(oid) == oid;
             all.absorb(&value);
         }
@@ -378,8 +403,15 @@ impl<'a> Walk<'a> {
     }
 
     fn operation(&mut self, scope: &Scope<'_, 'a>, operation: &'a AExpr) -> Result<Value<'a>> {
-        let AExpr { kind, name, lexpr, rexpr, rexpr_list_start: _, rexpr_list_end: _, location: _ } =
-            operation;
+        let AExpr {
+            kind,
+            name,
+            lexpr,
+            rexpr,
+            rexpr_list_start: _,
+            rexpr_list_end: _,
+            location: _,
+        } = operation;
         let parts = strings(name).unwrap_or_default();
         let Ok(kind) = AExprKind::try_from(*kind) else {
             return Err(self.unsupported("an operation of an unknown kind"));
@@ -533,11 +565,13 @@ impl<'a> Walk<'a> {
                         .iter()
                         .map(|field| Col::new(field.name.clone(), field.value.clone()))
                         .collect(),
-                    None => self.composite_fields(value.type_oid, &value).ok_or_else(|| {
-                        self.unsupported(
-                            "a .* of a value whose fields are not known; name the fields",
-                        )
-                    })?,
+                    None => self
+                        .composite_fields(value.type_oid, &value)
+                        .ok_or_else(|| {
+                            self.unsupported(
+                                "a .* of a value whose fields are not known; name the fields",
+                            )
+                        })?,
                 };
                 columns.extend(fields);
                 Ok(())
@@ -550,27 +584,24 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn expand_item(
-        &self,
-        item: &super::scope::Item<'a>,
-        columns: &mut Vec<Col<'a>>,
-    ) -> Result<()> {
+    fn expand_item(&self, item: &super::scope::Item<'a>, columns: &mut Vec<Col<'a>>) -> Result<()> {
         if item.open.is_some() {
             return Err(self.unsupported(format!(
                 "a * over {}, whose columns are not known; name the columns",
                 item.name
             )));
         }
-        columns.extend(item.columns.iter().map(|col| Col::new(col.name.clone(), col.take())));
+        columns.extend(
+            item.columns
+                .iter()
+                .map(|col| Col::new(col.name.clone(), col.take())),
+        );
         Ok(())
     }
 }
 
 fn ends_in_star(nodes: &[Node]) -> bool {
-    nodes.last().is_some_and(|node| matches!(&node.node, Some(NodeEnum::AStar(_))))
-}
-
-/// The name of a `String` step.
-pub(super) fn step_name(node: &Node) -> Option<&str> {
-    string(node)
+    nodes
+        .last()
+        .is_some_and(|node| matches!(&node.node, Some(NodeEnum::AStar(_))))
 }

@@ -35,9 +35,9 @@ enum Rows<'a> {
 
 impl<'a> Walk<'a> {
     /// Reads the items of a FROM clause into a level.
-    pub fn from_clause(&mut self, scope: &mut Scope<'_, 'a>, nodes: &'a [Node]) -> Result<()> {
+    pub fn read_from(&mut self, scope: &mut Scope<'_, 'a>, nodes: &'a [Node]) -> Result<()> {
         for node in nodes {
-            let items = self.from_item(scope, node)?;
+            let items = self.item(scope, node)?;
             for mut item in items {
                 item.lateral_only = true;
                 item.lateral_ok = true;
@@ -51,16 +51,18 @@ impl<'a> Walk<'a> {
     }
 
     /// One item, with what names can see of it.
-    pub fn from_item(
-        &mut self,
-        scope: &mut Scope<'_, 'a>,
-        node: &'a Node,
-    ) -> Result<Vec<Item<'a>>> {
-        let Some(kind) = &node.node else { return Err(self.unsupported("an empty FROM item")) };
-        self.nested(|walk| walk.from_kind(scope, kind))
+    pub fn item(&mut self, scope: &mut Scope<'_, 'a>, node: &'a Node) -> Result<Vec<Item<'a>>> {
+        let Some(kind) = &node.node else {
+            return Err(self.unsupported("an empty FROM item"));
+        };
+        self.nested(|walk| walk.item_of_kind(scope, kind))
     }
 
-    fn from_kind(
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
+    fn item_of_kind(
         &mut self,
         scope: &mut Scope<'_, 'a>,
         kind: &'a NodeEnum,
@@ -72,8 +74,13 @@ impl<'a> Walk<'a> {
             NodeEnum::RangeFunction(function) => Ok(vec![self.range_function(scope, function)?]),
             NodeEnum::RangeTableFunc(table) => Ok(vec![self.xml_table(scope, table)?]),
             NodeEnum::RangeTableSample(sample) => {
-                let RangeTableSample { relation, method, args, repeatable, location: _ } =
-                    sample.as_ref();
+                let RangeTableSample {
+                    relation,
+                    method,
+                    args,
+                    repeatable,
+                    location: _,
+                } = sample.as_ref();
                 let Some(relation) = relation else {
                     return Err(self.unsupported("a TABLESAMPLE of nothing"));
                 };
@@ -88,13 +95,16 @@ impl<'a> Walk<'a> {
                     how.absorb(&self.expression(scope, seed)?);
                 }
                 self.mark(&how, ColumnUse::Filter);
-                self.from_item(scope, relation)
+                self.item(scope, relation)
             }
             NodeEnum::JsonTable(table) => {
                 let item = self.laterally(scope, |walk, scope| walk.json_table(scope, table))?;
                 Ok(vec![self.aliased(item, table.alias.as_ref())?])
             }
-            analysed_nodes!() | clause_nodes!() | expression_nodes!() | query_nodes!()
+            analysed_nodes!()
+            | clause_nodes!()
+            | expression_nodes!()
+            | query_nodes!()
             | utility_nodes!() => {
                 Err(self.unsupported(format!("{} in FROM is not understood", kind_name(kind))))
             }
@@ -134,6 +144,7 @@ impl<'a> Walk<'a> {
         let mut item = Item::new(name, self.relation_columns(index));
         item.schema = Some(schema);
         item.relation = Some(index);
+        item.row_type = relation.row_type;
         self.aliased(item, var.alias.as_ref())
     }
 
@@ -176,14 +187,20 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         sub: &'a RangeSubselect,
     ) -> Result<Item<'a>> {
-        let RangeSubselect { lateral, subquery, alias } = sub;
+        let RangeSubselect {
+            lateral,
+            subquery,
+            alias,
+        } = sub;
         let Some(NodeEnum::SelectStmt(select)) = inner(subquery.as_deref()) else {
             return Err(self.unsupported("a sub-select that is no SELECT"));
         };
         let before = std::mem::replace(&mut scope.lateral, *lateral);
         let columns = self.select(Some(scope), select);
         scope.lateral = before;
-        self.aliased(Item::new("", columns?), alias.as_ref())
+        let mut item = Item::new("", columns?);
+        item.computed = true;
+        self.aliased(item, alias.as_ref())
     }
 
     // ---- functions -----------------------------------------------------------------------------
@@ -193,8 +210,14 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         function: &'a RangeFunction,
     ) -> Result<Item<'a>> {
-        let RangeFunction { lateral: _, ordinality, is_rowsfrom: _, functions, alias, coldeflist } =
-            function;
+        let RangeFunction {
+            lateral: _,
+            ordinality,
+            is_rowsfrom: _,
+            functions,
+            alias,
+            coldeflist,
+        } = function;
         let alias_name = alias.as_ref().map(|alias| alias.aliasname.as_str());
         let mut columns = Vec::new();
         let mut open: Option<Value<'a>> = None;
@@ -240,8 +263,9 @@ impl<'a> Walk<'a> {
             columns.push(Col::new("ordinality", Value::of_type(INT8)));
         }
         let mut item = Item::new(first_name.unwrap_or_default(), columns);
-        // A known scalar function's column may be reached by the function's name.
         item.open = open;
+        // What it computes decides how many rows there are.
+        item.computed = true;
         self.aliased(item, alias.as_ref())
     }
 
@@ -289,8 +313,9 @@ impl<'a> Walk<'a> {
         value: &Value<'a>,
     ) -> Result<Rows<'a>> {
         if let Some(fields) = &value.fields {
-            let columns =
-                fields.iter().map(|field| Col::new(field.name.clone(), field.value.clone()));
+            let columns = fields
+                .iter()
+                .map(|field| Col::new(field.name.clone(), field.value.clone()));
             return Ok(Rows::Columns(columns.collect()));
         }
         let candidates = self.candidates(parts, Some(call.args.len()))?;
@@ -316,10 +341,14 @@ impl<'a> Walk<'a> {
         let first_type = first.map_or(0, |value| self.base_type(value.type_oid));
         let mut candidates = candidates.to_vec();
         if parts.last() == Some(&"unnest") && first_type != 0 {
-            // The one for tsvector has columns of its own.
+            // Those for tsvector and multiranges are told apart by the argument.
+            let is_array = self
+                .type_info(first_type)
+                .is_some_and(|info| info.element != 0);
             candidates.retain(|(_, function)| {
                 function.schema != "pg_catalog"
-                    || (first_type == TSVECTOR) == (function.out_columns.len() > 1)
+                    || ((first_type == TSVECTOR) == (function.out_columns.len() > 1)
+                        && is_array == ANYELEMENT.contains(&function.return_type))
             });
         }
         let from = Value::combine(arguments).derived();
@@ -347,7 +376,9 @@ impl<'a> Walk<'a> {
                 element != 0 && element != RECORD
             } else {
                 returned != RECORD
-                    && self.type_info(self.base_type(returned)).is_none_or(|info| info.kind != b'c')
+                    && self
+                        .type_info(self.base_type(returned))
+                        .is_none_or(|info| info.kind != b'c')
             };
             if !is_scalar || scalar.is_some_and(|known| known != name) {
                 return Rows::Open;
@@ -368,8 +399,13 @@ impl<'a> Walk<'a> {
             let Some(NodeEnum::ColumnDef(definition)) = inner(Some(definition)) else {
                 return Err(self.unsupported("a column definition of another kind"));
             };
-            let ColumnDef { colname, type_name, .. } = definition.as_ref();
-            let mut column = Value { fields: None, ..value.clone() };
+            let ColumnDef {
+                colname, type_name, ..
+            } = definition.as_ref();
+            let mut column = Value {
+                fields: None,
+                ..value.clone()
+            };
             if let Some(name) = type_name {
                 column.type_oid = self.type_oid(name)?;
                 self.convert_to(column.type_oid, name.location)?;
@@ -384,8 +420,15 @@ impl<'a> Walk<'a> {
         scope: &mut Scope<'_, 'a>,
         table: &'a RangeTableFunc,
     ) -> Result<Item<'a>> {
-        let RangeTableFunc { lateral: _, docexpr, rowexpr, namespaces, columns, alias, location: _ } =
-            table;
+        let RangeTableFunc {
+            lateral: _,
+            docexpr,
+            rowexpr,
+            namespaces,
+            columns,
+            alias,
+            location: _,
+        } = table;
         let item = self.laterally(scope, |walk, scope| {
             let mut all = Value::constant();
             for part in [docexpr, rowexpr].into_iter().flatten() {
@@ -413,7 +456,9 @@ impl<'a> Walk<'a> {
                 }
                 found.push(Col::new(column.colname.as_str(), value));
             }
-            Ok(Item::new("xmltable", found))
+            let mut item = Item::new("xmltable", found);
+            item.computed = true;
+            Ok(item)
         })?;
         self.aliased(item, alias.as_ref())
     }
@@ -435,7 +480,7 @@ impl<'a> Walk<'a> {
         let (Some(left), Some(right)) = (larg, rarg) else {
             return Err(self.unsupported("a join with one side"));
         };
-        let left = self.from_item(scope, left)?;
+        let left = self.item(scope, left)?;
         // The right side sees the left one through LATERAL only, and not from RIGHT or FULL.
         let lateral_ok = matches!(
             JoinType::try_from(*jointype),
@@ -447,20 +492,22 @@ impl<'a> Walk<'a> {
             item.lateral_ok = lateral_ok;
             item
         }));
-        let right = self.from_item(scope, right);
+        let right = self.item(scope, right);
         scope.items.truncate(before);
         let right = right?;
 
         let left_columns = columns_of(&left);
         let right_columns = columns_of(&right);
-        let open = left.iter().chain(&right).filter(|item| item.by_column).find_map(|item| {
-            item.open.clone()
-        });
+        let open = left
+            .iter()
+            .chain(&right)
+            .filter(|item| item.by_column)
+            .find_map(|item| item.open.clone());
         let names: Vec<&str> = if *is_natural {
             if open.is_some() {
-                return Err(self.unsupported(
-                    "a NATURAL JOIN over a function whose columns are not known",
-                ));
+                return Err(
+                    self.unsupported("a NATURAL JOIN over a function whose columns are not known")
+                );
             }
             left_columns
                 .iter()
@@ -478,8 +525,10 @@ impl<'a> Walk<'a> {
             self.operator(&["="])?;
         }
         for name in &names {
-            let (one, other) =
-                (self.join_column(&left_columns, name, "left")?, self.join_column(&right_columns, name, "right")?);
+            let (one, other) = (
+                self.join_column(&left_columns, name, "left")?,
+                self.join_column(&right_columns, name, "right")?,
+            );
             self.mark(&one, ColumnUse::Filter);
             self.mark(&other, ColumnUse::Filter);
             let mut value = one.merge(&other);
@@ -491,10 +540,15 @@ impl<'a> Walk<'a> {
         if let Some(quals) = quals {
             let mut on = Scope::child(scope.parent);
             on.ctes = scope.ctes;
-            on.items = left.iter().chain(&right).cloned().map(|mut item| {
-                item.lateral_only = false;
-                item
-            }).collect();
+            on.items = left
+                .iter()
+                .chain(&right)
+                .cloned()
+                .map(|mut item| {
+                    item.lateral_only = false;
+                    item
+                })
+                .collect();
             let value = self.expression(&on, quals)?;
             self.mark(&value, ColumnUse::Filter);
         }

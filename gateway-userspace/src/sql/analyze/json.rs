@@ -17,7 +17,12 @@ impl<'a> Walk<'a> {
         scope: &Scope<'_, 'a>,
         value: Option<&'a JsonValueExpr>,
     ) -> Result<Value<'a>> {
-        let Some(JsonValueExpr { raw_expr, formatted_expr, format: _ }) = value else {
+        let Some(JsonValueExpr {
+            raw_expr,
+            formatted_expr,
+            format: _,
+        }) = value
+        else {
             return Ok(Value::constant());
         };
         let mut all = Value::constant();
@@ -28,7 +33,11 @@ impl<'a> Walk<'a> {
     }
 
     pub fn json_output(&mut self, output: Option<&'a JsonOutput>) -> Result<()> {
-        if let Some(JsonOutput { type_name: Some(name), returning: _ }) = output {
+        if let Some(JsonOutput {
+            type_name: Some(name),
+            returning: _,
+        }) = output
+        {
             let oid = self.type_oid(name)?;
             self.convert_to(oid, name.location)?;
         }
@@ -98,8 +107,16 @@ impl<'a> Walk<'a> {
         constructor: Option<&'a JsonAggConstructor>,
         mut all: Value<'a>,
     ) -> Result<Value<'a>> {
-        let Some(constructor) = constructor else { return Ok(all.derived()) };
-        let JsonAggConstructor { output, agg_filter, agg_order, over, location: _ } = constructor;
+        let Some(constructor) = constructor else {
+            return Ok(all.derived());
+        };
+        let JsonAggConstructor {
+            output,
+            agg_filter,
+            agg_order,
+            over,
+            location: _,
+        } = constructor;
         self.json_output(output.as_ref())?;
         if let Some(filter) = agg_filter {
             let value = self.expression(scope, filter)?;
@@ -117,7 +134,7 @@ impl<'a> Walk<'a> {
         Ok(all.derived())
     }
 
-    /// JSON_TABLE as a FROM item.
+    /// `JSON_TABLE` as a FROM item.
     pub fn json_table(&mut self, scope: &Scope<'_, 'a>, table: &'a JsonTable) -> Result<Item<'a>> {
         let JsonTable {
             context_item,
@@ -138,7 +155,9 @@ impl<'a> Walk<'a> {
         let all = all.derived();
         let mut found = Vec::new();
         self.json_columns(scope, columns, &all, &mut found)?;
-        Ok(Item::new("json_table", found))
+        let mut item = Item::new("json_table", found);
+        item.computed = true;
+        Ok(item)
     }
 
     fn json_columns(

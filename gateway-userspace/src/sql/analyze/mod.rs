@@ -13,6 +13,7 @@ mod from;
 mod json;
 mod modify;
 mod names;
+mod objects;
 mod query;
 mod scope;
 mod select;
@@ -139,7 +140,7 @@ impl<'a> Walk<'a> {
         Statement {
             text: self.parsed.text().to_owned(),
             kind,
-            relations: self.uses.into_iter().map(Use::finish).collect(),
+            relations: self.uses.into_iter().filter_map(Use::finish).collect(),
             functions: functions.into_iter().collect(),
             ddl: self.ddl,
             output,
@@ -150,8 +151,11 @@ impl<'a> Walk<'a> {
 
     fn output_column(&self, column: &Col<'a>) -> OutputColumn {
         let value = &column.value;
-        let origins: BTreeSet<ColumnRef> =
-            value.origins.iter().filter_map(|id| self.column_ref(*id)).collect();
+        let origins: BTreeSet<ColumnRef> = value
+            .origins
+            .iter()
+            .filter_map(|id| self.column_ref(*id))
+            .collect();
         let unchanged = matches!(value.shape, Shape::Direct | Shape::Merged);
         // A view's column and the column behind it are two origins of one unchanged value.
         let direct = value.shape == Shape::Direct && origins.len() == 1;
@@ -166,14 +170,21 @@ impl<'a> Walk<'a> {
     fn column_ref(&self, (index, attnum): (usize, i16)) -> Option<ColumnRef> {
         let used = self.uses.get(index)?;
         let name = column_name(used.relation, attnum)?;
-        Some(ColumnRef { relation: used.reference(), column: name.to_owned(), attnum })
+        Some(ColumnRef {
+            relation: used.reference(),
+            column: name.to_owned(),
+            attnum,
+        })
     }
 
     // ---- effects -------------------------------------------------------------------------
 
     /// The use of a relation, made on first sight.
     fn use_of(&mut self, schema: &'a str, name: &'a str, relation: &'a Relation) -> usize {
-        let known = self.uses.iter().position(|used| std::ptr::eq(used.relation, relation));
+        let known = self
+            .uses
+            .iter()
+            .position(|used| std::ptr::eq(used.relation, relation));
         known.unwrap_or_else(|| {
             self.uses.push(Use {
                 schema,
@@ -195,9 +206,15 @@ impl<'a> Walk<'a> {
 
     fn mark_column(&mut self, (index, attnum): (usize, i16), how: ColumnUse) {
         self.watch_hit |= self.watched == Some(index);
-        let Some(used) = self.uses.get_mut(index) else { return };
+        let Some(used) = self.uses.get_mut(index) else {
+            return;
+        };
         if let Some(name) = column_name(used.relation, attnum) {
-            used.columns.entry(attnum).or_insert((name, BTreeSet::new())).1.insert(how);
+            used.columns
+                .entry(attnum)
+                .or_insert((name, BTreeSet::new()))
+                .1
+                .insert(how);
         }
     }
 
@@ -226,7 +243,9 @@ impl<'a> Walk<'a> {
 
     /// For a view: analyses its definition and takes over its effects.
     fn look_behind(&mut self, index: usize) -> Result<()> {
-        let Some(used) = self.uses.get(index) else { return Ok(()) };
+        let Some(used) = self.uses.get(index) else {
+            return Ok(());
+        };
         let (schema, name, relation) = (used.schema, used.name, used.relation);
         if used.behind.is_some() || !matches!(relation.kind, b'v' | b'm') || is_system(schema) {
             return Ok(());
@@ -234,8 +253,9 @@ impl<'a> Walk<'a> {
         let statement = self.view(schema, name, relation)?;
         for behind in &statement.relations {
             let reference = &behind.relation;
-            let Some((schema, name, relation)) =
-                self.catalog.relation_entry(&reference.schema, &reference.name)
+            let Some((schema, name, relation)) = self
+                .catalog
+                .relation_entry(&reference.schema, &reference.name)
             else {
                 return Err(self.unsupported(format!(
                     "the view {schema}.{name} reads {}.{}, which the catalog does not have",
@@ -345,8 +365,12 @@ impl<'a> Walk<'a> {
 
     /// The value of one column of a relation.
     fn column_value(&self, index: usize, order: usize) -> Value<'a> {
-        let Some(used) = self.uses.get(index) else { return Value::constant() };
-        let Some(column) = used.relation.columns.get(order) else { return Value::constant() };
+        let Some(used) = self.uses.get(index) else {
+            return Value::constant();
+        };
+        let Some(column) = used.relation.columns.get(order) else {
+            return Value::constant();
+        };
         let own = (index, column.attnum);
         let mut value = match used.behind.as_ref().and_then(|behind| behind.get(order)) {
             Some(behind) => {
@@ -356,15 +380,25 @@ impl<'a> Walk<'a> {
                 }
                 value
             }
-            None => Value { shape: Shape::Direct, ..Value::default() },
+            None => Value {
+                shape: Shape::Direct,
+                ..Value::default()
+            },
         };
         value.origins.insert(own);
+        if !column.generated_from.is_empty() {
+            value
+                .origins
+                .extend(column.generated_from.iter().map(|attnum| (index, *attnum)));
+            value.shape = Shape::Derived;
+        }
         value.type_oid = column.type_oid;
         value
     }
 
-    fn into_allowed(&self, select: &SelectStmt) -> bool {
-        self.into.is_some_and(|allowed| std::ptr::eq(allowed, select))
+    fn may_have_into(&self, select: &SelectStmt) -> bool {
+        self.into
+            .is_some_and(|allowed| std::ptr::eq(allowed, select))
     }
 
     // ---- bounds and errors -----------------------------------------------------------------
@@ -417,7 +451,14 @@ impl Use<'_> {
         }
     }
 
-    fn finish(mut self) -> RelationUse {
+    /// `None` for a relation that was only looked up.
+    fn finish(mut self) -> Option<RelationUse> {
+        if self.access.is_empty() {
+            if self.columns.is_empty() {
+                return None;
+            }
+            self.access.insert(Access::Select);
+        }
         let relation = self.reference();
         let writes = [Access::Insert, Access::Update, Access::Delete];
         let reads_a_column = self
@@ -431,18 +472,21 @@ impl Use<'_> {
             .columns
             .into_iter()
             .map(|(attnum, (name, uses))| {
-                let column =
-                    ColumnRef { relation: relation.clone(), column: name.to_owned(), attnum };
+                let column = ColumnRef {
+                    relation: relation.clone(),
+                    column: name.to_owned(),
+                    attnum,
+                };
                 (column, uses)
             })
             .collect();
-        RelationUse {
+        Some(RelationUse {
             system: is_system(self.schema),
             temporary: self.relation.temporary,
             access: self.access,
             columns,
             relation,
-        }
+        })
     }
 }
 
@@ -451,28 +495,41 @@ fn is_system(schema: &str) -> bool {
 }
 
 /// System columns by name. Views have none.
-const SYSTEM_COLUMNS: &[(&str, i16)] =
-    &[("ctid", -1), ("xmin", -2), ("cmin", -3), ("xmax", -4), ("cmax", -5), ("tableoid", -6)];
+const SYSTEM_COLUMNS: &[(&str, i16)] = &[
+    ("ctid", -1),
+    ("xmin", -2),
+    ("cmin", -3),
+    ("xmax", -4),
+    ("cmax", -5),
+    ("tableoid", -6),
+];
 
 fn system_column(relation: &Relation, name: &str) -> Option<i16> {
     if relation.kind == b'v' {
         return None;
     }
-    SYSTEM_COLUMNS.iter().find(|(column, _)| *column == name).map(|(_, attnum)| *attnum)
+    SYSTEM_COLUMNS
+        .iter()
+        .find(|(column, _)| *column == name)
+        .map(|(_, attnum)| *attnum)
 }
 
 fn column_name(relation: &Relation, attnum: i16) -> Option<&str> {
     if attnum < 0 {
-        return SYSTEM_COLUMNS.iter().find(|(_, at)| *at == attnum).map(|(name, _)| *name);
+        return SYSTEM_COLUMNS
+            .iter()
+            .find(|(_, at)| *at == attnum)
+            .map(|(name, _)| *name);
     }
     // Mostly in place; dropped columns leave holes.
     let guess = usize::try_from(attnum).ok()?.checked_sub(1)?;
     let columns = &relation.columns;
     match columns.get(guess) {
         Some(column) if column.attnum == attnum => Some(&column.name),
-        Some(_) | None => {
-            columns.iter().find(|column| column.attnum == attnum).map(|c| c.name.as_str())
-        }
+        Some(_) | None => columns
+            .iter()
+            .find(|column| column.attnum == attnum)
+            .map(|c| c.name.as_str()),
     }
 }
 

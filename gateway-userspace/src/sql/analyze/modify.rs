@@ -43,7 +43,9 @@ impl<'a> Walk<'a> {
     pub fn write_to(&mut self, index: usize, access: Access) -> Result<()> {
         self.access(index, access);
         self.look_behind(index)?;
-        let Some(used) = self.uses.get(index) else { return Ok(()) };
+        let Some(used) = self.uses.get(index) else {
+            return Ok(());
+        };
         let (schema, name, relation) = (used.schema, used.name, used.relation);
         self.fire_for(schema, name, relation, access);
         // A converted value may go through a cast that a user made.
@@ -51,7 +53,9 @@ impl<'a> Walk<'a> {
         if relation.kind == b'v' {
             let behind = self.relations_behind(index);
             for inner in behind {
-                let Some(used) = self.uses.get(inner) else { continue };
+                let Some(used) = self.uses.get(inner) else {
+                    continue;
+                };
                 let (schema, name, relation) = (used.schema, used.name, used.relation);
                 if matches!(relation.kind, b'r' | b'p' | b'f' | b'v') {
                     self.writable(schema, name, relation)?;
@@ -70,7 +74,9 @@ impl<'a> Walk<'a> {
     fn relations_behind(&self, index: usize) -> BTreeSet<usize> {
         let behind = self.uses.get(index).and_then(|used| used.behind.as_ref());
         let values = behind.into_iter().flatten();
-        values.flat_map(|value| value.origins.iter().map(|(relation, _)| *relation)).collect()
+        values
+            .flat_map(|value| value.origins.iter().map(|(relation, _)| *relation))
+            .collect()
     }
 
     /// Lists the triggers of a relation and of those that inherit from it.
@@ -95,7 +101,9 @@ impl<'a> Walk<'a> {
         let mut found = BTreeSet::new();
         let mut next = vec![(schema.to_owned(), name.to_owned())];
         while let Some((schema, name)) = next.pop() {
-            let Some(relation) = self.catalog.relation(&schema, &name) else { continue };
+            let Some(relation) = self.catalog.relation(&schema, &name) else {
+                continue;
+            };
             for child in &relation.children {
                 if found.insert(child.clone()) {
                     next.push(child.clone());
@@ -160,12 +168,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Marks a column of the target as written, those behind a view too.
-    fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
+    pub fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
         let Some(used) = self.uses.get(index) else {
             return Err(self.unsupported("a target that is not known"));
         };
         let relation = used.relation;
-        let Some(order) = relation.columns.iter().position(|column| column.name == name) else {
+        let Some(order) = relation
+            .columns
+            .iter()
+            .position(|column| column.name == name)
+        else {
             let table = used.name;
             return Err(self.unknown(
                 "42703",
@@ -201,7 +213,9 @@ impl<'a> Walk<'a> {
             with_clause,
             r#override: _,
         } = insert;
-        let Some(var) = relation else { return Err(self.unsupported("an INSERT into nothing")) };
+        let Some(var) = relation else {
+            return Err(self.unsupported("an INSERT into nothing"));
+        };
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let index = walk.write_target(var, Access::Insert)?;
             let source = match inner(select_stmt.as_deref()) {
@@ -251,7 +265,13 @@ impl<'a> Walk<'a> {
         targets: &[i16],
         source: &[Col<'a>],
     ) -> Result<()> {
-        let OnConflictClause { action, infer, target_list, where_clause, location: _ } = conflict;
+        let OnConflictClause {
+            action,
+            infer,
+            target_list,
+            where_clause,
+            location: _,
+        } = conflict;
         let mut scope = Scope::child(parent);
         scope.items.push(item.clone());
         if let Some(infer) = infer {
@@ -279,7 +299,10 @@ impl<'a> Walk<'a> {
         if let Some(used) = self.uses.get(index) {
             for column in &used.relation.columns {
                 let at = targets.iter().position(|attnum| *attnum == column.attnum);
-                let value = at.and_then(|at| source.get(at)).map(Col::take).unwrap_or_default();
+                let value = at
+                    .and_then(|at| source.get(at))
+                    .map(Col::take)
+                    .unwrap_or_default();
                 excluded.push(Col::new(column.name.as_str(), value.derived()));
             }
         }
@@ -295,20 +318,21 @@ impl<'a> Walk<'a> {
     }
 
     /// A column or expression of an index.
-    pub fn index_element(
-        &mut self,
-        scope: &Scope<'_, 'a>,
-        node: &'a Node,
-    ) -> Result<Value<'a>> {
+    pub fn index_element(&mut self, scope: &Scope<'_, 'a>, node: &'a Node) -> Result<Value<'a>> {
         let Some(NodeEnum::IndexElem(element)) = inner(Some(node)) else {
             return Err(self.unsupported("an index element of another kind"));
         };
         if let Some(expression) = &element.expr {
             return self.expression(scope, expression);
         }
-        self.find_column(scope, &element.name, -1, 1)?.ok_or_else(|| {
-            self.unknown("42703", -1, format!("column \"{}\" does not exist", element.name))
-        })
+        self.find_column(scope, &element.name, -1, 1)?
+            .ok_or_else(|| {
+                self.unknown(
+                    "42703",
+                    -1,
+                    format!("column \"{}\" does not exist", element.name),
+                )
+            })
     }
 
     // ---- UPDATE, DELETE ------------------------------------------------------------------------
@@ -326,7 +350,9 @@ impl<'a> Walk<'a> {
             returning_clause,
             with_clause,
         } = update;
-        let Some(var) = relation else { return Err(self.unsupported("an UPDATE of nothing")) };
+        let Some(var) = relation else {
+            return Err(self.unsupported("an UPDATE of nothing"));
+        };
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let index = walk.write_target(var, Access::Update)?;
             let (level, item) = walk.target_level(scope, index, var, from_clause)?;
@@ -341,9 +367,16 @@ impl<'a> Walk<'a> {
         scope: Option<&Scope<'_, 'a>>,
         delete: &'a DeleteStmt,
     ) -> Result<Option<Vec<Col<'a>>>> {
-        let DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } =
-            delete;
-        let Some(var) = relation else { return Err(self.unsupported("a DELETE from nothing")) };
+        let DeleteStmt {
+            relation,
+            using_clause,
+            where_clause,
+            returning_clause,
+            with_clause,
+        } = delete;
+        let Some(var) = relation else {
+            return Err(self.unsupported("a DELETE from nothing"));
+        };
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let index = walk.write_target(var, Access::Delete)?;
             let (level, item) = walk.target_level(scope, index, var, using_clause)?;
@@ -367,7 +400,7 @@ impl<'a> Walk<'a> {
         target.lateral_only = true;
         target.lateral_ok = false;
         level.items.push(target);
-        self.from_clause(&mut level, from)?;
+        self.read_from(&mut level, from)?;
         Ok((level, item))
     }
 
@@ -440,12 +473,7 @@ impl<'a> Walk<'a> {
     }
 
     /// True if a condition depends on the target's rows. `WHERE true` and its like do not.
-    fn limits(
-        &mut self,
-        scope: &Scope<'_, 'a>,
-        condition: &'a Node,
-        index: usize,
-    ) -> Result<bool> {
+    fn limits(&mut self, scope: &Scope<'_, 'a>, condition: &'a Node, index: usize) -> Result<bool> {
         match &condition.node {
             Some(NodeEnum::BoolExpr(boolean)) => {
                 let mut arms = Vec::with_capacity(boolean.args.len());
@@ -506,7 +534,7 @@ impl<'a> Walk<'a> {
             walk.look_behind(index)?;
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
-            let items = walk.from_item(&mut level, source)?;
+            let items = walk.item(&mut level, source)?;
             level.items.push(item.clone());
             level.items.extend(items);
             let limits = match join_condition {
@@ -593,7 +621,9 @@ impl<'a> Walk<'a> {
         items: Vec<Item<'a>>,
         target: &Item<'a>,
     ) -> Result<Option<Vec<Col<'a>>>> {
-        let Some(ReturningClause { options, exprs }) = clause else { return Ok(None) };
+        let Some(ReturningClause { options, exprs }) = clause else {
+            return Ok(None);
+        };
         let mut scope = Scope::child(parent);
         scope.items = items;
         let (mut old, mut new) = (None, None);
@@ -611,7 +641,10 @@ impl<'a> Walk<'a> {
         }
         for (given, name) in [(old, "old"), (new, "new")] {
             // The default name gives way to an item of that name.
-            let taken = scope.items.iter().any(|item| item.by_name && item.name == name);
+            let taken = scope
+                .items
+                .iter()
+                .any(|item| item.by_name && item.name == name);
             if given.is_some() || !taken {
                 let mut row = target.clone();
                 row.name = given.unwrap_or(name).into();

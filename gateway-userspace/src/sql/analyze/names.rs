@@ -22,7 +22,11 @@ impl<'a> Walk<'a> {
     where
         'a: 'n,
     {
-        if schema == "pg_temp" { self.temp_schema().unwrap_or(schema) } else { schema }
+        if schema == "pg_temp" {
+            self.temp_schema().unwrap_or(schema)
+        } else {
+            schema
+        }
     }
 
     /// This session's temporary schema, once it has one.
@@ -60,17 +64,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A relation by name, or PostgreSQL's error.
+    /// A relation by name, or `PostgreSQL`'s error.
     pub fn relation(&self, var: &RangeVar) -> Result<(&'a str, &'a str, &'a Relation)> {
         self.refuse_catalog_name(var)?;
-        self.find_relation(&var.schemaname, &var.relname).ok_or_else(|| {
-            let name = if var.schemaname.is_empty() {
-                var.relname.clone()
-            } else {
-                format!("{}.{}", var.schemaname, var.relname)
-            };
-            self.unknown("42P01", var.location, format!("relation \"{name}\" does not exist"))
-        })
+        self.find_relation(&var.schemaname, &var.relname)
+            .ok_or_else(|| {
+                let name = if var.schemaname.is_empty() {
+                    var.relname.clone()
+                } else {
+                    format!("{}.{}", var.schemaname, var.relname)
+                };
+                self.unknown(
+                    "42P01",
+                    var.location,
+                    format!("relation \"{name}\" does not exist"),
+                )
+            })
     }
 
     pub fn refuse_catalog_name(&self, var: &RangeVar) -> Result<()> {
@@ -85,7 +94,9 @@ impl<'a> Walk<'a> {
 
     /// The columns of a relation as a FROM item.
     pub fn relation_columns(&mut self, index: usize) -> Vec<Col<'a>> {
-        let Some(used) = self.uses.get(index) else { return Vec::new() };
+        let Some(used) = self.uses.get(index) else {
+            return Vec::new();
+        };
         used.relation
             .columns
             .iter()
@@ -131,7 +142,11 @@ impl<'a> Walk<'a> {
     }
 
     fn ambiguous(&self, name: &str, location: i32) -> NotUnderstood {
-        self.unknown("42702", location, format!("column reference \"{name}\" is ambiguous"))
+        self.unknown(
+            "42702",
+            location,
+            format!("column reference \"{name}\" is ambiguous"),
+        )
     }
 
     fn check_lateral(&self, item: &Item<'a>) -> Result<()> {
@@ -139,7 +154,10 @@ impl<'a> Walk<'a> {
             return Err(self.unknown(
                 "42P10",
                 -1,
-                format!("invalid reference to FROM-clause entry for table \"{}\"", item.name),
+                format!(
+                    "invalid reference to FROM-clause entry for table \"{}\"",
+                    item.name
+                ),
             ));
         }
         Ok(())
@@ -159,8 +177,12 @@ impl<'a> Walk<'a> {
             }
             return Ok(Some(col.take()));
         }
-        let Some(index) = item.relation else { return Ok(None) };
-        let Some(used) = self.uses.get(index) else { return Ok(None) };
+        let Some(index) = item.relation else {
+            return Ok(None);
+        };
+        let Some(used) = self.uses.get(index) else {
+            return Ok(None);
+        };
         Ok(system_column(used.relation, name).map(|attnum| Value {
             origins: [(index, attnum)].into(),
             shape: Shape::Direct,
@@ -178,7 +200,10 @@ impl<'a> Walk<'a> {
     ) -> Result<Option<&'i Item<'a>>> {
         for level in scope.levels() {
             let mut found: Option<&Item<'a>> = None;
-            for item in level.visible().filter(|item| item.by_name && item.name == name) {
+            for item in level
+                .visible()
+                .filter(|item| item.by_name && item.name == name)
+            {
                 let fits = match schema {
                     None => true,
                     Some(schema) => item.schema == Some(self.schema_alias(schema)),
@@ -225,7 +250,11 @@ impl<'a> Walk<'a> {
         };
         let oid = self.find_type(schema, bare).ok_or_else(|| {
             let full = parts.join(".");
-            self.unknown("42704", name.location, format!("type \"{full}\" does not exist"))
+            self.unknown(
+                "42704",
+                name.location,
+                format!("type \"{full}\" does not exist"),
+            )
         })?;
         if name.array_bounds.is_empty() {
             return Ok(oid);
@@ -236,7 +265,10 @@ impl<'a> Walk<'a> {
             .builtin_types
             .get(&format!("_{bare}"))
             .copied()
-            .filter(|array| self.type_info(*array).is_some_and(|info| info.element == oid))
+            .filter(|array| {
+                self.type_info(*array)
+                    .is_some_and(|info| info.element == oid)
+            })
             .or_else(|| {
                 self.catalog
                     .type_info
@@ -253,11 +285,17 @@ impl<'a> Walk<'a> {
                 return self.catalog.builtin_types.get(name).copied();
             }
             let list = self.catalog.types.get(name)?;
-            list.iter().find(|(at, _)| at == schema).map(|(_, oid)| *oid)
+            list.iter()
+                .find(|(at, _)| at == schema)
+                .map(|(_, oid)| *oid)
         };
         match schema {
             Some(schema) => in_schema(self.schema_alias(schema)),
-            None => self.namespace.search_path.iter().find_map(|schema| in_schema(schema)),
+            None => self
+                .namespace
+                .search_path
+                .iter()
+                .find_map(|schema| in_schema(schema)),
         }
     }
 
@@ -286,7 +324,9 @@ impl<'a> Walk<'a> {
             bases.push(self.base_type(info.element));
         }
         for oid in bases {
-            let Some(info) = self.type_info(oid) else { continue };
+            let Some(info) = self.type_info(oid) else {
+                continue;
+            };
             if info.schema == "pg_catalog" {
                 if info.name.starts_with("reg") {
                     self.functions.insert(FunctionUse {

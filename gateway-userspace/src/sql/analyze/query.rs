@@ -20,9 +20,13 @@ pub(super) struct Publish<'s, 'a> {
 impl<'a> Publish<'_, 'a> {
     /// Lets the recursive arm see these columns.
     pub fn columns(&self, walk: &mut Walk<'a>, columns: &[Col<'a>]) -> Result<()> {
-        let Some(cte) = self.list.entries.get(self.index) else { return Ok(()) };
+        let Some(cte) = self.list.entries.get(self.index) else {
+            return Ok(());
+        };
         // What a round takes must not count as taken by the query around it.
-        let fresh = columns.iter().map(|col| Col::new(col.name.clone(), col.value.clone()));
+        let fresh = columns
+            .iter()
+            .map(|col| Col::new(col.name.clone(), col.value.clone()));
         let named = walk.cte_named(cte.node, fresh.collect())?;
         *cte.state.borrow_mut() = CteState::Reading(Some(Rc::new(named)));
         cte.referred.set(false);
@@ -31,7 +35,10 @@ impl<'a> Publish<'_, 'a> {
 
     /// True if the recursive arm referred to the CTE since.
     pub fn was_read(&self) -> bool {
-        self.list.entries.get(self.index).is_some_and(|cte| cte.referred.get())
+        self.list
+            .entries
+            .get(self.index)
+            .is_some_and(|cte| cte.referred.get())
     }
 }
 
@@ -43,7 +50,12 @@ impl<'a> Walk<'a> {
         clause: Option<&'a WithClause>,
         body: impl FnOnce(&mut Self, Option<&Scope<'_, 'a>>) -> Result<T>,
     ) -> Result<T> {
-        let Some(WithClause { ctes, recursive, location: _ }) = clause else {
+        let Some(WithClause {
+            ctes,
+            recursive,
+            location: _,
+        }) = clause
+        else {
             return body(self, parent);
         };
         let mut entries: Vec<Cte<'a>> = Vec::with_capacity(ctes.len());
@@ -51,17 +63,30 @@ impl<'a> Walk<'a> {
             let Some(NodeEnum::CommonTableExpr(node)) = inner(Some(cte)) else {
                 return Err(self.unsupported("a WITH item of another kind"));
             };
-            if entries.iter().any(|other| other.node.ctename == node.ctename) {
+            if entries
+                .iter()
+                .any(|other| other.node.ctename == node.ctename)
+            {
                 return Err(self.unknown(
                     "42712",
                     node.location,
-                    format!("WITH query name \"{}\" specified more than once", node.ctename),
+                    format!(
+                        "WITH query name \"{}\" specified more than once",
+                        node.ctename
+                    ),
                 ));
             }
-            entries.push(Cte { node, state: RefCell::new(CteState::Unread), referred: Cell::default() });
+            entries.push(Cte {
+                node,
+                state: RefCell::new(CteState::Unread),
+                referred: Cell::default(),
+            });
         }
         let count = entries.len();
-        let list = CteList { entries, visible: Cell::new(if *recursive { count } else { 0 }) };
+        let list = CteList {
+            entries,
+            visible: Cell::new(if *recursive { count } else { 0 }),
+        };
         let mut scope = Scope::child(parent);
         scope.ctes = Some(&list);
         for index in 0..count {
@@ -85,8 +110,12 @@ impl<'a> Walk<'a> {
         scope: &Scope<'_, 'a>,
         name: &str,
     ) -> Result<Option<Rc<Vec<Col<'a>>>>> {
-        let Some((level, list, index)) = scope.cte(name) else { return Ok(None) };
-        let Some(cte) = list.entries.get(index) else { return Ok(None) };
+        let Some((level, list, index)) = scope.cte(name) else {
+            return Ok(None);
+        };
+        let Some(cte) = list.entries.get(index) else {
+            return Ok(None);
+        };
         let unread = matches!(&*cte.state.borrow(), CteState::Unread);
         if unread {
             // WITH RECURSIVE may refer to what comes later.
@@ -115,20 +144,26 @@ impl<'a> Walk<'a> {
         index: usize,
         recursive: bool,
     ) -> Result<()> {
-        let Some(cte) = list.entries.get(index) else { return Ok(()) };
+        let Some(cte) = list.entries.get(index) else {
+            return Ok(());
+        };
         if !matches!(&*cte.state.borrow(), CteState::Unread) {
             return Ok(());
         }
         *cte.state.borrow_mut() = CteState::Reading(None);
-        let Some(query) = cte.node.ctequery.as_ref().and_then(|node| node.node.as_ref()) else {
+        let Some(query) = cte
+            .node
+            .ctequery
+            .as_ref()
+            .and_then(|node| node.node.as_ref())
+        else {
             return Err(self.unsupported("a WITH item without query"));
         };
         let columns = match query {
             NodeEnum::SelectStmt(select) if recursive && is_union(select) => {
                 let publish = Publish { list, index };
-                let columns = self.nested(|walk| {
-                    walk.select_publishing(Some(scope), select, Some(publish))
-                })?;
+                let columns = self
+                    .nested(|walk| walk.select_publishing(Some(scope), select, Some(&publish)))?;
                 Some(columns)
             }
             query => self.query(Some(scope), query)?,
@@ -164,7 +199,10 @@ impl<'a> Walk<'a> {
             column.name = name.into();
         }
         let all = Value::combine(
-            &columns.iter().map(|column| column.value.clone()).collect::<Vec<_>>(),
+            &columns
+                .iter()
+                .map(|column| column.value.clone())
+                .collect::<Vec<_>>(),
         );
         if let Some(search) = &node.search_clause {
             columns.push(Col::new(search.search_seq_column.as_str(), all.clone()));
@@ -197,5 +235,8 @@ impl<'a> Walk<'a> {
 }
 
 fn is_union(select: &SelectStmt) -> bool {
-    matches!(SetOperation::try_from(select.op), Ok(SetOperation::SetopUnion))
+    matches!(
+        SetOperation::try_from(select.op),
+        Ok(SetOperation::SetopUnion)
+    )
 }

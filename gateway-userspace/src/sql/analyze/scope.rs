@@ -21,6 +21,8 @@ pub(super) struct Item<'a> {
     pub schema: Option<&'a str>,
     /// The relation's use, if it is one with system columns.
     pub relation: Option<usize>,
+    /// Type oid of its rows, 0 if not known.
+    pub row_type: u32,
     /// Columns in order.
     pub columns: Rc<Vec<Col<'a>>>,
     /// Columns are not all known: any name may be one, and has this value.
@@ -33,6 +35,8 @@ pub(super) struct Item<'a> {
     pub lateral_only: bool,
     /// May be referred to by LATERAL at all.
     pub lateral_ok: bool,
+    /// A sub-select: what it computes runs whether it is taken or not.
+    pub computed: bool,
 }
 
 impl<'a> Item<'a> {
@@ -41,12 +45,14 @@ impl<'a> Item<'a> {
             name: name.into(),
             schema: None,
             relation: None,
+            row_type: 0,
             columns: Rc::new(columns),
             open: None,
             by_name: true,
             by_column: true,
             lateral_only: false,
             lateral_ok: true,
+            computed: false,
         }
     }
 
@@ -55,9 +61,13 @@ impl<'a> Item<'a> {
         let fields = self
             .columns
             .iter()
-            .map(|col| Field { name: col.name.clone(), value: col.take() })
+            .map(|col| Field {
+                name: col.name.clone(),
+                value: col.take(),
+            })
             .collect();
         let mut row = Value::row(fields);
+        row.type_oid = self.row_type;
         if let Some(open) = &self.open {
             row.absorb(open);
             row.fields = None;
@@ -79,12 +89,19 @@ pub(super) struct Scope<'s, 'a> {
 
 impl<'s, 'a> Scope<'s, 'a> {
     pub fn child(parent: Option<&'s Scope<'s, 'a>>) -> Self {
-        Scope { parent, items: Vec::new(), ctes: None, lateral: false }
+        Scope {
+            parent,
+            items: Vec::new(),
+            ctes: None,
+            lateral: false,
+        }
     }
 
     /// The items that names may see at this level now.
     pub fn visible(&self) -> impl Iterator<Item = &Item<'a>> {
-        self.items.iter().filter(|item| !item.lateral_only || self.lateral)
+        self.items
+            .iter()
+            .filter(|item| !item.lateral_only || self.lateral)
     }
 
     /// This level and those around it.
@@ -112,7 +129,10 @@ pub(super) struct CteList<'a> {
 
 impl CteList<'_> {
     fn find(&self, name: &str) -> Option<usize> {
-        self.entries.iter().take(self.visible.get()).position(|cte| cte.node.ctename == name)
+        self.entries
+            .iter()
+            .take(self.visible.get())
+            .position(|cte| cte.node.ctename == name)
     }
 }
 

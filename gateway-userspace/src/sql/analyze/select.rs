@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use pg_query::protobuf::{
-    LockingClause, SelectStmt, SetOperation, SubLinkType, XmlExprOp, a_const,
-    SqlValueFunctionOp, MinMaxOp, AExprKind,
+    AExprKind, LockingClause, MinMaxOp, SelectStmt, SetOperation, SqlValueFunctionOp, SubLinkType,
+    XmlExprOp, a_const,
 };
 use pg_query::{Node, NodeEnum};
 
 use super::query::Publish;
 use super::scope::{Item, Scope};
-use super::value::{Col, Value};
-use super::{Result, Walk, inner, string, strings};
+use super::value::Col;
+use super::{Result, Walk, inner, string};
 use crate::sql::statement::{Access, ColumnUse};
 
 impl<'a> Walk<'a> {
@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         self.with(parent, select.with_clause.as_ref(), |walk, parent| {
             walk.select_body(parent, select, publish)
@@ -40,7 +40,7 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         // Every field is taken, so that a new clause does not compile until it is read.
         let SelectStmt {
@@ -65,8 +65,10 @@ impl<'a> Walk<'a> {
             larg: _,
             rarg: _,
         } = select;
-        if into_clause.is_some() && !self.into_allowed(select) {
-            return Err(self.unsupported("SELECT INTO is only understood as a statement of its own"));
+        if into_clause.is_some() && !self.may_have_into(select) {
+            return Err(
+                self.unsupported("SELECT INTO is only understood as a statement of its own")
+            );
         }
         let mut scope = Scope::child(parent);
         let (columns, names_only) = match SetOperation::try_from(*op) {
@@ -74,16 +76,16 @@ impl<'a> Walk<'a> {
                 (self.values(&scope, values_lists)?, true)
             }
             Ok(SetOperation::SetopNone) => {
-                self.from_clause(&mut scope, from_clause)?;
+                self.read_from(&mut scope, from_clause)?;
                 let mut columns = Vec::with_capacity(target_list.len());
                 for target in target_list {
                     self.target(&scope, target, &mut columns)?;
                 }
                 (columns, false)
             }
-            Ok(SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept) => {
-                (self.set_operation(parent, select, publish)?, true)
-            }
+            Ok(
+                SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept,
+            ) => (self.set_operation(parent, select, publish)?, true),
             Ok(SetOperation::Undefined) | Err(_) => {
                 return Err(self.unsupported("a set operation of an unknown kind"));
             }
@@ -122,6 +124,12 @@ impl<'a> Walk<'a> {
         for lock in locking_clause {
             self.row_lock(&scope, lock)?;
         }
+        for item in scope.items.iter().filter(|item| item.computed) {
+            self.mark_unused(&item.columns);
+            if let Some(open) = &item.open {
+                self.mark(open, ColumnUse::Filter);
+            }
+        }
         Ok(columns)
     }
 
@@ -154,14 +162,14 @@ impl<'a> Walk<'a> {
         &mut self,
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
-        publish: Option<Publish<'_, 'a>>,
+        publish: Option<&Publish<'_, 'a>>,
     ) -> Result<Vec<Col<'a>>> {
         let (Some(left), Some(right)) = (&select.larg, &select.rarg) else {
             return Err(self.unsupported("a set operation with one side"));
         };
         let left = self.select(parent, left)?;
         let mut merged = left.clone();
-        if let Some(publish) = &publish {
+        if let Some(publish) = publish {
             publish.columns(self, &left)?;
         }
         loop {
@@ -176,9 +184,12 @@ impl<'a> Walk<'a> {
                 .zip(&arm)
                 .map(|(one, other)| Col::new(one.name.clone(), one.take().merge(&other.take())))
                 .collect();
-            let settled = next.iter().zip(&merged).all(|(new, old)| new.value == old.value);
+            let settled = next
+                .iter()
+                .zip(&merged)
+                .all(|(new, old)| new.value == old.value);
             merged = next;
-            match &publish {
+            match publish {
                 Some(publish) if !settled && publish.was_read() => {
                     publish.columns(self, &merged)?;
                 }
@@ -186,7 +197,10 @@ impl<'a> Walk<'a> {
             }
         }
         let keeps_all = select.all
-            && matches!(SetOperation::try_from(select.op), Ok(SetOperation::SetopUnion));
+            && matches!(
+                SetOperation::try_from(select.op),
+                Ok(SetOperation::SetopUnion)
+            );
         if !keeps_all {
             // Rows are compared.
             for column in &merged {
@@ -197,11 +211,7 @@ impl<'a> Walk<'a> {
     }
 
     /// VALUES: columns by position, over all rows.
-    pub fn values(
-        &mut self,
-        scope: &Scope<'_, 'a>,
-        rows: &'a [Node],
-    ) -> Result<Vec<Col<'a>>> {
+    pub fn values(&mut self, scope: &Scope<'_, 'a>, rows: &'a [Node]) -> Result<Vec<Col<'a>>> {
         let mut merged: Option<Vec<Col<'a>>> = None;
         for row in rows {
             let Some(NodeEnum::List(list)) = inner(Some(row)) else {
@@ -335,7 +345,11 @@ impl<'a> Walk<'a> {
         let Some(NodeEnum::LockingClause(lock)) = inner(Some(node)) else {
             return Err(self.unsupported("a locking clause of another kind"));
         };
-        let LockingClause { locked_rels, strength: _, wait_policy: _ } = lock;
+        let LockingClause {
+            locked_rels,
+            strength: _,
+            wait_policy: _,
+        } = lock;
         let mut names = Vec::with_capacity(locked_rels.len());
         for locked in locked_rels {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(locked)) else {
@@ -372,7 +386,7 @@ fn bare_name(node: &Node) -> Option<&str> {
     }
 }
 
-/// The label that PostgreSQL gives a column without one (`FigureColname`).
+/// The label that `PostgreSQL` gives a column without one (`FigureColname`).
 pub(super) fn label(node: &Node) -> Cow<'_, str> {
     figure(node).map_or(Cow::Borrowed("?column?"), |(name, _)| Cow::Borrowed(name))
 }
@@ -390,7 +404,10 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
         }
         NodeEnum::FuncCall(call) => call.funcname.last().and_then(string).and_then(strong),
         NodeEnum::AExpr(expression)
-            if matches!(AExprKind::try_from(expression.kind), Ok(AExprKind::AexprNullif)) =>
+            if matches!(
+                AExprKind::try_from(expression.kind),
+                Ok(AExprKind::AexprNullif)
+            ) =>
         {
             strong("nullif")
         }
@@ -400,7 +417,10 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
                 return strong(name);
             }
             let of_type = cast.type_name.as_ref().and_then(|name| name.names.last());
-            of_type.and_then(string).map(|name| (name, false)).or(of_arg)
+            of_type
+                .and_then(string)
+                .map(|name| (name, false))
+                .or(of_arg)
         }
         NodeEnum::CollateClause(collate) => figure(collate.arg.as_deref()?),
         NodeEnum::GroupingFunc(_) => strong("grouping"),
@@ -486,18 +506,5 @@ fn figure(node: &Node) -> Option<(&str, bool)> {
         NodeEnum::JsonArrayAgg(_) => strong("json_arrayagg"),
         // Labels only: a kind that is not named here has none.
         _ => None,
-    }
-}
-
-/// The names of a list, joined by dots.
-pub(super) fn dotted(nodes: &[Node]) -> String {
-    strings(nodes).unwrap_or_default().join(".")
-}
-
-impl<'a> Walk<'a> {
-    /// The value of all of these columns together.
-    pub fn together(columns: &[Col<'a>]) -> Value<'a> {
-        let values: Vec<_> = columns.iter().map(Col::take).collect();
-        Value::combine(&values)
     }
 }

@@ -39,7 +39,14 @@ impl<'a> Walk<'a> {
     }
 
     pub fn set(&self, set: &'a VariableSetStmt) -> Result<Top<'a>> {
-        let VariableSetStmt { kind, name, args, jumble_args: _, is_local, location: _ } = set;
+        let VariableSetStmt {
+            kind,
+            name,
+            args,
+            jumble_args: _,
+            is_local,
+            location: _,
+        } = set;
         let name = name.to_ascii_lowercase();
         let kind = match VariableSetKind::try_from(*kind) {
             Ok(VariableSetKind::VarSetValue) => StatementKind::Set {
@@ -47,12 +54,16 @@ impl<'a> Walk<'a> {
                 value: Some(self.set_value(args)?),
                 local: *is_local,
             },
-            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => {
-                StatementKind::Set { name, value: None, local: *is_local }
-            }
-            Ok(VariableSetKind::VarResetAll) => {
-                StatementKind::Set { name: "all".to_owned(), value: None, local: false }
-            }
+            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => StatementKind::Set {
+                name,
+                value: None,
+                local: *is_local,
+            },
+            Ok(VariableSetKind::VarResetAll) => StatementKind::Set {
+                name: "all".to_owned(),
+                value: None,
+                local: false,
+            },
             // SET TRANSACTION and SET SESSION CHARACTERISTICS: several settings at once.
             Ok(VariableSetKind::VarSetMulti) => StatementKind::Set {
                 value: Some(self.modes(&name, args)?),
@@ -120,10 +131,15 @@ impl<'a> Walk<'a> {
     #[expect(clippy::unused_self, reason = "reads like the other kinds")]
     pub fn show(&self, show: &'a VariableShowStmt) -> Top<'a> {
         let name = show.name.to_ascii_lowercase();
-        let labels: &[&str] =
-            if name == "all" { &["name", "setting", "description"] } else { &[show.name.as_str()] };
-        let columns =
-            labels.iter().map(|label| Col::new((*label).to_owned(), Value::constant())).collect();
+        let labels: &[&str] = if name == "all" {
+            &["name", "setting", "description"]
+        } else {
+            &[show.name.as_str()]
+        };
+        let columns = labels
+            .iter()
+            .map(|label| Col::new((*label).to_owned(), Value::constant()))
+            .collect();
         (StatementKind::Show { name }, Some(columns))
     }
 }

@@ -13,6 +13,10 @@ pub(super) type Top<'a> = (StatementKind, Option<Vec<Col<'a>>>);
 
 impl<'a> Walk<'a> {
     /// Reads a statement that stands by itself.
+    #[expect(
+        clippy::unnested_or_patterns,
+        reason = "the groups of kinds are patterns of their own"
+    )]
     pub fn top_level(&mut self, node: &'a NodeEnum) -> Result<Top<'a>> {
         match node {
             NodeEnum::SelectStmt(select) => self.top_select(select),
@@ -30,14 +34,14 @@ impl<'a> Walk<'a> {
                 name: fetch.portalname.clone(),
                 moves: fetch.ismove,
             })),
-            NodeEnum::ClosePortalStmt(close) => {
-                Ok(plain(StatementKind::CloseCursor { name: some_name(&close.portalname) }))
-            }
+            NodeEnum::ClosePortalStmt(close) => Ok(plain(StatementKind::CloseCursor {
+                name: some_name(&close.portalname),
+            })),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
             NodeEnum::ExecuteStmt(execute) => self.execute(execute),
-            NodeEnum::DeallocateStmt(deallocate) => {
-                Ok(plain(StatementKind::Deallocate { name: some_name(&deallocate.name) }))
-            }
+            NodeEnum::DeallocateStmt(deallocate) => Ok(plain(StatementKind::Deallocate {
+                name: some_name(&deallocate.name),
+            })),
 
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::VariableSetStmt(set) => self.set(set),

@@ -55,7 +55,9 @@ impl<'a> Walk<'a> {
             let columns = self.query(None, query)?;
             return Ok((StatementKind::CopyOut { not_text }, columns));
         }
-        let Some(var) = relation else { return Err(self.unsupported("a COPY of nothing")) };
+        let Some(var) = relation else {
+            return Err(self.unsupported("a COPY of nothing"));
+        };
         if *is_from {
             let index = self.write_target(var, Access::Insert)?;
             self.copy_columns(index, attlist, ColumnUse::Written)?;
@@ -63,7 +65,9 @@ impl<'a> Walk<'a> {
                 // The condition is over the rows that come in.
                 let mut scope = Scope::child(None);
                 let columns = self.relation_columns(index);
-                scope.items.push(super::scope::Item::new(var.relname.as_str(), columns));
+                scope
+                    .items
+                    .push(super::scope::Item::new(var.relname.as_str(), columns));
                 self.expression(&scope, condition)?;
             }
             return Ok(plain(StatementKind::CopyIn));
@@ -90,7 +94,10 @@ impl<'a> Walk<'a> {
         let all = self.relation_columns(index);
         let generated = |name: &str| {
             self.uses.get(index).is_some_and(|used| {
-                used.relation.columns.iter().any(|column| column.name == name && column.generated)
+                used.relation
+                    .columns
+                    .iter()
+                    .any(|column| column.name == name && column.generated)
             })
         };
         let mut columns = Vec::with_capacity(all.len());
@@ -175,7 +182,11 @@ impl<'a> Walk<'a> {
     }
 
     pub fn prepare(&mut self, prepare: &'a PrepareStmt) -> Result<Top<'a>> {
-        let PrepareStmt { name, argtypes, query } = prepare;
+        let PrepareStmt {
+            name,
+            argtypes,
+            query,
+        } = prepare;
         for node in argtypes {
             if let Some(NodeEnum::TypeName(argument)) = inner(Some(node)) {
                 let oid = self.type_oid(argument)?;
@@ -192,15 +203,24 @@ impl<'a> Walk<'a> {
         let Some(body) = body_after_as(self.parsed.text()) else {
             return Err(self.unsupported("a PREPARE whose statement cannot be found"));
         };
-        Ok((StatementKind::Prepare { name: name.clone(), body: body.to_owned() }, columns))
+        Ok((
+            StatementKind::Prepare {
+                name: name.clone(),
+                body: body.to_owned(),
+            },
+            columns,
+        ))
     }
 
     pub fn execute(&mut self, execute: &'a ExecuteStmt) -> Result<Top<'a>> {
         let scope = Scope::child(None);
         for parameter in &execute.params {
-            self.expression(&scope, parameter)?;
+            let value = self.expression(&scope, parameter)?;
+            self.mark(&value, ColumnUse::Source);
         }
-        Ok(plain(StatementKind::Execute { name: execute.name.clone() }))
+        Ok(plain(StatementKind::Execute {
+            name: execute.name.clone(),
+        }))
     }
 
     pub fn declare(&mut self, declare: &'a DeclareCursorStmt) -> Result<Top<'a>> {
@@ -241,8 +261,15 @@ impl<'a> Walk<'a> {
     // ---- TRUNCATE, LOCK ----------------------------------------------------------------------------
 
     pub fn truncate(&mut self, truncate: &'a TruncateStmt) -> Result<Top<'a>> {
-        let TruncateStmt { relations, restart_seqs: _, behavior } = truncate;
-        let cascades = matches!(DropBehavior::try_from(*behavior), Ok(DropBehavior::DropCascade));
+        let TruncateStmt {
+            relations,
+            restart_seqs: _,
+            behavior,
+        } = truncate;
+        let cascades = matches!(
+            DropBehavior::try_from(*behavior),
+            Ok(DropBehavior::DropCascade)
+        );
         for node in relations {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(node)) else {
                 return Err(self.unsupported("a TRUNCATE of another kind"));
@@ -327,7 +354,9 @@ fn says_no(value: Option<&NodeEnum>) -> bool {
     let constant = match value {
         Some(NodeEnum::AConst(constant)) => constant,
         Some(NodeEnum::String(text)) => {
-            return ["false", "off"].iter().any(|no| text.sval.eq_ignore_ascii_case(no));
+            return ["false", "off"]
+                .iter()
+                .any(|no| text.sval.eq_ignore_ascii_case(no));
         }
         Some(NodeEnum::Boolean(value)) => return !value.boolval,
         Some(NodeEnum::Integer(number)) => return number.ival == 0,
@@ -336,9 +365,9 @@ fn says_no(value: Option<&NodeEnum>) -> bool {
     match &constant.val {
         Some(a_const::Val::Boolval(value)) => !value.boolval,
         Some(a_const::Val::Ival(number)) => number.ival == 0,
-        Some(a_const::Val::Sval(text)) => {
-            ["false", "off"].iter().any(|no| text.sval.eq_ignore_ascii_case(no))
-        }
+        Some(a_const::Val::Sval(text)) => ["false", "off"]
+            .iter()
+            .any(|no| text.sval.eq_ignore_ascii_case(no)),
         Some(a_const::Val::Fval(_) | a_const::Val::Bsval(_)) | None => false,
     }
 }

@@ -5,6 +5,9 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+/// `text` and `varchar`: a conversion between them changes nothing.
+const TEXT: [u32; 2] = [25, 1043];
+
 /// A column of a relation that the statement uses: index of the relation's use, `attnum`.
 pub(super) type ColumnId = (usize, i16);
 
@@ -50,7 +53,10 @@ impl<'a> Value<'a> {
 
     /// A constant of a known type.
     pub fn of_type(type_oid: u32) -> Self {
-        Self { type_oid, ..Self::default() }
+        Self {
+            type_oid,
+            ..Self::default()
+        }
     }
 
     /// Adds what another value depends on; the result is computed.
@@ -87,7 +93,8 @@ impl<'a> Value<'a> {
     pub fn merge(&self, other: &Self) -> Self {
         let mut merged = self.clone();
         merged.origins.extend(other.origins.iter().copied());
-        let same_type = self.type_oid == other.type_oid && self.type_oid != 0;
+        let both_text = TEXT.contains(&self.type_oid) && TEXT.contains(&other.type_oid);
+        let same_type = (self.type_oid == other.type_oid && self.type_oid != 0) || both_text;
         let same_field = self.origins == other.origins && self.shape == other.shape;
         merged.shape = match (self.shape, other.shape) {
             (Shape::Constant, Shape::Constant) => Shape::Constant,
@@ -136,7 +143,11 @@ pub(super) struct Col<'a> {
 
 impl<'a> Col<'a> {
     pub fn new(name: impl Into<Cow<'a, str>>, value: Value<'a>) -> Self {
-        Self { name: name.into(), value, used: Rc::default() }
+        Self {
+            name: name.into(),
+            value,
+            used: Rc::default(),
+        }
     }
 
     /// Takes the value.

@@ -1,4 +1,5 @@
 //! The analysis over a small catalog.
 
 mod cases;
+mod live;
 mod shop;

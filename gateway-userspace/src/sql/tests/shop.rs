@@ -14,7 +14,16 @@ const TEXT: u32 = 25;
 const VARCHAR: u32 = 1043;
 
 fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: &[(&str, u32)]) {
-    let oid = 16_384 + u32::try_from(catalog.relations.values().map(std::collections::HashMap::len).sum::<usize>()).expect("few") * 10;
+    let oid = 16_384
+        + u32::try_from(
+            catalog
+                .relations
+                .values()
+                .map(std::collections::HashMap::len)
+                .sum::<usize>(),
+        )
+        .expect("few")
+            * 10;
     let relation = Relation {
         oid,
         kind,
@@ -26,8 +35,7 @@ fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: 
                 name: (*name).to_owned(),
                 attnum: i16::try_from(index + 1).expect("few"),
                 type_oid: *type_oid,
-                not_null: false,
-                generated: false,
+                ..Column::default()
             })
             .collect(),
         ..Relation::default()
@@ -38,12 +46,23 @@ fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: 
             schema: schema.to_owned(),
             name: name.to_owned(),
             kind: b'c',
-            fields: columns.iter().map(|(name, oid)| ((*name).to_owned(), *oid)).collect(),
+            fields: columns
+                .iter()
+                .map(|(name, oid)| ((*name).to_owned(), *oid))
+                .collect(),
             ..TypeInfo::default()
         },
     );
-    catalog.types.entry(name.to_owned()).or_default().push((schema.to_owned(), oid + 1));
-    catalog.relations.entry(schema.to_owned()).or_default().insert(name.to_owned(), relation);
+    catalog
+        .types
+        .entry(name.to_owned())
+        .or_default()
+        .push((schema.to_owned(), oid + 1));
+    catalog
+        .relations
+        .entry(schema.to_owned())
+        .or_default()
+        .insert(name.to_owned(), relation);
 }
 
 fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
@@ -52,21 +71,37 @@ fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: 
 }
 
 fn find<'c>(catalog: &'c mut Catalog, name: &str) -> &'c mut Relation {
-    catalog.relations.get_mut("public").and_then(|all| all.get_mut(name)).expect("exists")
+    catalog
+        .relations
+        .get_mut("public")
+        .and_then(|all| all.get_mut(name))
+        .expect("exists")
 }
 
-fn function(catalog: &mut Catalog, schema: &str, name: &str, args: usize, volatility: u8, returns: u32) -> u32 {
-    let oid = 1_000 + u32::try_from(catalog.functions.values().map(Vec::len).sum::<usize>()).expect("few");
-    catalog.functions.entry(name.to_owned()).or_default().push(Function {
-        schema: schema.to_owned(),
-        oid,
-        args,
-        volatility,
-        kind: b'f',
-        return_type: returns,
-        compiled: schema == "pg_catalog",
-        ..Function::default()
-    });
+fn function(
+    catalog: &mut Catalog,
+    schema: &str,
+    name: &str,
+    args: usize,
+    volatility: u8,
+    returns: u32,
+) -> u32 {
+    let oid = 1_000
+        + u32::try_from(catalog.functions.values().map(Vec::len).sum::<usize>()).expect("few");
+    catalog
+        .functions
+        .entry(name.to_owned())
+        .or_default()
+        .push(Function {
+            schema: schema.to_owned(),
+            oid,
+            args,
+            volatility,
+            kind: b'f',
+            return_type: returns,
+            compiled: schema == "pg_catalog",
+            ..Function::default()
+        });
     oid
 }
 
@@ -107,39 +142,130 @@ pub fn catalog() -> Catalog {
             },
         );
     }
-    let customers = [("id", INT4), ("email", TEXT), ("ssn", VARCHAR), ("country", TEXT)];
+    relation(
+        &mut catalog,
+        "public",
+        "people",
+        b'r',
+        &[("ssn", TEXT), ("shown", TEXT)],
+    );
+    let shown = find(&mut catalog, "people")
+        .columns
+        .get_mut(1)
+        .expect("exists");
+    shown.generated = true;
+    shown.generated_from = vec![1];
+    let customers = [
+        ("id", INT4),
+        ("email", TEXT),
+        ("ssn", VARCHAR),
+        ("country", TEXT),
+    ];
     relation(&mut catalog, "public", "customers", b'r', &customers);
-    relation(&mut catalog, "public", "orders", b'r', &[("id", INT4), ("customer_id", INT4), ("status", TEXT), ("note", TEXT)]);
-    relation(&mut catalog, "public", "order_items", b'r', &[("order_id", INT4), ("sku", TEXT), ("tags", 1009)]);
+    relation(
+        &mut catalog,
+        "public",
+        "orders",
+        b'r',
+        &[
+            ("id", INT4),
+            ("customer_id", INT4),
+            ("status", TEXT),
+            ("note", TEXT),
+        ],
+    );
+    relation(
+        &mut catalog,
+        "public",
+        "order_items",
+        b'r',
+        &[("order_id", INT4), ("sku", TEXT), ("tags", 1009)],
+    );
     relation(&mut catalog, "public", "customers_2024", b'r', &customers);
-    find(&mut catalog, "customers").children.push(("public".to_owned(), "customers_2024".to_owned()));
+    find(&mut catalog, "customers")
+        .children
+        .push(("public".to_owned(), "customers_2024".to_owned()));
     relation(&mut catalog, "public", "audited", b'r', &[("id", INT4)]);
     relation(&mut catalog, "public", "ruled", b'r', &[("id", INT4)]);
     find(&mut catalog, "ruled").has_rules = true;
-    relation(&mut catalog, "private", "orders", b'r', &[("id", INT4), ("secret", TEXT)]);
-    relation(&mut catalog, "pg_catalog", "pg_class", b'r', &[("oid", 26), ("relname", 19)]);
-    view(&mut catalog, "contacts", &[("id", INT4), ("address", TEXT), ("shout", TEXT)],
-        "SELECT customers.id, customers.email AS address, upper(customers.email) AS shout FROM customers WHERE customers.country = 'de'::text");
-    view(&mut catalog, "contacts_again", &[("id", INT4), ("mail", TEXT)],
-        "SELECT contacts.id, contacts.address AS mail FROM contacts");
+    relation(
+        &mut catalog,
+        "private",
+        "orders",
+        b'r',
+        &[("id", INT4), ("secret", TEXT)],
+    );
+    relation(
+        &mut catalog,
+        "pg_catalog",
+        "pg_class",
+        b'r',
+        &[("oid", 26), ("relname", 19)],
+    );
+    view(
+        &mut catalog,
+        "contacts",
+        &[("id", INT4), ("address", TEXT), ("shout", TEXT)],
+        "SELECT customers.id, customers.email AS address, upper(customers.email) AS shout FROM customers WHERE customers.country = 'de'::text",
+    );
+    view(
+        &mut catalog,
+        "contacts_again",
+        &[("id", INT4), ("mail", TEXT)],
+        "SELECT contacts.id, contacts.address AS mail FROM contacts",
+    );
     for (name, args, volatility, returns) in [
-        ("lower", 1, b'i', TEXT), ("upper", 1, b'i', TEXT), ("count", 0, b'i', 20), ("count", 1, b'i', 20),
-        ("max", 1, b'i', TEXT), ("min", 1, b'i', TEXT), ("sum", 1, b'i', 20), ("now", 0, b's', 1184),
-        ("row_to_json", 1, b's', 114), ("to_jsonb", 1, b's', 3802), ("array_agg", 1, b'i', 2277),
-        ("string_agg", 2, b'i', TEXT), ("query_to_xml", 4, b'v', 142), ("pg_read_file", 1, b'v', TEXT),
-        ("set_config", 3, b'v', TEXT), ("nextval", 1, b'v', 20), ("pg_sleep", 1, b'v', 2278),
-        ("generate_series", 2, b'i', INT4), ("generate_series", 2, b'i', 20), ("unnest", 1, b'i', 2283),
-        ("row_number", 0, b'i', 20), ("rank", 0, b'i', 20), ("encode", 2, b'i', TEXT), ("reverse", 1, b'i', TEXT),
-        ("translate", 3, b'i', TEXT), ("substring", 3, b'i', TEXT), ("length", 1, b'i', INT4),
-        ("current_setting", 1, b's', TEXT), ("pg_table_is_visible", 1, b's', 16), ("random", 0, b'v', 701),
-        ("json_each", 1, b'i', 2249), ("bernoulli", 1, b'v', 3310), ("percentile_disc", 2, b'i', 2283),
-        ("string_to_array", 2, b'i', 1009), ("int4", 1, b'i', INT4), ("concat", 1, b's', TEXT), ("abs", 1, b'i', INT4),
+        ("lower", 1, b'i', TEXT),
+        ("upper", 1, b'i', TEXT),
+        ("count", 0, b'i', 20),
+        ("count", 1, b'i', 20),
+        ("max", 1, b'i', TEXT),
+        ("min", 1, b'i', TEXT),
+        ("sum", 1, b'i', 20),
+        ("now", 0, b's', 1184),
+        ("row_to_json", 1, b's', 114),
+        ("to_jsonb", 1, b's', 3802),
+        ("array_agg", 1, b'i', 2277),
+        ("string_agg", 2, b'i', TEXT),
+        ("query_to_xml", 4, b'v', 142),
+        ("pg_read_file", 1, b'v', TEXT),
+        ("set_config", 3, b'v', TEXT),
+        ("nextval", 1, b'v', 20),
+        ("pg_sleep", 1, b'v', 2278),
+        ("generate_series", 2, b'i', INT4),
+        ("generate_series", 2, b'i', 20),
+        ("unnest", 1, b'i', 2283),
+        ("row_number", 0, b'i', 20),
+        ("rank", 0, b'i', 20),
+        ("encode", 2, b'i', TEXT),
+        ("reverse", 1, b'i', TEXT),
+        ("translate", 3, b'i', TEXT),
+        ("substring", 3, b'i', TEXT),
+        ("length", 1, b'i', INT4),
+        ("current_setting", 1, b's', TEXT),
+        ("pg_table_is_visible", 1, b's', 16),
+        ("random", 0, b'v', 701),
+        ("json_each", 1, b'i', 2249),
+        ("bernoulli", 1, b'v', 3310),
+        ("percentile_disc", 2, b'i', 2283),
+        ("string_to_array", 2, b'i', 1009),
+        ("int4", 1, b'i', INT4),
+        ("concat", 1, b's', TEXT),
+        ("abs", 1, b'i', INT4),
     ] {
         function(&mut catalog, "pg_catalog", name, args, volatility, returns);
     }
-    let unnest = catalog.functions.get_mut("unnest").and_then(|list| list.first_mut()).expect("exists");
+    let unnest = catalog
+        .functions
+        .get_mut("unnest")
+        .and_then(|list| list.first_mut())
+        .expect("exists");
     unnest.returns_set = true;
-    let each = catalog.functions.get_mut("json_each").and_then(|list| list.first_mut()).expect("exists");
+    let each = catalog
+        .functions
+        .get_mut("json_each")
+        .and_then(|list| list.first_mut())
+        .expect("exists");
     each.out_columns = vec!["key".to_owned(), "value".to_owned()];
     each.out_types = vec![TEXT, 114];
     function(&mut catalog, "public", "order_total", 1, b's', 1700);
@@ -148,9 +274,19 @@ pub fn catalog() -> Catalog {
     let audit = function(&mut catalog, "public", "write_audit", 0, b'v', 2279);
     let audited = find(&mut catalog, "audited");
     audited.has_triggers = true;
-    audited.triggers.push(Trigger { kind: 4 | 8, function_oid: audit });
+    audited.triggers.push(Trigger {
+        kind: 4 | 8,
+        function_oid: audit,
+    });
     let evil = function(&mut catalog, "public", "evil_eq", 2, b'v', 16);
-    catalog.operators.entry("===".to_owned()).or_default().push(Operator { schema: "public".to_owned(), function_oid: evil });
+    catalog
+        .operators
+        .entry("===".to_owned())
+        .or_default()
+        .push(Operator {
+            schema: "public".to_owned(),
+            function_oid: evil,
+        });
     catalog.foreign_keys.push(ForeignKey {
         from: ("public".to_owned(), "order_items".to_owned()),
         to: ("public".to_owned(), "orders".to_owned()),
@@ -176,12 +312,19 @@ pub fn namespace() -> Namespace {
 }
 
 /// Analyses one statement.
-pub fn one_in(catalog: &Catalog, namespace: &Namespace, sql: &str) -> Result<Statement, NotUnderstood> {
+pub fn one_in(
+    catalog: &Catalog,
+    namespace: &Namespace,
+    sql: &str,
+) -> Result<Statement, NotUnderstood> {
     run_on_big_stack(|| {
         let parsed = split(sql)?;
         match parsed.as_slice() {
             [parsed] => analyze(parsed, catalog, namespace),
-            other => Err(NotUnderstood::Unsupported(format!("{} statements", other.len()))),
+            other => Err(NotUnderstood::Unsupported(format!(
+                "{} statements",
+                other.len()
+            ))),
         }
     })
     .expect("no panic")
@@ -202,10 +345,18 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
         Err(NotUnderstood::Syntax { message, .. }) => return format!("syntax: {message}"),
         Err(NotUnderstood::Limit(why)) => return format!("limit: {why}"),
         Err(NotUnderstood::Unsupported(why)) => return format!("unsupported: {why}"),
-        Err(NotUnderstood::UnknownName { sqlstate, message, .. }) => return format!("{sqlstate}: {message}"),
+        Err(NotUnderstood::UnknownName {
+            sqlstate, message, ..
+        }) => return format!("{sqlstate}: {message}"),
     };
     let mut text = String::new();
-    let schema = |name: &str| if name == "public" { String::new() } else { format!("{name}.") };
+    let schema = |name: &str| {
+        if name == "public" {
+            String::new()
+        } else {
+            format!("{name}.")
+        }
+    };
     let mut relations: Vec<_> = statement.relations.iter().collect();
     relations.sort_by(|a, b| a.relation.cmp(&b.relation));
     for used in relations {
@@ -221,7 +372,12 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
                 Access::Lock => 'L',
             })
             .collect();
-        let _ = write!(text, "{}{}:{access}", schema(&used.relation.schema), used.relation.name);
+        let _ = write!(
+            text,
+            "{}{}:{access}",
+            schema(&used.relation.schema),
+            used.relation.name
+        );
         let columns: Vec<String> = used
             .columns
             .iter()
@@ -245,7 +401,11 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
             effect.object_kind,
             effect.schema,
             effect.name,
-            effect.on.as_ref().map(|on| format!(" on {}", on.name)).unwrap_or_default(),
+            effect
+                .on
+                .as_ref()
+                .map(|on| format!(" on {}", on.name))
+                .unwrap_or_default(),
             if effect.cascade { " cascade" } else { "" },
             if effect.temporary { " temp" } else { "" },
         );
@@ -259,7 +419,14 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
             let origins: Vec<String> = column
                 .origins
                 .iter()
-                .map(|origin| format!("{}{}.{}", schema(&origin.relation.schema), origin.relation.name, origin.column))
+                .map(|origin| {
+                    format!(
+                        "{}{}.{}",
+                        schema(&origin.relation.schema),
+                        origin.relation.name,
+                        origin.column
+                    )
+                })
                 .collect();
             let how = if column.direct {
                 "="
