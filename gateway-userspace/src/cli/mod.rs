@@ -1,1 +1,5 @@
 //! The command line.
+
+pub mod client;
+pub mod job;
+pub mod status;
