@@ -14,7 +14,9 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPu
 pub(super) fn install() {
     static INSTALL: Once = Once::new();
     // An error means that a provider is there already, which is all that is needed.
-    INSTALL.call_once(|| drop(PROVIDER.install_default()));
+    INSTALL.call_once(|| {
+        let _ = PROVIDER.install_default();
+    });
 }
 
 static PROVIDER: CryptoProvider = CryptoProvider {

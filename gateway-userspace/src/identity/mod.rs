@@ -18,7 +18,7 @@ mod replay;
 mod resolve;
 mod seams;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod token;
 
 pub use binding::{Job, Starter};
@@ -28,6 +28,7 @@ pub use jwks::KeysError;
 pub use life::{EndReason, Life, SessionGuard};
 pub use principal::*;
 pub use process::Target;
+pub(crate) use process::{is_alive, start_time};
 pub use registry::{Jobs, StartError};
 pub use resolve::{IdentityRefusal, resolve};
 pub use seams::{JobLedger, KernelJobs};

@@ -1,6 +1,10 @@
 //! The life of jobs, on real cgroups with real processes.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -117,8 +121,8 @@ async fn what_is_left_of_a_bound_job_is_killed_when_it_ends() {
     let job = host.start(&sleeper, true).await.unwrap();
     assert!(host.jobs.end(job.id(), EndReason::ConnectionClosed));
     assert!(!job.is_live(), "the job has ended when the call returns");
-    sleeper.wait();
     host.gone(&job).await;
+    sleeper.wait();
     assert!(!host.jobs.end(job.id(), EndReason::Requested), "a job ends once");
 }
 
@@ -273,12 +277,12 @@ async fn a_child_of_a_job_is_in_the_job() {
         .unwrap();
     let target = Target::open(shell.id()).unwrap();
     let job = host.jobs.start(&host.token(), &target, &starter(), true).await.unwrap();
-    std::io::Write::write_all(&mut shell.stdin.take().unwrap(), b"\n").unwrap();
+    shell.stdin.take().unwrap().write_all(b"\n").unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let child: u32 = line.trim().parse().unwrap();
     assert_eq!(host.jobs.inside(child).unwrap().as_deref(), Some(job.id()));
     host.jobs.end(job.id(), EndReason::Requested);
-    shell.wait().unwrap();
     host.gone(&job).await;
+    shell.wait().unwrap();
 }

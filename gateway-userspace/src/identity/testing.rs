@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -65,7 +65,10 @@ pub(crate) struct Sleeper(Child);
 
 impl Sleeper {
     pub(crate) fn start() -> Self {
-        Self(Command::new("sleep").arg("1000").spawn().unwrap())
+        let mut command = Command::new("sleep");
+        // Nothing of the test's own, which whoever reads it would wait for.
+        command.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
     }
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()

@@ -874,6 +874,11 @@ impl Session {
         }
     }
 
+    /// True for a cursor that DECLARE made in this session.
+    pub fn has_cursor(&self, name: &str) -> bool {
+        self.cursors.contains_key(name)
+    }
+
     /// Records how a statement ended.
     pub fn complete(&mut self, permit: Permit, outcome: Outcome) {
         self.rows += outcome.rows;

@@ -233,7 +233,9 @@ impl Connection {
                 }
             },
             Target::Portal(name) => {
-                if !self.portals.contains_key(name) {
+                // libpq describes the cursors of SQL DECLARE as the portals that they are.
+                let cursor = std::str::from_utf8(name).is_ok_and(|n| self.session.has_cursor(n));
+                if !self.portals.contains_key(name) && !cursor {
                     let name = String::from_utf8_lossy(name);
                     let message = format!("portal \"{name}\" does not exist");
                     self.refuse_pipeline(Refusal::as_server("34000", message));

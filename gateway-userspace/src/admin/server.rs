@@ -1,0 +1,281 @@
+//! The daemon's side of the control socket.
+
+use std::{
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::{
+    ApprovalView, Peer, Request, Response, StatusView,
+    authorize::authorize,
+    job_view,
+    line::{self, Line, MAX_REQUEST},
+    peer::Credentials,
+};
+use crate::{
+    config::Config,
+    identity::{EndReason, Job, Jobs, StartError, Target},
+};
+
+/// Connections of root, runners and approvers from outside of jobs. Each bound job holds one.
+const MAX_TRUSTED: usize = 4096;
+/// Connections of everybody else, jobs included, so that they cannot keep the others out.
+const MAX_OTHERS: usize = 64;
+/// How long a client may take to ask.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take to read its answer.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which is most often a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the daemon does beyond jobs. Whether the peer may ask at all is decided before;
+/// whether it may answer this very statement is decided here.
+pub trait ControlPlane: Send + Sync {
+    /// Held statements, oldest first.
+    fn approvals(&self) -> Vec<ApprovalView>;
+    /// One held statement, by id or unambiguous prefix.
+    fn approval(&self, id: &str) -> Result<ApprovalView, String>;
+    /// Answers a held statement as this peer.
+    fn decide(&self, id: &str, peer: &Peer, approve: bool, reason: Option<String>) -> Result<ApprovalView, String>;
+    /// State of the daemon.
+    fn status(&self) -> StatusView;
+}
+
+/// Makes the control socket. A socket that nobody listens on any more is replaced. Must be called
+/// within a tokio runtime.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        let meta = std::fs::metadata(folder)?;
+        if meta.mode() & 0o022 != 0 {
+            let message = format!("others can write to {0}, so they could replace the control socket; run `chmod 0755 {0}`", folder.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => {
+            let message = format!("another daemon listens on {}; stop it first", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => std::fs::remove_file(path)?,
+    }
+    let listener = UnixListener::bind(path)?;
+    // Open to all on purpose: every request is authorised by the kernel's word on who makes it,
+    // and jobs may ask for their own state.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// Serves the control socket until the task is dropped.
+pub async fn serve(listener: UnixListener, jobs: Arc<Jobs>, config: Arc<Config>, control: Arc<dyn ControlPlane>) {
+    let server = Arc::new(Server { jobs, config, control });
+    let trusted = Arc::new(Semaphore::new(MAX_TRUSTED));
+    let others = Arc::new(Semaphore::new(MAX_OTHERS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot accept on the control socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(credentials) = Credentials::of(&stream) else { continue };
+        let peer = server.look(&credentials);
+        let places = if server.is_trusted(&peer) { &trusted } else { &others };
+        // Full: the client sees the connection close.
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            Connection { server, credentials, bound: None }.run(stream).await;
+            drop(place);
+        });
+    }
+}
+
+struct Server {
+    jobs: Arc<Jobs>,
+    config: Arc<Config>,
+    control: Arc<dyn ControlPlane>,
+}
+
+impl Server {
+    fn look(&self, credentials: &Credentials) -> Peer {
+        credentials.look(&self.config, &self.jobs)
+    }
+
+    fn is_trusted(&self, peer: &Peer) -> bool {
+        let known = peer.uid == 0 || self.config.jobs.runners.contains(&peer.uid) || !peer.groups.is_empty();
+        known && peer.inside_job.is_none()
+    }
+
+    async fn start(&self, peer: &Peer, token: &str, pid: u32, bound: bool) -> Result<Arc<Job>, StartError> {
+        let starter = peer.starter();
+        let target = match self.target(peer, pid) {
+            Ok(target) => target,
+            Err(error) => {
+                self.jobs.refuse(&starter, pid, &error);
+                return Err(error);
+            }
+        };
+        self.jobs.start(token, &target, &starter, bound).await
+    }
+
+    fn target(&self, peer: &Peer, pid: u32) -> Result<Target, StartError> {
+        let target = Target::open(pid).map_err(|error| StartError::Process(error.to_string()))?;
+        if peer.uid != 0 && !target.belongs_to(peer.uid) {
+            let message = format!("process {pid} does not belong to the user {}, who may start jobs for own processes only", peer.user);
+            return Err(StartError::NotAllowed(message));
+        }
+        if pid == std::process::id() {
+            return Err(StartError::NotAllowed("the daemon itself cannot become a job".to_owned()));
+        }
+        Ok(target)
+    }
+
+    fn end(&self, peer: &Peer, id: &str) -> Response {
+        let Some(job) = self.jobs.get(id) else {
+            return refused(format!("there is no live job {id:?}; `cordon job status` lists them"));
+        };
+        if peer.uid != 0 && job.starter().uid != peer.uid {
+            return refused(format!("the job {id} was started by {}, and only they and root may end it", job.starter().user));
+        }
+        if self.jobs.end(id, EndReason::Requested) { Response::Done } else { refused(format!("the job {id} has just ended")) }
+    }
+
+    fn status(&self, peer: &Peer, id: Option<&str>) -> Response {
+        let jobs: Vec<_> = self
+            .jobs
+            .list()
+            .iter()
+            .filter(|job| id.is_none_or(|id| job.id() == id))
+            // What is in the claims of other jobs is no job's business.
+            .filter(|job| peer.inside_job.as_deref().is_none_or(|own| own == job.id()))
+            .map(|job| job_view(job))
+            .collect();
+        match id {
+            Some(id) if jobs.is_empty() => refused(format!("there is no live job {id:?}; `cordon job status` lists them")),
+            Some(_) | None => Response::Jobs { jobs },
+        }
+    }
+}
+
+fn refused(message: String) -> Response {
+    Response::Error { message }
+}
+
+struct Connection {
+    server: Arc<Server>,
+    credentials: Credentials,
+    bound: Option<Arc<Job>>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: UnixStream) {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let next = line::read(&mut stream, MAX_REQUEST);
+            let line = match &self.bound {
+                None => timeout(REQUEST_PATIENCE, next).await.unwrap_or(Ok(Line::End)),
+                // As long as the job lives, silence is fine. When it ends, the closed connection
+                // tells the client.
+                Some(job) => tokio::select! {
+                    line = next => line,
+                    _ = job.ended() => Ok(Line::End),
+                },
+            };
+            let (response, last) = match line {
+                Ok(Line::Complete(line)) => (self.answer(&line).await, false),
+                Ok(Line::TooLong) => (refused(format!("a request may be {MAX_REQUEST} bytes long")), true),
+                Ok(Line::End) | Err(_) => break,
+            };
+            if !send(stream.get_mut(), &response).await || last {
+                break;
+            }
+        }
+        // The job ends before the connection is seen to close.
+        drop(self);
+    }
+
+    async fn answer(&mut self, line: &[u8]) -> Response {
+        let request: Request = match serde_json::from_slice(line) {
+            Ok(request) => request,
+            // The parser's own text could repeat a token.
+            Err(error) => {
+                return refused(format!(
+                    "the request is not understood (column {}); are the daemon and the client of the same version?",
+                    error.column()
+                ));
+            }
+        };
+        let peer = self.server.look(&self.credentials);
+        if let Err(message) = authorize(&request, &peer, &self.server.config) {
+            tracing::warn!(uid = peer.uid, pid = peer.pid, reason = message, "request on the control socket refused");
+            if let Request::JobStart { pid, .. } = request {
+                self.server.jobs.refuse(&peer.starter(), pid, &StartError::NotAllowed(message.clone()));
+            }
+            return refused(message);
+        }
+        match request {
+            Request::JobStart { token, pid, bound } => self.start(&peer, &zeroize::Zeroizing::new(token), pid, bound).await,
+            Request::JobEnd { job } => self.server.end(&peer, &job),
+            Request::JobStatus { job } => self.server.status(&peer, job.as_deref()),
+            Request::ApprovalList => Response::Approvals { approvals: self.server.control.approvals() },
+            Request::ApprovalShow { id } => one(self.server.control.approval(&id)),
+            Request::ApprovalDecide { id, approve, reason } => one(self.server.control.decide(&id, &peer, approve, reason)),
+            Request::Status => Response::Status(self.server.control.status()),
+        }
+    }
+
+    async fn start(&mut self, peer: &Peer, token: &str, pid: u32, bound: bool) -> Response {
+        if bound && self.bound.is_some() {
+            return refused("this connection is bound to a job already; use another one".to_owned());
+        }
+        match self.server.start(peer, token, pid, bound).await {
+            Ok(job) => {
+                let view = job_view(&job);
+                if bound {
+                    self.bound = Some(job);
+                }
+                Response::Job(view)
+            }
+            Err(error) => refused(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// However the connection ends, a job bound to it ends too.
+    fn drop(&mut self) {
+        if let Some(job) = &self.bound {
+            self.server.jobs.end(job.id(), EndReason::ConnectionClosed);
+        }
+    }
+}
+
+fn one(found: Result<ApprovalView, String>) -> Response {
+    match found {
+        Ok(approval) => Response::Approvals { approvals: vec![approval] },
+        Err(message) => refused(message),
+    }
+}
+
+async fn send(stream: &mut UnixStream, response: &Response) -> bool {
+    let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
+        tracing::error!(error = %error, "cannot write an answer as JSON");
+        br#"{"response":"error","message":"the daemon cannot write its answer; see its log"}"#.to_vec()
+    });
+    line.push(b'\n');
+    matches!(timeout(RESPONSE_PATIENCE, stream.write_all(&line)).await, Ok(Ok(())))
+}

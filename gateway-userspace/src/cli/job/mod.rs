@@ -1,0 +1,146 @@
+//! `cordon job`: start, end and list jobs, or run a command as one.
+
+mod exec;
+mod run;
+
+use std::{
+    fs::File,
+    io::Read,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
+
+use super::client::{self, ControlArgs, OutputArgs};
+use crate::admin::{JobView, Request, Response};
+
+/// Start, end and list jobs, or run a command as one.
+#[derive(Args, Debug)]
+pub struct JobArgs {
+    #[command(subcommand)]
+    command: JobCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum JobCommand {
+    /// Run a command as a job. The job ends with the command, and what it left running is killed.
+    Run(run::RunArgs),
+    /// Make a running process, and the children it will have, a job.
+    Start {
+        #[command(flatten)]
+        control: ControlArgs,
+        #[command(flatten)]
+        token: TokenArgs,
+        /// The process; the one that called this command if not given.
+        #[arg(long)]
+        pid: Option<u32>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// End a job: its sessions close, and it has no more access.
+    End {
+        #[command(flatten)]
+        control: ControlArgs,
+        /// Id of the job.
+        job: String,
+    },
+    /// List the live jobs, or show one.
+    Status {
+        #[command(flatten)]
+        control: ControlArgs,
+        /// Id of the job; all if not given.
+        job: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Used by `run`: waits until it is in a job, then becomes the command.
+    #[command(hide = true)]
+    ExecWhenReady(exec::ExecArgs),
+}
+
+/// Where the job's token is. Never an argument: those are visible to all of the host.
+#[derive(Args, Debug)]
+struct TokenArgs {
+    /// File that holds the token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_env")]
+    token_file: Option<PathBuf>,
+    /// Environment variable that holds the token.
+    #[arg(long, value_name = "VARIABLE", default_value = "CORDON_TOKEN")]
+    token_env: String,
+}
+
+const MAX_TOKEN_FILE: u64 = 64 * 1024;
+
+impl TokenArgs {
+    fn read(&self) -> anyhow::Result<Zeroizing<String>> {
+        let mut text = Zeroizing::new(String::new());
+        match &self.token_file {
+            Some(path) => {
+                let file = File::open(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
+                file.take(MAX_TOKEN_FILE)
+                    .read_to_string(&mut text)
+                    .with_context(|| format!("cannot read the token file {}", path.display()))?;
+            }
+            None => match std::env::var(&self.token_env) {
+                Ok(token) => *text = token,
+                Err(_) => bail!("there is no token: the variable {} is not set; use --token-file or --token-env", self.token_env),
+            },
+        }
+        let token = Zeroizing::new(text.trim().to_owned());
+        if token.is_empty() {
+            bail!("the token is empty; the job's step that requests it may have failed");
+        }
+        Ok(token)
+    }
+}
+
+/// Runs `cordon job`. Must be called before anything else starts threads.
+///
+/// # Errors
+/// If the daemon cannot be asked or refuses, or the command cannot be run.
+pub fn run(args: JobArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        JobCommand::Run(args) => run::run(&args),
+        JobCommand::ExecWhenReady(args) => exec::run(&args),
+        JobCommand::Start { control, token, pid, output } => {
+            let caller = || rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+            let pid = pid.or_else(caller).context("the process that called this command is not visible; name one with --pid")?;
+            let token = token.read()?;
+            let request = Request::JobStart { token: token.to_string(), pid, bound: false };
+            let Response::Job(job) = client::ask(&control.control, &request)? else { return Err(client::unexpected()) };
+            if output.wants_json() { client::print_json(&job)? } else { print(&[job])? }
+            Ok(ExitCode::SUCCESS)
+        }
+        JobCommand::End { control, job } => match client::ask(&control.control, &Request::JobEnd { job })? {
+            Response::Done => Ok(ExitCode::SUCCESS),
+            _ => Err(client::unexpected()),
+        },
+        JobCommand::Status { control, job, output } => {
+            let Response::Jobs { jobs } = client::ask(&control.control, &Request::JobStatus { job })? else {
+                return Err(client::unexpected());
+            };
+            if output.wants_json() {
+                client::print_json(&jobs)?;
+            } else if jobs.is_empty() {
+                println!("No jobs.");
+            } else {
+                print(&jobs)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print(jobs: &[JobView]) -> anyhow::Result<()> {
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|job| {
+            let (job, processes, sessions) = (job.clone(), job.processes.to_string(), job.sessions.to_string());
+            vec![job.id, job.issuer, job.subject, processes, sessions, job.started]
+        })
+        .collect();
+    client::print_table(&["job", "issuer", "subject", "processes", "sessions", "started"], &rows)
+}
