@@ -68,7 +68,11 @@ impl Cluster {
         certificates(scratch.path(), &postgres)?;
         let port = host::free_port()?;
         let child = serve(scratch.path(), port, &postgres)?;
-        Ok(Self { child, port, scratch })
+        Ok(Self {
+            child,
+            port,
+            scratch,
+        })
     }
 
     /// The loopback port.
@@ -93,14 +97,19 @@ impl Cluster {
 
     /// Runs SQL as superuser over the Unix socket; rows come unaligned, `|` between columns.
     pub fn admin(&self, sql: &str) -> Result<String> {
-        let output: Output = psql_admin(self.scratch.path(), self.port, &["-d", DATABASE, "-c", sql])?.output()?.into();
+        let output: Output =
+            psql_admin(self.scratch.path(), self.port, &["-d", DATABASE, "-c", sql])?
+                .output()?
+                .into();
         Ok(output.success()?.stdout.trim_end().to_owned())
     }
 
     /// A number from the superuser's side.
     pub fn count(&self, sql: &str) -> Result<u64> {
         let answer = self.admin(sql)?;
-        answer.parse().with_context(|| format!("`{sql}` gave `{answer}`"))
+        answer
+            .parse()
+            .with_context(|| format!("`{sql}` gave `{answer}`"))
     }
 
     /// The login of every backend that serves a client, but for the fixtures' superuser.
@@ -116,7 +125,9 @@ impl Cluster {
     pub fn statements(&self) -> Result<Vec<String>> {
         let log = self.log()?;
         let run = log.lines().filter_map(|line| {
-            let (head, text) = line.split_once("LOG:  ").map(|(head, rest)| (head, rest.get(7..).unwrap_or(rest)))?;
+            let (head, text) = line
+                .split_once("LOG:  ")
+                .map(|(head, rest)| (head, rest.get(7..).unwrap_or(rest)))?;
             let text = text.strip_prefix("statement: ").or_else(|| {
                 let (_, text) = text.strip_prefix("execute ")?.split_once(": ")?;
                 Some(text)
@@ -129,7 +140,10 @@ impl Cluster {
     /// A psql that dials the server itself, as `user`, outside of any job.
     pub fn direct_psql(&self, user: &str, password: &str) -> Result<Command> {
         let mut command = Command::new(tools::postgres("psql")?);
-        command.args(["-X", "-v", "VERBOSITY=verbose"]).env_clear().current_dir("/");
+        command
+            .args(["-X", "-v", "VERBOSITY=verbose"])
+            .env_clear()
+            .current_dir("/");
         command.envs(self.client_env(user, password));
         Ok(command)
     }
@@ -162,7 +176,10 @@ impl Drop for Cluster {
 }
 
 pub(crate) fn signal(child: &Child, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("not a process id")?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("not a process id")?;
     kill_process(pid, signal).with_context(|| format!("sending {signal:?}"))
 }
 
@@ -173,8 +190,23 @@ fn read_log(dir: &Path) -> Result<String> {
 
 fn psql_admin(dir: &Path, port: u16, args: &[&str]) -> Result<Command> {
     let mut command = Command::new(tools::postgres("psql")?);
-    command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"]);
-    command.arg(dir).args(["-p", &port.to_string()]).args(args).env_clear().current_dir("/");
+    command.args([
+        "-X",
+        "-A",
+        "-t",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-U",
+        "postgres",
+        "-h",
+    ]);
+    command
+        .arg(dir)
+        .args(["-p", &port.to_string()])
+        .args(args)
+        .env_clear()
+        .current_dir("/");
     Ok(command)
 }
 
@@ -183,7 +215,12 @@ fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
     let log = fs::File::create(dir.join("server.log"))?;
     let data = dir.join("data");
     let mut command = Command::new(tools::postgres("postgres")?);
-    command.arg("-D").arg(&data).env_clear().env("LANG", "C.UTF-8").current_dir("/");
+    command
+        .arg("-D")
+        .arg(&data)
+        .env_clear()
+        .env("LANG", "C.UTF-8")
+        .current_dir("/");
     for setting in SETTINGS.iter().map(|setting| (*setting).to_owned()).chain([
         format!("port={port}"),
         format!("unix_socket_directories={}", dir.display()),
@@ -193,7 +230,11 @@ fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
         command.args(["-c", &setting]);
     }
     let status = data.join("postmaster.pid");
-    reaper::at_exit(&reaper::end_process(&status, &data.display().to_string(), "QUIT"))?;
+    reaper::at_exit(&reaper::end_process(
+        &status,
+        &data.display().to_string(),
+        "QUIT",
+    ))?;
     let mut child = command
         .uid(postgres.uid)
         .gid(postgres.gid)
@@ -209,7 +250,11 @@ fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
             bail!("PostgreSQL ended at once ({exit}):\n{}", read_log(dir)?);
         }
         let text = fs::read_to_string(&status).unwrap_or_default();
-        Ok(text.lines().nth(7).is_some_and(|state| state.trim() == "ready").then_some(()))
+        Ok(text
+            .lines()
+            .nth(7)
+            .is_some_and(|state| state.trim() == "ready")
+            .then_some(()))
     })?;
     Ok(child)
 }
@@ -218,12 +263,16 @@ fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
 fn template(postgres: &User) -> Result<PathBuf> {
     const SHOP: &str = include_str!("../fixtures/shop.sql");
     const OWN_TEXT: &str = include_str!("cluster.rs");
-    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{SHOP}{OWN_TEXT}").as_bytes());
+    let digest = ring::digest::digest(
+        &ring::digest::SHA256,
+        format!("{SHOP}{OWN_TEXT}").as_bytes(),
+    );
     let name = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..9).unwrap_or_default());
 
     let base = tools::kept_dir()?;
     let lock = fs::File::create(base.join("template.lock"))?;
-    lock.lock().context("waiting for another process to make the template cluster")?;
+    lock.lock()
+        .context("waiting for another process to make the template cluster")?;
     let kept = base.join(format!("shop-{name}"));
     if kept.exists() {
         return Ok(kept);
@@ -235,7 +284,12 @@ fn template(postgres: &User) -> Result<PathBuf> {
     let output: Output = Command::new(tools::postgres("initdb")?)
         .arg("-D")
         .arg(&data)
-        .args(["--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
+        .args([
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ])
         .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -249,7 +303,11 @@ fn template(postgres: &User) -> Result<PathBuf> {
     certificates(scratch.path(), postgres)?;
     let port = host::free_port()?;
     let mut child = serve(scratch.path(), port, postgres)?;
-    let loaded = load(scratch.path(), port, &scratch.share("shop.sql", SHOP.as_bytes())?);
+    let loaded = load(
+        scratch.path(),
+        port,
+        &scratch.share("shop.sql", SHOP.as_bytes())?,
+    );
     // Fast shutdown with a checkpoint, so that copies need no recovery.
     signal(&child, Signal::INT)?;
     child.wait()?;
@@ -261,7 +319,12 @@ fn template(postgres: &User) -> Result<PathBuf> {
 fn load(dir: &Path, port: u16, file: &Path) -> Result<()> {
     let create = format!("CREATE DATABASE {DATABASE}");
     Output::from(psql_admin(dir, port, &["-d", "postgres", "-c", &create])?.output()?).success()?;
-    Output::from(psql_admin(dir, port, &["-d", DATABASE, "-1", "-f"])?.arg(file).output()?).success()?;
+    Output::from(
+        psql_admin(dir, port, &["-d", DATABASE, "-1", "-f"])?
+            .arg(file)
+            .output()?,
+    )
+    .success()?;
     Ok(())
 }
 
@@ -269,13 +332,19 @@ fn load(dir: &Path, port: u16, file: &Path) -> Result<()> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let partial = to.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
-    let output: Output = Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(&partial).output()?.into();
+    let output: Output = Command::new("cp")
+        .args(["-a", "--reflink=auto"])
+        .arg(from)
+        .arg(&partial)
+        .output()?
+        .into();
     output.success()?;
     fs::rename(&partial, to).with_context(|| format!("moving {}", to.display()))
 }
 
 fn own(path: &Path, user: &User) -> Result<()> {
-    chown(path, Some(user.uid), Some(user.gid)).with_context(|| format!("giving {} to postgres", path.display()))
+    chown(path, Some(user.uid), Some(user.gid))
+        .with_context(|| format!("giving {} to postgres", path.display()))
 }
 
 /// A CA and a server certificate for [`SERVER_NAME`] and 127.0.0.1.
@@ -283,14 +352,19 @@ fn certificates(dir: &Path, postgres: &User) -> Result<()> {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     let mut ca = CertificateParams::new(Vec::<String>::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "Cordon tests: database CA");
+    ca.distinguished_name
+        .push(DnType::CommonName, "Cordon tests: database CA");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let names = [SERVER_NAME, "localhost", "127.0.0.1"].map(str::to_owned).to_vec();
+    let names = [SERVER_NAME, "localhost", "127.0.0.1"]
+        .map(str::to_owned)
+        .to_vec();
     let leaf = CertificateParams::new(names)?.signed_by(&key, &ca)?;
-    for (name, text, mode) in
-        [("ca.pem", ca.pem(), 0o644), ("server.pem", leaf.pem(), 0o644), ("server.key", key.serialize_pem(), 0o600)]
-    {
+    for (name, text, mode) in [
+        ("ca.pem", ca.pem(), 0o644),
+        ("server.pem", leaf.pem(), 0o644),
+        ("server.key", key.serialize_pem(), 0o600),
+    ] {
         let path = dir.join(name);
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;

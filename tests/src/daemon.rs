@@ -108,7 +108,11 @@ impl Daemon {
             config = config.display(),
             cordon = daemon.cordon.display(),
         ))?;
-        reaper::at_exit(&reaper::end_process(&daemon.pid_file(), &config.display().to_string(), "KILL"))?;
+        reaper::at_exit(&reaper::end_process(
+            &daemon.pid_file(),
+            &config.display().to_string(),
+            "KILL",
+        ))?;
         daemon.launch()?;
         daemon.started = true;
         Ok(daemon)
@@ -129,10 +133,20 @@ impl Daemon {
         }
         self.issuer.write_jwks(&dir.join("jwks.json"))?;
         let here = dir.display();
-        let scope =
-            if setup.host_scope { "host".to_owned() } else { format!("{{ cgroups: [{}] }}", self.runner.relative()) };
-        let jwks = if setup.discovery { String::new() } else { format!("    jwks: {here}/jwks.json\n") };
-        let address = setup.address.clone().unwrap_or_else(|| self.cluster.address());
+        let scope = if setup.host_scope {
+            "host".to_owned()
+        } else {
+            format!("{{ cgroups: [{}] }}", self.runner.relative())
+        };
+        let jwks = if setup.discovery {
+            String::new()
+        } else {
+            format!("    jwks: {here}/jwks.json\n")
+        };
+        let address = setup
+            .address
+            .clone()
+            .unwrap_or_else(|| self.cluster.address());
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -159,11 +173,15 @@ impl Daemon {
 
     /// Replaces the policy file. The daemon reads it at start.
     pub fn write_policy(&self, policy: &str) -> Result<()> {
-        fs::write(self.scratch.path().join("policy.d/policy.yaml"), policy).context("writing the policy")
+        fs::write(self.scratch.path().join("policy.d/policy.yaml"), policy)
+            .context("writing the policy")
     }
 
     fn launch(&mut self) -> Result<()> {
-        let log = fs::File::options().create(true).append(true).open(self.log_file())?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())?;
         let mut child = Command::new(&self.cordon)
             .args(["run", "--config"])
             .arg(self.config())
@@ -189,9 +207,16 @@ impl Daemon {
         let outcome = told.recv_timeout(PATIENCE);
         let failure = match outcome {
             Ok(()) if self.control().exists() => None,
-            Ok(()) => Some(format!("said that it is ready but made no {}", self.control().display())),
-            Err(mpsc::RecvTimeoutError::Timeout) => Some(format!("was not ready within {PATIENCE:?}")),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Some(format!("ended with {}", child.wait()?)),
+            Ok(()) => Some(format!(
+                "said that it is ready but made no {}",
+                self.control().display()
+            )),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                Some(format!("was not ready within {PATIENCE:?}"))
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Some(format!("ended with {}", child.wait()?))
+            }
         };
         if let Some(failure) = failure {
             let _ = child.kill();
@@ -226,7 +251,11 @@ impl Daemon {
             child.wait()?;
         }
         let status = status?;
-        ensure!(status.success(), "cordon ended with {status}:\n{}", self.log()?);
+        ensure!(
+            status.success(),
+            "cordon ended with {status}:\n{}",
+            self.log()?
+        );
         Ok(())
     }
 
@@ -248,8 +277,16 @@ impl Daemon {
     pub fn memory(&self) -> Result<(u64, u64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let field = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
-            Ok(line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?)
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .context("no such field")?;
+            Ok(line
+                .trim_start_matches(':')
+                .trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse()?)
         };
         Ok((field("VmRSS")?, field("VmHWM")?))
     }
@@ -262,7 +299,11 @@ impl Daemon {
     /// A `cordon` command, run by root.
     pub fn cli(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.cordon);
-        command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("CORDON_CONTROL", self.control());
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("CORDON_CONTROL", self.control());
         command.current_dir("/").stdin(Stdio::null());
         command
     }
@@ -278,15 +319,22 @@ impl Daemon {
     /// Held statements that wait for an answer, as the CLI lists them to an approver.
     pub fn held(&self) -> Result<Vec<Value>> {
         let [approver, _] = APPROVERS;
-        let output: Output = self.cli_as(approver, &["approvals", "list"])?.output()?.into();
+        let output: Output = self
+            .cli_as(approver, &["approvals", "list"])?
+            .output()?
+            .into();
         let output = output.success()?;
         let mut objects = Vec::new();
         for document in serde_json::Deserializer::from_str(&output.stdout).into_iter::<Value>() {
             collect_objects(&document.with_context(|| output.all())?, &mut objects);
         }
         objects.retain(|object| {
-            object["id"].as_str().is_some_and(|id| id.starts_with("apr-"))
-                && object["state"].as_str().is_none_or(|state| state == "pending")
+            object["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("apr-"))
+                && object["state"]
+                    .as_str()
+                    .is_none_or(|state| state == "pending")
         });
         Ok(objects)
     }
@@ -296,7 +344,10 @@ impl Daemon {
         eventually("one held statement", || {
             let held = self.held()?;
             ensure!(held.len() < 2, "more than one held statement: {held:?}");
-            Ok(held.first().and_then(|object| object["id"].as_str()).map(str::to_owned))
+            Ok(held
+                .first()
+                .and_then(|object| object["id"].as_str())
+                .map(str::to_owned))
         })
     }
 
@@ -312,7 +363,10 @@ impl Daemon {
     /// `cordon evidence verify` on this daemon's evidence.
     pub fn verify_evidence(&self) -> Result<Output> {
         let dir = self.evidence_dir();
-        Ok(self.cli(&["evidence", "verify", "--dir", &dir.display().to_string()]).output()?.into())
+        Ok(self
+            .cli(&["evidence", "verify", "--dir", &dir.display().to_string()])
+            .output()?
+            .into())
     }
 
     /// Everything below the state directory as one lossy text, to look for what must not be there.
@@ -389,7 +443,11 @@ impl Daemon {
     fn uninstall(&self) -> Result<()> {
         let config = self.config().display().to_string();
         Output::from(self.cli(&["uninstall", "--config", &config]).output()?).success()?;
-        ensure!(!self.pin_dir.exists(), "`cordon uninstall` left {}", self.pin_dir.display());
+        ensure!(
+            !self.pin_dir.exists(),
+            "`cordon uninstall` left {}",
+            self.pin_dir.display()
+        );
         let jobs = host::cgroup_root()?.join(&self.jobs);
         ensure!(!jobs.exists(), "`cordon uninstall` left {}", jobs.display());
         Ok(())
@@ -398,7 +456,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let stopped = if self.child.is_some() { self.terminate() } else { Ok(()) };
+        let stopped = if self.child.is_some() {
+            self.terminate()
+        } else {
+            Ok(())
+        };
         let removed = self.uninstall();
         if !self.started {
             // Whoever started it reports why it did not.
@@ -409,13 +471,18 @@ impl Drop for Daemon {
             return;
         }
         for outcome in [stopped, removed] {
-            assert!(outcome.is_ok(), "cleaning up after the daemon: {:?}", outcome.err());
+            assert!(
+                outcome.is_ok(),
+                "cleaning up after the daemon: {:?}",
+                outcome.err()
+            );
         }
     }
 }
 
 fn private(path: &Path, mode: u32) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(|| format!("protecting {}", path.display()))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("protecting {}", path.display()))
 }
 
 /// The binary where every user of the host can run it: Cargo's target folder may be closed to
@@ -448,7 +515,9 @@ fn collect_objects(value: &Value, into: &mut Vec<Value>) {
     match value {
         Value::Object(fields) => {
             into.push(value.clone());
-            fields.values().for_each(|field| collect_objects(field, into));
+            fields
+                .values()
+                .for_each(|field| collect_objects(field, into));
         }
         Value::Array(items) => items.iter().for_each(|item| collect_objects(item, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

@@ -48,11 +48,16 @@ pub fn user(name: &str) -> Result<User> {
         if fields.next() == Some(name) {
             let (uid, gid) = (fields.nth(1), fields.next());
             if let (Some(uid), Some(gid)) = (uid, gid) {
-                return Ok(User { uid: uid.parse()?, gid: gid.parse()? });
+                return Ok(User {
+                    uid: uid.parse()?,
+                    gid: gid.parse()?,
+                });
             }
         }
     }
-    bail!("this host has no user `{name}`; install the package that makes it (for `postgres`: apt-get install postgresql)")
+    bail!(
+        "this host has no user `{name}`; install the package that makes it (for `postgres`: apt-get install postgresql)"
+    )
 }
 
 /// The mount point of cgroup v2: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
@@ -62,9 +67,12 @@ pub fn cgroup_root() -> Result<PathBuf> {
         .lines()
         .find_map(|line| {
             let (left, right) = line.split_once(" - ")?;
-            (right.split(' ').next()? == "cgroup2").then(|| left.split(' ').nth(4).map(PathBuf::from))?
+            (right.split(' ').next()? == "cgroup2")
+                .then(|| left.split(' ').nth(4).map(PathBuf::from))?
         })
-        .context("cgroup v2 is not mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup/unified)")
+        .context(
+            "cgroup v2 is not mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup/unified)",
+        )
 }
 
 /// A cgroup of the test's own, removed on drop.
@@ -78,9 +86,13 @@ impl Cgroup {
     /// Makes a cgroup directly below the cgroup v2 root.
     pub fn create(name: &str) -> Result<Self> {
         let path = cgroup_root()?.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("making the cgroup {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("making the cgroup {}", path.display()))?;
         crate::reaper::at_exit(&format!("rmdir {} 2>/dev/null", path.display()))?;
-        Ok(Self { path, name: name.to_owned() })
+        Ok(Self {
+            path,
+            name: name.to_owned(),
+        })
     }
 
     /// Its path relative to the cgroup v2 root, with a leading slash.
@@ -97,7 +109,9 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // Processes that just exited may still be leaving.
-        let _ = eventually("the cgroup to be empty", || Ok(fs::remove_dir(&self.path).is_ok().then_some(())));
+        let _ = eventually("the cgroup to be empty", || {
+            Ok(fs::remove_dir(&self.path).is_ok().then_some(()))
+        });
     }
 }
 
@@ -105,7 +119,11 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// A name nobody else on this host uses: process id and a serial number.
 pub fn unique() -> String {
-    format!("{}-{}", process::id(), SERIAL.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        process::id(),
+        SERIAL.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// A free loopback port below the ephemeral range, not handed out twice by this process.

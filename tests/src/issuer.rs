@@ -51,8 +51,10 @@ impl Issuer {
     pub fn start() -> Result<Self> {
         let random = SystemRandom::new();
         let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|e| anyhow!("making an EC key: {e}"))?;
-        let es = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).map_err(|e| anyhow!("EC key: {e}"))?;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random)
+            .map_err(|e| anyhow!("making an EC key: {e}"))?;
+        let es = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random)
+            .map_err(|e| anyhow!("EC key: {e}"))?;
         // ring cannot make RSA keys; this one signs tokens for tests and nothing else.
         let rsa = rsa::KeyPair::from_pkcs8(include_bytes!("../fixtures/issuer-rsa-2048.pk8"))
             .map_err(|e| anyhow!("the RSA fixture: {e}"))?;
@@ -68,13 +70,21 @@ impl Issuer {
             "subject_types_supported": ["public"],
         });
         let (keys, discovery) = (jwks.to_string(), discovery.to_string());
-        thread::Builder::new().name("issuer".to_owned()).spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A client that goes away is its own problem.
-                let _ = answer(&stream, &discovery, &keys);
-            }
-        })?;
-        Ok(Self { url, jwks, es, rsa, serial: AtomicU64::new(0) })
+        thread::Builder::new()
+            .name("issuer".to_owned())
+            .spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    // A client that goes away is its own problem.
+                    let _ = answer(&stream, &discovery, &keys);
+                }
+            })?;
+        Ok(Self {
+            url,
+            jwks,
+            es,
+            rsa,
+            serial: AtomicU64::new(0),
+        })
     }
 
     /// The issuer's URL, as in `iss`.
@@ -89,7 +99,8 @@ impl Issuer {
 
     /// Writes the key set to a file.
     pub fn write_jwks(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.jwks.to_string()).with_context(|| format!("writing {}", path.display()))
+        std::fs::write(path, self.jwks.to_string())
+            .with_context(|| format!("writing {}", path.display()))
     }
 
     /// A token for the tests' repository, with these claims added or replaced (`null` removes
@@ -130,17 +141,29 @@ impl Issuer {
             Algorithm::Es256 => json!({ "typ": "JWT", "alg": "ES256", "kid": ES_KID }),
             Algorithm::Rs256 => json!({ "typ": "JWT", "alg": "RS256", "kid": RSA_KID }),
         };
-        let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+        let signed = format!(
+            "{}.{}",
+            encode(header.to_string().as_bytes()),
+            encode(claims.to_string().as_bytes())
+        );
         let random = SystemRandom::new();
         let signature = match algorithm {
             Algorithm::Es256 => {
-                let signature = self.es.sign(&random, signed.as_bytes()).map_err(|e| anyhow!("signing: {e}"))?;
+                let signature = self
+                    .es
+                    .sign(&random, signed.as_bytes())
+                    .map_err(|e| anyhow!("signing: {e}"))?;
                 encode(signature.as_ref())
             }
             Algorithm::Rs256 => {
                 let mut signature = vec![0; self.rsa.public().modulus_len()];
                 self.rsa
-                    .sign(&signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature)
+                    .sign(
+                        &signature::RSA_PKCS1_SHA256,
+                        &random,
+                        signed.as_bytes(),
+                        &mut signature,
+                    )
                     .map_err(|e| anyhow!("signing: {e}"))?;
                 encode(&signature)
             }
@@ -156,7 +179,10 @@ fn encode(bytes: &[u8]) -> String {
 fn key_set(es: &EcdsaKeyPair, rsa: &rsa::KeyPair) -> Result<Value> {
     // Uncompressed point: 0x04, x, y.
     let point = es.public_key().as_ref();
-    let (x, y) = point.get(1..).and_then(|xy| xy.split_at_checked(32)).context("unexpected length of an EC point")?;
+    let (x, y) = point
+        .get(1..)
+        .and_then(|xy| xy.split_at_checked(32))
+        .context("unexpected length of an EC point")?;
     let rsa = rsa::PublicKeyComponents::<Vec<u8>>::from(rsa.public());
     Ok(json!({ "keys": [
         { "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": ES_KID, "x": encode(x), "y": encode(y) },
@@ -194,11 +220,14 @@ mod tests {
     fn tokens_verify_against_the_published_keys() -> Result<()> {
         let issuer = Issuer::start()?;
         for algorithm in [Algorithm::Es256, Algorithm::Rs256] {
-            let token = issuer.issue_with(algorithm, &json!({ "ref": "refs/heads/x", "run_id": null }))?;
+            let token =
+                issuer.issue_with(algorithm, &json!({ "ref": "refs/heads/x", "run_id": null }))?;
             let (signed, signature) = token.rsplit_once('.').context("no signature")?;
             let signature = URL_SAFE_NO_PAD.decode(signature)?;
             let part = |key: usize, name: &str| -> Result<Vec<u8>> {
-                let text = issuer.jwks()["keys"][key][name].as_str().context("missing in the key set")?;
+                let text = issuer.jwks()["keys"][key][name]
+                    .as_str()
+                    .context("missing in the key set")?;
                 Ok(URL_SAFE_NO_PAD.decode(text)?)
             };
             let verified = match algorithm {
@@ -207,7 +236,11 @@ mod tests {
                     signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
                         .verify(signed.as_bytes(), &signature)
                 }
-                Algorithm::Rs256 => signature::RsaPublicKeyComponents { n: part(1, "n")?, e: part(1, "e")? }.verify(
+                Algorithm::Rs256 => signature::RsaPublicKeyComponents {
+                    n: part(1, "n")?,
+                    e: part(1, "e")?,
+                }
+                .verify(
                     &signature::RSA_PKCS1_2048_8192_SHA256,
                     signed.as_bytes(),
                     &signature,

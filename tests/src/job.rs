@@ -10,14 +10,7 @@ use std::{
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{
-    cluster::PLACEHOLDER,
-    daemon::Daemon,
-    host,
-    live::LivePsql,
-    output::Output,
-    tools,
-};
+use crate::{cluster::PLACEHOLDER, daemon::Daemon, host, live::LivePsql, output::Output, tools};
 
 /// Builds `cordon job run -- COMMAND`. Each command is a job of its own, with a token of its own.
 #[derive(Clone, Debug)]
@@ -35,7 +28,14 @@ impl<'d> JobCommand<'d> {
         // The user is one that the database knows and that Cordon never logs in as: a backend of
         // this name is a connection that went around it.
         let env = daemon.cluster().client_env("app", PLACEHOLDER);
-        Self { daemon, claims: json!({}), token: None, user: "nobody".to_owned(), env, inherit: false }
+        Self {
+            daemon,
+            claims: json!({}),
+            token: None,
+            user: "nobody".to_owned(),
+            env,
+            inherit: false,
+        }
     }
 
     /// Adds or replaces claims of the token.
@@ -82,13 +82,26 @@ impl<'d> JobCommand<'d> {
         };
         let file = self.write_token(&token)?;
         let mut command = Command::new(self.daemon.cordon());
-        command.args(["job", "run", "--control"]).arg(self.daemon.control()).arg("--token-file").arg(file);
+        command
+            .args(["job", "run", "--control"])
+            .arg(self.daemon.control())
+            .arg("--token-file")
+            .arg(file);
         command.args(["--user", &self.user, "--"]);
         if !self.inherit {
             command.args(["/usr/bin/env", "-i"]);
-            command.args(self.env.iter().map(|(name, value)| format!("{name}={value}")));
+            command.args(
+                self.env
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            );
         }
-        command.args(argv).env_clear().envs(self.env.clone()).current_dir("/").stdin(Stdio::null());
+        command
+            .args(argv)
+            .env_clear()
+            .envs(self.env.clone())
+            .current_dir("/")
+            .stdin(Stdio::null());
         Ok(command)
     }
 
@@ -107,7 +120,10 @@ impl<'d> JobCommand<'d> {
 
     /// Runs one SQL string with `psql -c`; rows come unaligned, `|` between columns.
     pub fn sql(&self, sql: &str) -> Result<Output> {
-        Ok(self.psql_command(&["-A", "-t", "-q", "-c", sql])?.output()?.into())
+        Ok(self
+            .psql_command(&["-A", "-t", "-q", "-c", sql])?
+            .output()?
+            .into())
     }
 
     /// Runs SQL strings in one session, each a simple query of its own.
@@ -130,7 +146,10 @@ impl<'d> JobCommand<'d> {
     }
 
     fn python_with(&self, python: &Path, program: &str, args: &[&str]) -> Result<Output> {
-        let file = self.daemon.scratch().share(&format!("program-{}.py", host::unique()), program.as_bytes())?;
+        let file = self.daemon.scratch().share(
+            &format!("program-{}.py", host::unique()),
+            program.as_bytes(),
+        )?;
         let (python, file) = (python.display().to_string(), file.display().to_string());
         let mut argv = vec![python.as_str(), file.as_str()];
         argv.extend(args);
@@ -144,7 +163,12 @@ impl<'d> JobCommand<'d> {
     }
 
     fn write_token(&self, token: &str) -> Result<PathBuf> {
-        let path = self.daemon.scratch().path().join("tokens").join(host::unique());
+        let path = self
+            .daemon
+            .scratch()
+            .path()
+            .join("tokens")
+            .join(host::unique());
         fs::write(&path, token)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(path)

@@ -62,12 +62,27 @@ impl LivePsql {
             .spawn()
             .context("starting psql")?;
         let (send, lines) = mpsc::channel();
-        forward(child.stdout.take().context("no stdout")?, Stream::Out, send.clone());
+        forward(
+            child.stdout.take().context("no stdout")?,
+            Stream::Out,
+            send.clone(),
+        );
         forward(child.stderr.take().context("no stderr")?, Stream::Err, send);
         let stdin = child.stdin.take();
-        let mut session = Self { child, stdin, lines, seen: Vec::new(), psql: Pid::INIT, marks: 0 };
-        let line = session.wait(|stream, line| stream == Stream::Out && line.starts_with("pid "))?;
-        let pid = line.trim_start_matches("pid ").parse().context("no process id")?;
+        let mut session = Self {
+            child,
+            stdin,
+            lines,
+            seen: Vec::new(),
+            psql: Pid::INIT,
+            marks: 0,
+        };
+        let line =
+            session.wait(|stream, line| stream == Stream::Out && line.starts_with("pid "))?;
+        let pid = line
+            .trim_start_matches("pid ")
+            .parse()
+            .context("no process id")?;
         session.psql = Pid::from_raw(pid).context("no process id")?;
         session.seen.clear();
         Ok(session)
@@ -76,7 +91,9 @@ impl LivePsql {
     /// Sends a line without waiting for what it does.
     pub fn send(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("psql's input is closed")?;
-        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).context("psql does not read any more")
+        writeln!(stdin, "{line}")
+            .and_then(|()| stdin.flush())
+            .context("psql does not read any more")
     }
 
     /// Waits until psql has done everything sent so far; gives what it printed since the last
@@ -121,11 +138,18 @@ impl LivePsql {
             self.seen.push(line);
         }
         let code = self.child.wait()?.code();
-        Ok(Output { code, ..self.take(|_| true) })
+        Ok(Output {
+            code,
+            ..self.take(|_| true)
+        })
     }
 
     fn take(&mut self, keep: impl Fn(&str) -> bool) -> Output {
-        let mut output = Output { code: Some(0), stdout: String::new(), stderr: String::new() };
+        let mut output = Output {
+            code: Some(0),
+            stdout: String::new(),
+            stderr: String::new(),
+        };
         for (stream, line) in self.seen.drain(..).filter(|(_, line)| keep(line)) {
             let text = match stream {
                 Stream::Out => &mut output.stdout,
@@ -151,15 +175,23 @@ impl LivePsql {
                 return Ok(line);
             }
         }
-        bail!("psql ended before the expected line; it printed {:?}", self.seen)
+        bail!(
+            "psql ended before the expected line; it printed {:?}",
+            self.seen
+        )
     }
 
     fn next(&mut self) -> Result<Option<(Stream, String)>> {
         let deadline = Instant::now() + PATIENCE;
-        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             Ok(line) => Ok(Some(line)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("psql is silent; so far: {:?}", self.seen),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("psql is silent; so far: {:?}", self.seen)
+            }
         }
     }
 }
@@ -182,7 +214,9 @@ fn forward(stream: impl Read + Send + 'static, which: Stream, send: Sender<(Stre
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+            let text = String::from_utf8_lossy(&line)
+                .trim_end_matches('\n')
+                .to_owned();
             if send.send((which, text)).is_err() {
                 break;
             }

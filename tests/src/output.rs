@@ -28,7 +28,10 @@ impl From<process::Output> for Output {
 impl Output {
     /// Both streams, for messages and for looking for leaks.
     pub fn all(&self) -> String {
-        format!("exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+        format!(
+            "exit {:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
     }
 
     /// Fails unless it exited with 0.
@@ -46,13 +49,18 @@ impl Output {
     /// Fails unless psql reported exactly this error first.
     pub fn refused_with(self, sqlstate: &str) -> Result<Self> {
         let seen = self.sqlstates();
-        ensure!(seen.first().is_some_and(|first| first == sqlstate), "expected an error {sqlstate}: {}", self.all());
+        ensure!(
+            seen.first().is_some_and(|first| first == sqlstate),
+            "expected an error {sqlstate}: {}",
+            self.all()
+        );
         Ok(self)
     }
 
     /// The standard output as one JSON document.
     pub fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_str(self.stdout.trim()).with_context(|| format!("not JSON: {}", self.all()))
+        serde_json::from_str(self.stdout.trim())
+            .with_context(|| format!("not JSON: {}", self.all()))
     }
 
     /// The lines of standard output.
@@ -65,9 +73,13 @@ impl Output {
 pub fn sqlstates(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
-            let (_, rest) = line.split_once("ERROR:  ").or_else(|| line.split_once("FATAL:  "))?;
+            let (_, rest) = line
+                .split_once("ERROR:  ")
+                .or_else(|| line.split_once("FATAL:  "))?;
             let code = rest.get(..5)?;
-            let shaped = code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+            let shaped = code
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
             (shaped && matches!(rest.get(5..6), None | Some(":"))).then(|| code.to_owned())
         })
         .collect()

@@ -31,13 +31,25 @@ pub struct Seen<'v>(pub &'v Value);
 impl Seen<'_> {
     /// The SQLSTATEs of the errors, in order.
     pub fn sqlstates(&self) -> Vec<&str> {
-        self.0["errors"].as_array().into_iter().flatten().filter_map(|error| error["C"].as_str()).collect()
+        self.0["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|error| error["C"].as_str())
+            .collect()
     }
 
     /// The rows, all values as text.
     pub fn rows(&self) -> Vec<Vec<Option<&str>>> {
         let rows = self.0["rows"].as_array().into_iter().flatten();
-        rows.map(|row| row.as_array().into_iter().flatten().map(Value::as_str).collect()).collect()
+        rows.map(|row| {
+            row.as_array()
+                .into_iter()
+                .flatten()
+                .map(Value::as_str)
+                .collect()
+        })
+        .collect()
     }
 
     /// The connection ended.
@@ -57,6 +69,8 @@ impl Seen<'_> {
 
     /// A field of the first error: `C` code, `M` message, `D` detail, `H` hint.
     pub fn field(&self, name: &str) -> Result<&str> {
-        self.0["errors"][0][name].as_str().with_context(|| format!("the first error has no {name}: {}", self.0))
+        self.0["errors"][0][name]
+            .as_str()
+            .with_context(|| format!("the first error has no {name}: {}", self.0))
     }
 }

@@ -39,7 +39,10 @@ fn start() -> Result<ChildStdin> {
         .stdout(Stdio::null())
         .spawn()
         .context("starting the clean-up process")?;
-    child.stdin.take().context("the clean-up process has no stdin")
+    child
+        .stdin
+        .take()
+        .context("the clean-up process has no stdin")
 }
 
 /// A command that ends the process whose id is the first line of `pid_file`, if it still is the

@@ -23,12 +23,19 @@ impl Stand {
         let cluster = Arc::new(Cluster::start()?);
         let issuer = Arc::new(Issuer::start()?);
         let daemon = Daemon::start(&cluster, &issuer, setup)?;
-        Ok(Self { daemon, cluster, issuer })
+        Ok(Self {
+            daemon,
+            cluster,
+            issuer,
+        })
     }
 
     /// Starts everything under a policy.
     pub fn with_policy(policy: &str) -> Result<Self> {
-        Self::start(&Setup { policy: policy.to_owned(), ..Setup::default() })
+        Self::start(&Setup {
+            policy: policy.to_owned(),
+            ..Setup::default()
+        })
     }
 
     /// The stand under the shop's policy that the tests of one program share. For tests that

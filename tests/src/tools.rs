@@ -21,7 +21,11 @@ pub const PYTHON: &str = "/usr/bin/python3";
 /// A program of the database's package.
 pub fn postgres(program: &str) -> Result<PathBuf> {
     let path = Path::new(POSTGRES_BIN).join(program);
-    ensure!(path.exists(), "{} is missing; apt-get install postgresql", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing; apt-get install postgresql",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -29,13 +33,20 @@ pub fn postgres(program: &str) -> Result<PathBuf> {
 pub fn profile_dir() -> Result<PathBuf> {
     let own = env::current_exe().context("finding the running program")?;
     let folder = own.parent().context("the running program has no folder")?;
-    let folder = if folder.ends_with("deps") { folder.parent().context("deps has no parent")? } else { folder };
+    let folder = if folder.ends_with("deps") {
+        folder.parent().context("deps has no parent")?
+    } else {
+        folder
+    };
     Ok(folder.to_path_buf())
 }
 
 /// A folder below Cargo's target folder for what is dear to make and the same for every run.
 pub(crate) fn kept_dir() -> Result<PathBuf> {
-    let folder = profile_dir()?.parent().context("no target folder")?.join("cordon-tests");
+    let folder = profile_dir()?
+        .parent()
+        .context("no target folder")?
+        .join("cordon-tests");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(folder)
 }
@@ -44,11 +55,19 @@ pub(crate) fn kept_dir() -> Result<PathBuf> {
 pub fn cordon() -> Result<PathBuf> {
     if let Some(path) = env::var_os("CORDON_BIN") {
         let path = PathBuf::from(path);
-        ensure!(path.exists(), "CORDON_BIN names {}, which does not exist", path.display());
+        ensure!(
+            path.exists(),
+            "CORDON_BIN names {}, which does not exist",
+            path.display()
+        );
         return Ok(path);
     }
     let path = profile_dir()?.join("cordon");
-    ensure!(path.exists(), "{} is not built; run `cargo xtask build` first", path.display());
+    ensure!(
+        path.exists(),
+        "{} is not built; run `cargo xtask build` first",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -56,7 +75,8 @@ pub fn cordon() -> Result<PathBuf> {
 pub fn python_with_drivers() -> Result<PathBuf> {
     let base = kept_dir()?;
     let lock = File::create(base.join("venv.lock"))?;
-    lock.lock().context("waiting for another process to make the Python environment")?;
+    lock.lock()
+        .context("waiting for another process to make the Python environment")?;
 
     let venv = base.join("venv");
     let python = venv.join("bin/python3");
@@ -68,10 +88,19 @@ pub fn python_with_drivers() -> Result<PathBuf> {
     if venv.exists() {
         fs::remove_dir_all(&venv)?;
     }
-    run(Command::new(PYTHON).args(["-m", "venv"]).arg(&venv), "apt-get install python3-venv")?;
+    run(
+        Command::new(PYTHON).args(["-m", "venv"]).arg(&venv),
+        "apt-get install python3-venv",
+    )?;
     run(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
             .args(PYTHON_DRIVERS),
         "the Python drivers come from PyPI; a mirror can be named in PIP_INDEX_URL",
     )?;
@@ -80,9 +109,14 @@ pub fn python_with_drivers() -> Result<PathBuf> {
 }
 
 fn run(command: &mut Command, remedy: &str) -> Result<()> {
-    let output = command.output().with_context(|| format!("starting {command:?}; {remedy}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("starting {command:?}; {remedy}"))?;
     if !output.status.success() {
-        bail!("{command:?} failed ({remedy}):\n{}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{command:?} failed ({remedy}):\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

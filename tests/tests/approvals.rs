@@ -8,7 +8,10 @@ const LEFT: &str = "SELECT count(*) FROM public.orders WHERE id = 5";
 
 /// A stand whose held statements wait as long as the test needs.
 fn patient() -> Result<Stand> {
-    Stand::start(&Setup { policy: policies::SHOP.replace("hold: 30s", "hold: 10m"), ..Setup::default() })
+    Stand::start(&Setup {
+        policy: policies::SHOP.replace("hold: 30s", "hold: 10m"),
+        ..Setup::default()
+    })
 }
 
 /// Sends a statement that is held; gives the session and the approval's id.
@@ -20,7 +23,12 @@ fn held(stand: &Stand, sql: &str) -> Result<(LivePsql, String)> {
 }
 
 fn runs_of(stand: &Stand, needle: &str) -> Result<usize> {
-    Ok(stand.cluster.statements()?.iter().filter(|sql| sql.contains(needle)).count())
+    Ok(stand
+        .cluster
+        .statements()?
+        .iter()
+        .filter(|sql| sql.contains(needle))
+        .count())
 }
 
 #[test]
@@ -29,23 +37,51 @@ fn a_held_statement_is_announced_runs_once_when_approved_and_the_session_goes_on
     let (mut session, id) = held(&stand, DELETE)?;
     let notice = session.wait_for_message(&id)?;
     ensure!(notice.contains("NOTICE"), "{notice}");
-    ensure!(stand.cluster.count(LEFT)? == 1, "it ran before it was approved");
-    ensure!(runs_of(&stand, "DELETE FROM public.orders")? == 0, "it reached the database before it was approved");
+    ensure!(
+        stand.cluster.count(LEFT)? == 1,
+        "it ran before it was approved"
+    );
+    ensure!(
+        runs_of(&stand, "DELETE FROM public.orders")? == 0,
+        "it reached the database before it was approved"
+    );
 
     let [approver, _] = APPROVERS;
-    stand.daemon.answer(approver, "approve", &id, "agreed in the change meeting")?.success()?;
+    stand
+        .daemon
+        .answer(approver, "approve", &id, "agreed in the change meeting")?
+        .success()?;
     let output = session.sync()?;
-    ensure!(output.sqlstates().is_empty() && output.lines() == ["5"], "{}", output.all());
+    ensure!(
+        output.sqlstates().is_empty() && output.lines() == ["5"],
+        "{}",
+        output.all()
+    );
     ensure!(stand.cluster.count(LEFT)? == 0, "it did not run");
-    ensure!(runs_of(&stand, "DELETE FROM public.orders")? == 1, "it did not run exactly once");
-    ensure!(session.query("SELECT count(*) FROM public.orders;")?.lines() == ["4"], "the session is lost");
+    ensure!(
+        runs_of(&stand, "DELETE FROM public.orders")? == 1,
+        "it did not run exactly once"
+    );
+    ensure!(
+        session
+            .query("SELECT count(*) FROM public.orders;")?
+            .lines()
+            == ["4"],
+        "the session is lost"
+    );
 
     // The approval is used up: the same text again is held again.
     session.send("DELETE FROM public.orders WHERE id = 5 RETURNING id;")?;
     let second = stand.daemon.wait_for_held()?;
     ensure!(second != id, "an approval was used twice");
-    stand.daemon.answer(approver, "deny", &second, "")?.success()?;
-    ensure!(session.sync()?.sqlstates() == ["57014"], "the second one was not denied");
+    stand
+        .daemon
+        .answer(approver, "deny", &second, "")?
+        .success()?;
+    ensure!(
+        session.sync()?.sqlstates() == ["57014"],
+        "the second one was not denied"
+    );
     stand.daemon.verify_evidence()?.success()?;
     Ok(())
 }
@@ -53,12 +89,33 @@ fn a_held_statement_is_announced_runs_once_when_approved_and_the_session_goes_on
 #[test]
 fn what_the_approver_sees_is_the_whole_statement_with_its_effects_and_requester() -> Result<()> {
     let stand = patient()?;
-    let sql = format!("DELETE FROM public.orders WHERE id = 5 /* {} end-of-comment */;", "long ".repeat(500));
+    let sql = format!(
+        "DELETE FROM public.orders WHERE id = 5 /* {} end-of-comment */;",
+        "long ".repeat(500)
+    );
     let (session, id) = held(&stand, &sql)?;
     let [approver, _] = APPROVERS;
-    let shown = cordon_tests::Output::from(stand.daemon.cli_as(approver, &["approvals", "show", &id])?.output()?).success()?;
-    for needed in ["end-of-comment", "public.orders", "delete", "repo:acme/shop", "psql", "agent-shop", "dba"] {
-        ensure!(shown.stdout.contains(needed), "`{needed}` is not shown: {}", shown.all());
+    let shown = cordon_tests::Output::from(
+        stand
+            .daemon
+            .cli_as(approver, &["approvals", "show", &id])?
+            .output()?,
+    )
+    .success()?;
+    for needed in [
+        "end-of-comment",
+        "public.orders",
+        "delete",
+        "repo:acme/shop",
+        "psql",
+        "agent-shop",
+        "dba",
+    ] {
+        ensure!(
+            shown.stdout.contains(needed),
+            "`{needed}` is not shown: {}",
+            shown.all()
+        );
     }
     session.kill()?;
     Ok(())
@@ -69,10 +126,20 @@ fn a_denied_statement_is_refused_with_the_reason() -> Result<()> {
     let stand = patient()?;
     let (mut session, id) = held(&stand, DELETE)?;
     let [approver, _] = APPROVERS;
-    stand.daemon.answer(approver, "deny", &id, "order five is disputed")?.success()?;
+    stand
+        .daemon
+        .answer(approver, "deny", &id, "order five is disputed")?
+        .success()?;
     let output = session.sync()?.refused_with("57014")?;
-    ensure!(output.stderr.contains("order five is disputed"), "{}", output.all());
-    ensure!(stand.cluster.count(LEFT)? == 1 && runs_of(&stand, "DELETE FROM")? == 0, "it ran");
+    ensure!(
+        output.stderr.contains("order five is disputed"),
+        "{}",
+        output.all()
+    );
+    ensure!(
+        stand.cluster.count(LEFT)? == 1 && runs_of(&stand, "DELETE FROM")? == 0,
+        "it ran"
+    );
     Ok(())
 }
 
@@ -86,9 +153,21 @@ fn inside_a_transaction_a_denied_statement_aborts_it() -> Result<()> {
     let [approver, _] = APPROVERS;
     stand.daemon.answer(approver, "deny", &id, "")?.success()?;
     ensure!(session.sync()?.sqlstates() == ["57014"], "not denied");
-    ensure!(session.query("SELECT 1;")?.sqlstates() == ["25P02"], "the transaction is not aborted");
-    ensure!(session.query("ROLLBACK;")?.sqlstates().is_empty(), "it cannot be rolled back");
-    ensure!(stand.cluster.admin("SELECT note FROM public.orders WHERE id = 1")? == "gift wrap", "a change survived");
+    ensure!(
+        session.query("SELECT 1;")?.sqlstates() == ["25P02"],
+        "the transaction is not aborted"
+    );
+    ensure!(
+        session.query("ROLLBACK;")?.sqlstates().is_empty(),
+        "it cannot be rolled back"
+    );
+    ensure!(
+        stand
+            .cluster
+            .admin("SELECT note FROM public.orders WHERE id = 1")?
+            == "gift wrap",
+        "a change survived"
+    );
     Ok(())
 }
 
@@ -109,7 +188,11 @@ fn a_cancel_withdraws_a_held_statement() -> Result<()> {
     let (session, id) = held(&stand, DELETE)?;
     session.interrupt()?;
     let output = session.finish()?;
-    ensure!(output::sqlstates(&output.stderr) == ["57014"], "{}", output.all());
+    ensure!(
+        output::sqlstates(&output.stderr) == ["57014"],
+        "{}",
+        output.all()
+    );
     withdrawn(&stand, &id)
 }
 
@@ -125,25 +208,43 @@ fn a_disconnect_withdraws_a_held_statement() -> Result<()> {
 fn the_end_of_the_job_withdraws_a_held_statement() -> Result<()> {
     let stand = patient()?;
     let (_session, id) = held(&stand, DELETE)?;
-    let list = cordon_tests::Output::from(stand.daemon.cli(&["job", "status"]).output()?).success()?;
-    let job = list.stdout.split('"').find(|word| word.starts_with("job-")).context("no job is listed")?.to_owned();
+    let list =
+        cordon_tests::Output::from(stand.daemon.cli(&["job", "status"]).output()?).success()?;
+    let job = list
+        .stdout
+        .split('"')
+        .find(|word| word.starts_with("job-"))
+        .context("no job is listed")?
+        .to_owned();
     cordon_tests::Output::from(stand.daemon.cli(&["job", "end", &job]).output()?).success()?;
     withdrawn(&stand, &id)
 }
 
 /// Nothing waits, an approval comes too late, and the statement never ran.
 fn withdrawn(stand: &Stand, id: &str) -> Result<()> {
-    eventually("the held statement to be withdrawn", || Ok(stand.daemon.held()?.is_empty().then_some(())))?;
+    eventually("the held statement to be withdrawn", || {
+        Ok(stand.daemon.held()?.is_empty().then_some(()))
+    })?;
     let [approver, _] = APPROVERS;
     let late = stand.daemon.answer(approver, "approve", id, "")?;
-    ensure!(late.code != Some(0), "a withdrawn statement could be approved: {}", late.all());
-    ensure!(stand.cluster.count(LEFT)? == 1 && runs_of(stand, "DELETE FROM")? == 0, "it ran");
+    ensure!(
+        late.code != Some(0),
+        "a withdrawn statement could be approved: {}",
+        late.all()
+    );
+    ensure!(
+        stand.cluster.count(LEFT)? == 1 && runs_of(stand, "DELETE FROM")? == 0,
+        "it ran"
+    );
     Ok(())
 }
 
 #[test]
 fn only_a_listed_approver_outside_of_the_job_may_answer() -> Result<()> {
-    let mut setup = Setup { policy: policies::SHOP.replace("hold: 30s", "hold: 10m"), ..Setup::default() };
+    let mut setup = Setup {
+        policy: policies::SHOP.replace("hold: 30s", "hold: 10m"),
+        ..Setup::default()
+    };
     // The job's own user is listed: being inside of a job must be enough to be refused.
     setup.approvers.push("nobody".to_owned());
     let stand = Stand::start(&setup)?;
@@ -151,20 +252,45 @@ fn only_a_listed_approver_outside_of_the_job_may_answer() -> Result<()> {
 
     for user in ["daemon", "root"] {
         let output = stand.daemon.answer(user, "approve", &id, "")?;
-        ensure!(output.code != Some(0), "{user} is no approver: {}", output.all());
+        ensure!(
+            output.code != Some(0),
+            "{user} is no approver: {}",
+            output.all()
+        );
     }
-    let cordon = stand.daemon.scratch().path().join("cordon").display().to_string();
+    let cordon = stand
+        .daemon
+        .scratch()
+        .path()
+        .join("cordon")
+        .display()
+        .to_string();
     let control = stand.daemon.control().display().to_string();
-    let inside = stand.job().run(&[&cordon, "approvals", "approve", &id, "--control", &control])?;
+    let inside = stand
+        .job()
+        .run(&[&cordon, "approvals", "approve", &id, "--control", &control])?;
     ensure!(inside.code != Some(0), "a job approved: {}", inside.all());
     // The user who asks is the requester, in a job or not.
     let requester = stand.daemon.answer("nobody", "approve", &id, "")?;
-    ensure!(requester.code != Some(0), "the requester approved: {}", requester.all());
-    ensure!(stand.daemon.held()?.len() == 1 && stand.cluster.count(LEFT)? == 1, "it is not held any more");
+    ensure!(
+        requester.code != Some(0),
+        "the requester approved: {}",
+        requester.all()
+    );
+    ensure!(
+        stand.daemon.held()?.len() == 1 && stand.cluster.count(LEFT)? == 1,
+        "it is not held any more"
+    );
 
     let [approver, _] = APPROVERS;
-    stand.daemon.answer(approver, "approve", &id, "")?.success()?;
-    ensure!(session.sync()?.lines() == ["5"], "the approved statement did not run");
+    stand
+        .daemon
+        .answer(approver, "approve", &id, "")?
+        .success()?;
+    ensure!(
+        session.sync()?.lines() == ["5"],
+        "the approved statement did not run"
+    );
     Ok(())
 }
 
@@ -176,9 +302,16 @@ fn two_different_people_are_needed_where_the_policy_says_two() -> Result<()> {
     stand.daemon.answer(one, "approve", &id, "")?.success()?;
     let again = stand.daemon.answer(one, "approve", &id, "")?;
     let exists = "SELECT count(*) FROM pg_class WHERE relname = 'owned_other'";
-    ensure!(stand.daemon.held()?.len() == 1 && stand.cluster.count(exists)? == 1, "one person was enough: {}", again.all());
+    ensure!(
+        stand.daemon.held()?.len() == 1 && stand.cluster.count(exists)? == 1,
+        "one person was enough: {}",
+        again.all()
+    );
     stand.daemon.answer(two, "approve", &id, "")?.success()?;
-    ensure!(session.sync()?.sqlstates().is_empty(), "the approved statement failed");
+    ensure!(
+        session.sync()?.sqlstates().is_empty(),
+        "the approved statement failed"
+    );
     ensure!(stand.cluster.count(exists)? == 0, "it did not run");
     Ok(())
 }
@@ -196,8 +329,13 @@ for order in (4, 5):
         print(order, error.sqlstate, flush=True)
 "#;
     let stand = patient()?;
-    let file = stand.daemon.scratch().share("twice.py", PROGRAM.as_bytes())?;
-    let python = cordon_tests::tools::python_with_drivers()?.display().to_string();
+    let file = stand
+        .daemon
+        .scratch()
+        .share("twice.py", PROGRAM.as_bytes())?;
+    let python = cordon_tests::tools::python_with_drivers()?
+        .display()
+        .to_string();
     let child = stand
         .job()
         .command(&[&python, &file.display().to_string()])?
@@ -206,14 +344,34 @@ for order in (4, 5):
         .spawn()?;
     let [approver, _] = APPROVERS;
     let first = stand.daemon.wait_for_held()?;
-    stand.daemon.answer(approver, "approve", &first, "")?.success()?;
+    stand
+        .daemon
+        .answer(approver, "approve", &first, "")?
+        .success()?;
     let second = eventually("the second execution to be held", || {
         let held = stand.daemon.held()?;
-        Ok(held.first().and_then(|object| object["id"].as_str()).filter(|id| *id != first).map(str::to_owned))
+        Ok(held
+            .first()
+            .and_then(|object| object["id"].as_str())
+            .filter(|id| *id != first)
+            .map(str::to_owned))
     })?;
-    let shown = cordon_tests::Output::from(stand.daemon.cli_as(approver, &["approvals", "show", &second])?.output()?).success()?;
-    ensure!(shown.stdout.contains("\"5\"") || shown.stdout.contains("\\\\x00000005"), "its parameter is not shown: {}", shown.all());
-    stand.daemon.answer(approver, "deny", &second, "")?.success()?;
+    let shown = cordon_tests::Output::from(
+        stand
+            .daemon
+            .cli_as(approver, &["approvals", "show", &second])?
+            .output()?,
+    )
+    .success()?;
+    ensure!(
+        shown.stdout.contains("\"5\"") || shown.stdout.contains("\\\\x00000005"),
+        "its parameter is not shown: {}",
+        shown.all()
+    );
+    stand
+        .daemon
+        .answer(approver, "deny", &second, "")?
+        .success()?;
     let output = cordon_tests::Output::from(child.wait_with_output()?);
     ensure!(output.lines() == ["4 1", "5 57014"], "{}", output.all());
     Ok(())

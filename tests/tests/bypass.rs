@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use cordon_tests::{
-    Setup, Stand, canary,
+    Setup, Stand, canary, policies,
     raw::{self, Seen},
-    policies,
 };
 use serde_json::{Value, json};
 
@@ -33,8 +32,12 @@ const fn row(id: &'static str, want: Want, steps: &'static [&'static str]) -> Ro
 }
 
 /// Codes of a refusal: not permitted, not understood, and what the grammar itself refuses.
-const REFUSALS: &[&str] = &["42501", "0A000", "42601", "22021", "54000", "54001", "22P05", "08P01"];
+const REFUSALS: &[&str] = &[
+    "42501", "0A000", "42601", "22021", "54000", "54001", "22P05", "08P01",
+];
 
+// One row a line, however long: it is a table.
+#[rustfmt::skip]
 const ROWS: &[Row] = &[
     // M1: by lineage, not by name
     row("M1-alias", NoLeak, &["SELECT email AS id, ssn AS name FROM public.customers"]),
@@ -324,16 +327,30 @@ const ROWS: &[Row] = &[
 ];
 
 fn text_of(step: &str) -> String {
-    step.replace("@DEEP@", &format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000)))
-        .replace("@OPERATORS@", &"+-".repeat(40_000))
-        .replace("@LONG@", &"x".repeat(8 << 20))
+    step.replace(
+        "@DEEP@",
+        &format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000)),
+    )
+    .replace("@OPERATORS@", &"+-".repeat(40_000))
+    .replace("@LONG@", &"x".repeat(8 << 20))
 }
 
 /// What a superuser sees of everything that a refused statement could have changed.
 fn state(stand: &Stand) -> Result<String> {
     let mut parts = Vec::new();
-    for table in ["customers", "orders", "order_items", "order_notes", "imports", "secrets", "owned_plain", "owned_other"] {
-        parts.push(stand.cluster.admin(&format!("SELECT '{table}', md5(string_agg(t::text, '|' ORDER BY t::text)) FROM public.{table} t"))?);
+    for table in [
+        "customers",
+        "orders",
+        "order_items",
+        "order_notes",
+        "imports",
+        "secrets",
+        "owned_plain",
+        "owned_other",
+    ] {
+        parts.push(stand.cluster.admin(&format!(
+            "SELECT '{table}', md5(string_agg(t::text, '|' ORDER BY t::text)) FROM public.{table} t"
+        ))?);
     }
     for sql in [
         "SELECT string_agg(relname || relkind || relowner || coalesce(relacl::text, '') || relrowsecurity, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
@@ -359,11 +376,25 @@ fn run(stand: &Stand, rows: &[Row], extended: bool) -> Result<BTreeMap<String, V
             json!({ "id": row.id, "steps": steps, "extended": extended, "binary": extended })
         })
         .collect();
-    let file = stand.daemon.scratch().share("rows.json", serde_json::to_string(&list)?.as_bytes())?;
+    let file = stand
+        .daemon
+        .scratch()
+        .share("rows.json", serde_json::to_string(&list)?.as_bytes())?;
     let result = raw::run(&stand.job(), raw::ROWS, &[&file.display().to_string()])?;
-    ensure!(Seen(&result["last"]).rows() == [[Some("1")]], "the session did not survive: {}", result["last"]);
+    ensure!(
+        Seen(&result["last"]).rows() == [[Some("1")]],
+        "the session did not survive: {}",
+        result["last"]
+    );
     let shown = result["rows"].as_array().context("no rows")?.iter();
-    Ok(shown.map(|row| (row["id"].as_str().unwrap_or_default().to_owned(), row["shown"].clone())).collect())
+    Ok(shown
+        .map(|row| {
+            (
+                row["id"].as_str().unwrap_or_default().to_owned(),
+                row["shown"].clone(),
+            )
+        })
+        .collect())
 }
 
 /// The server ran the last step: its log has the mark. Of several statements in one text, the
@@ -378,14 +409,20 @@ fn judge(row: &Row, shown: &Value, statements: &[String]) -> Result<()> {
     let steps = shown.as_array().context("no steps")?;
     canary::none_in("it", &shown.to_string())?;
     ensure!(steps.iter().all(|step| !Seen(step).timed_out()), "it hung");
-    let last = steps.get(row.steps.len() - 1).map(Seen).context("the connection was lost before the last step")?;
+    let last = steps
+        .get(row.steps.len() - 1)
+        .map(Seen)
+        .context("the connection was lost before the last step")?;
     let codes = last.sqlstates();
     match row.want {
         Refused => {
             let code = codes.first().copied().unwrap_or_default();
             ensure!(REFUSALS.contains(&code), "not refused");
             // The server refuses some of these itself; that is luck, not a decision.
-            ensure!(!matches!(code, "42501" | "0A000") || last.field("M")?.contains("(ref "), "not refused by Cordon");
+            ensure!(
+                !matches!(code, "42501" | "0A000") || last.field("M")?.contains("(ref "),
+                "not refused by Cordon"
+            );
             ensure!(!was_run(row, statements), "it was run");
         }
         NoLeak => ensure!(!last.closed(), "the connection was lost"),
@@ -402,14 +439,28 @@ fn none_succeeds(stand: &Stand, rows: &[Row], extended: bool) -> Result<()> {
     let statements = stand.cluster.statements()?;
     let mut wrong = Vec::new();
     for row in rows {
-        let shown = shown.get(row.id).with_context(|| format!("{} was not run", row.id))?;
+        let shown = shown
+            .get(row.id)
+            .with_context(|| format!("{} was not run", row.id))?;
         if let Err(error) = judge(row, shown, &statements) {
-            wrong.push(format!("{} {:?} {:.200?}: {error:.200}\n    {shown:.700}", row.id, row.want, row.steps));
+            wrong.push(format!(
+                "{} {:?} {:.200?}: {error:.200}\n    {shown:.700}",
+                row.id, row.want, row.steps
+            ));
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} rows:\n{}",
+        wrong.len(),
+        rows.len(),
+        wrong.join("\n")
+    );
     let after = state(stand)?;
-    ensure!(before == after, "the database was changed:\n{before}\n---\n{after}");
+    ensure!(
+        before == after,
+        "the database was changed:\n{before}\n---\n{after}"
+    );
     Ok(())
 }
 
@@ -436,6 +487,7 @@ fn every_row_has_an_id_of_its_own() {
 
 /// Each changes something where a policy holds every change: it waits, nobody answers, it is
 /// given up. What the policy does not even hold is refused at once.
+#[rustfmt::skip]
 const HELD: &[Row] = &[
     row("H-modifying-cte", Refused, &["WITH d AS (DELETE FROM public.order_notes RETURNING *) SELECT count(*) FROM d"]),
     row("H-explain-analyze", Refused, &["EXPLAIN ANALYZE DELETE FROM public.order_notes"]),
@@ -451,20 +503,35 @@ const HELD: &[Row] = &[
 /// F5, F11: the shape of a destructive statement does not get it past the hold.
 #[test]
 fn a_destructive_statement_in_any_shape_is_held_and_given_up() -> Result<()> {
-    let stand = Stand::start(&Setup { policy: policies::SHORT_HOLD.to_owned(), ..Setup::default() })?;
+    let stand = Stand::start(&Setup {
+        policy: policies::SHORT_HOLD.to_owned(),
+        ..Setup::default()
+    })?;
     let before = state(&stand)?;
     let shown = run(&stand, HELD, false)?;
     let statements = stand.cluster.statements()?;
     for row in HELD {
-        let steps = shown.get(row.id).with_context(|| format!("{} was not run", row.id))?;
+        let steps = shown
+            .get(row.id)
+            .with_context(|| format!("{} was not run", row.id))?;
         let last = Seen(&steps[row.steps.len() - 1]);
         let codes = last.sqlstates();
-        ensure!(codes.first().is_some_and(|code| ["57014", "42501", "0A000"].contains(code)), "{}: {steps}", row.id);
+        ensure!(
+            codes
+                .first()
+                .is_some_and(|code| ["57014", "42501", "0A000"].contains(code)),
+            "{}: {steps}",
+            row.id
+        );
         ensure!(!was_run(row, &statements), "{} was run", row.id);
     }
     ensure!(before == state(&stand)?, "the database was changed");
-    let held = shown.values().flat_map(|steps| steps.as_array().into_iter().flatten());
-    let expired = held.filter(|step| Seen(step).sqlstates().first() == Some(&"57014")).count();
+    let held = shown
+        .values()
+        .flat_map(|steps| steps.as_array().into_iter().flatten());
+    let expired = held
+        .filter(|step| Seen(step).sqlstates().first() == Some(&"57014"))
+        .count();
     ensure!(expired >= 5, "only {expired} statements were held at all");
     Ok(())
 }

@@ -35,21 +35,42 @@ impl Driver {
     /// The command line, with the script put where every user may read it.
     fn argv(self, scratch: &Scratch) -> Result<Vec<String>> {
         let share = |name: &str, text: &str| -> Result<String> {
-            Ok(scratch.share(&format!("{}-{name}", host::unique()), text.as_bytes())?.display().to_string())
+            Ok(scratch
+                .share(&format!("{}-{name}", host::unique()), text.as_bytes())?
+                .display()
+                .to_string())
         };
         Ok(match self {
             Self::Psql => {
-                let script = share("work.sql", include_str!("../fixtures/drivers/psql_work.sql"))?;
+                let script = share(
+                    "work.sql",
+                    include_str!("../fixtures/drivers/psql_work.sql"),
+                )?;
                 let psql = tools::postgres("psql")?.display().to_string();
                 // `-f -` on a shell's redirection, so that messages name no path.
-                let words = ["/bin/sh", "-c", "exec \"$0\" -X -q -f - < \"$1\"", &psql, &script];
+                let words = [
+                    "/bin/sh",
+                    "-c",
+                    "exec \"$0\" -X -q -f - < \"$1\"",
+                    &psql,
+                    &script,
+                ];
                 words.map(str::to_owned).to_vec()
             }
             Self::Psycopg(mode) => {
-                let script = share("psycopg.py", include_str!("../fixtures/drivers/psycopg_work.py"))?;
+                let script = share(
+                    "psycopg.py",
+                    include_str!("../fixtures/drivers/psycopg_work.py"),
+                )?;
                 vec![python()?, script, mode.to_owned()]
             }
-            Self::Asyncpg => vec![python()?, share("asyncpg.py", include_str!("../fixtures/drivers/asyncpg_work.py"))?],
+            Self::Asyncpg => vec![
+                python()?,
+                share(
+                    "asyncpg.py",
+                    include_str!("../fixtures/drivers/asyncpg_work.py"),
+                )?,
+            ],
             Self::TokioPostgres => {
                 let copy = scratch.path().join("driver_tokio_postgres");
                 if !copy.exists() {
@@ -67,7 +88,10 @@ impl Driver {
                 // Where in the server's source an error was raised is not part of what is promised:
                 // some of them Cordon finds itself.
                 let lines = |text: &str| {
-                    text.lines().filter(|line| !line.starts_with("LOCATION:")).map(without_pid).collect::<Vec<_>>()
+                    text.lines()
+                        .filter(|line| !line.starts_with("LOCATION:"))
+                        .map(without_pid)
+                        .collect::<Vec<_>>()
                 };
                 json!({ "stdout": lines(&output.stdout), "stderr": lines(&output.stderr), "code": output.code })
             }
@@ -79,9 +103,15 @@ impl Driver {
         let scratch = Scratch::new("direct")?;
         let argv = self.argv(&scratch)?;
         let (program, rest) = argv.split_first().context("an empty command")?;
-        let [password, _] = canary::GATEWAY_PASSWORDS else { unreachable!("two logins") };
+        let [password, _] = canary::GATEWAY_PASSWORDS else {
+            unreachable!("two logins")
+        };
         let mut command = Command::new(program);
-        command.args(rest).env_clear().envs(cluster.client_env(LOGIN, password)).current_dir("/");
+        command
+            .args(rest)
+            .env_clear()
+            .envs(cluster.client_env(LOGIN, password))
+            .current_dir("/");
         self.seen(command.output()?.into())
     }
 
@@ -112,20 +142,31 @@ fn differences(path: &str, left: &Value, right: &Value, into: &mut Vec<String>) 
                 into.push(format!("{path}: {} elements, then {}", a.len(), b.len()));
             }
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                let name = a["step"].as_str().map_or_else(|| index.to_string(), |step| format!("<{step}>"));
+                let name = a["step"]
+                    .as_str()
+                    .map_or_else(|| index.to_string(), |step| format!("<{step}>"));
                 differences(&format!("{path}/{name}"), a, b, into);
             }
         }
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
                 let missing = Value::Null;
-                differences(&format!("{path}/{key}"), a.get(key).unwrap_or(&missing), b.get(key).unwrap_or(&missing), into);
+                differences(
+                    &format!("{path}/{key}"),
+                    a.get(key).unwrap_or(&missing),
+                    b.get(key).unwrap_or(&missing),
+                    into,
+                );
             }
         }
         _ if left == right => {}
         _ => {
             let short = |value: &Value| value.to_string().chars().take(300).collect::<String>();
-            into.push(format!("{path}: {}\n      then {}", short(left), short(right)));
+            into.push(format!(
+                "{path}: {}\n      then {}",
+                short(left),
+                short(right)
+            ));
         }
     }
 }
@@ -134,7 +175,12 @@ fn same(what: &str, left: &Value, right: &Value) -> Result<()> {
     let mut found = Vec::new();
     differences("", left, right, &mut found);
     let shown: Vec<_> = found.iter().take(25).map(String::as_str).collect();
-    ensure!(found.is_empty(), "{what}: {} differences:\n{}", found.len(), shown.join("\n"));
+    ensure!(
+        found.is_empty(),
+        "{what}: {} differences:\n{}",
+        found.len(),
+        shown.join("\n")
+    );
     Ok(())
 }
 
@@ -143,10 +189,17 @@ fn same_directly_and_through_cordon(driver: Driver) -> Result<()> {
     // First, while no hook is there.
     let direct = driver.directly(&cluster)?;
     let issuer = Arc::new(Issuer::start()?);
-    let setup = Setup { policy: policies::ALLOW_ALL.to_owned(), ..Setup::default() };
+    let setup = Setup {
+        policy: policies::ALLOW_ALL.to_owned(),
+        ..Setup::default()
+    };
     let mut daemon = Daemon::start(&cluster, &issuer, &setup)?;
     let through = driver.through(&daemon)?;
-    same(&format!("{driver:?}, directly and through Cordon"), &direct, &through)?;
+    same(
+        &format!("{driver:?}, directly and through Cordon"),
+        &direct,
+        &through,
+    )?;
     daemon.require_alive()?;
     daemon.verify_evidence()?.success()?;
     Ok(())
@@ -156,7 +209,9 @@ fn same_directly_and_through_cordon(driver: Driver) -> Result<()> {
 fn every_script_gives_the_same_twice_without_cordon() -> Result<()> {
     let cluster = Cluster::start()?;
     for driver in DRIVERS {
-        let first = driver.directly(&cluster).with_context(|| format!("{driver:?}"))?;
+        let first = driver
+            .directly(&cluster)
+            .with_context(|| format!("{driver:?}"))?;
         let second = driver.directly(&cluster)?;
         same(&format!("{driver:?}, twice"), &first, &second)?;
         let text = first.to_string();

@@ -14,29 +14,65 @@ use serde_json::Value;
 
 /// A program in the cgroup that the configuration puts in scope, without a job.
 fn without_job(stand: &Stand, body: &str) -> Result<Value> {
-    let file = stand.daemon.scratch().share("without-job.py", raw::program(body).as_bytes())?;
+    let file = stand
+        .daemon
+        .scratch()
+        .share("without-job.py", raw::program(body).as_bytes())?;
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(stand.daemon.runner_cgroup().procs());
-    command.args([tools::PYTHON]).arg(file).env_clear().envs(stand.cluster.client_env("app", "app-direct-2b7d"));
-    Output::from(command.current_dir("/").output()?).success()?.json()
+    command
+        .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+        .arg(stand.daemon.runner_cgroup().procs());
+    command
+        .args([tools::PYTHON])
+        .arg(file)
+        .env_clear()
+        .envs(stand.cluster.client_env("app", "app-direct-2b7d"));
+    Output::from(command.current_dir("/").output()?)
+        .success()?
+        .json()
 }
 
 #[test]
 fn g1_no_way_round_a_direct_dial_from_a_job_never_reaches_the_database() -> Result<()> {
     let stand = Stand::start(&cordon_tests::Setup::default())?;
     // The password is right: without Cordon this login works.
-    let direct = Output::from(stand.cluster.direct_psql("app", "app-direct-2b7d")?.args(["-c", "SELECT 1"]).output()?);
+    let direct = Output::from(
+        stand
+            .cluster
+            .direct_psql("app", "app-direct-2b7d")?
+            .args(["-c", "SELECT 1"])
+            .output()?,
+    );
     direct.success().context("the fixture's own direct login")?;
     let before = stand.cluster.log()?.matches("user=app").count();
 
-    let job = stand.job().env("PGPASSWORD", "app-direct-2b7d").env("PGAPPNAME", "direct dial");
+    let job = stand
+        .job()
+        .env("PGPASSWORD", "app-direct-2b7d")
+        .env("PGAPPNAME", "direct dial");
     for host in ["127.0.0.1", "::ffff:127.0.0.1"] {
-        let output = job.clone().env("PGHOST", host).sql("SELECT current_user")?.success()?;
-        ensure!(output.lines() == ["agent_rw"], "not the gateway's login: {}", output.all());
+        let output = job
+            .clone()
+            .env("PGHOST", host)
+            .sql("SELECT current_user")?
+            .success()?;
+        ensure!(
+            output.lines() == ["agent_rw"],
+            "not the gateway's login: {}",
+            output.all()
+        );
     }
     let mut session = job.live()?;
     ensure!(session.query("SELECT 1;")?.lines() == ["1"], "not served");
-    ensure!(stand.cluster.logins()?.iter().all(|login| login == "agent_rw"), "{:?}", stand.cluster.logins()?);
+    ensure!(
+        stand
+            .cluster
+            .logins()?
+            .iter()
+            .all(|login| login == "agent_rw"),
+        "{:?}",
+        stand.cluster.logins()?
+    );
     drop(session);
     let after = stand.cluster.log()?.matches("user=app").count();
     ensure!(before == after, "a job's own login reached the database");
@@ -57,7 +93,10 @@ for line in sys.stdin:
 #[test]
 fn g1_no_way_round_while_the_daemon_is_stopped_or_killed() -> Result<()> {
     let mut stand = Stand::start(&cordon_tests::Setup::default())?;
-    let file = stand.daemon.scratch().share("again.py", raw::program(AGAIN).as_bytes())?;
+    let file = stand
+        .daemon
+        .scratch()
+        .share("again.py", raw::program(AGAIN).as_bytes())?;
     let mut child = stand
         .job()
         .env("PGUSER", "app")
@@ -66,25 +105,45 @@ fn g1_no_way_round_while_the_daemon_is_stopped_or_killed() -> Result<()> {
         .stdout(std::process::Stdio::piped())
         .spawn()?;
     let mut stdin = child.stdin.take().context("no stdin")?;
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().context("no stdout")?));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+        child.stdout.take().context("no stdout")?,
+    ));
     let mut attempt = || -> Result<String> {
         use std::io::Write;
         writeln!(stdin, "again")?;
         Ok(lines.next().context("the process in the job is gone")??)
     };
     ensure!(attempt()?.contains("served"), "not served at first");
-    let logins = stand.cluster.log()?.matches("connection authorized: user=app").count();
+    let logins = stand
+        .cluster
+        .log()?
+        .matches("connection authorized: user=app")
+        .count();
     stand.daemon.kill()?;
     // The process may be killed with its job; if it lives, it gets nowhere.
     if let Ok(answer) = attempt() {
-        ensure!(!answer.contains("served"), "served without a daemon: {answer}");
+        ensure!(
+            !answer.contains("served"),
+            "served without a daemon: {answer}"
+        );
     }
     stand.daemon.restart()?;
     stand.daemon.terminate()?;
     let refused = Output::from(in_runner_cgroup(&stand)?);
-    ensure!(refused.code == Some(2), "served after a clean stop: {}", refused.all());
-    let after = stand.cluster.log()?.matches("connection authorized: user=app").count();
-    ensure!(logins == after, "a direct login reached the database while the daemon was down");
+    ensure!(
+        refused.code == Some(2),
+        "served after a clean stop: {}",
+        refused.all()
+    );
+    let after = stand
+        .cluster
+        .log()?
+        .matches("connection authorized: user=app")
+        .count();
+    ensure!(
+        logins == after,
+        "a direct login reached the database while the daemon was down"
+    );
     let _ = child.kill();
     child.wait()?;
     Ok(())
@@ -92,9 +151,16 @@ fn g1_no_way_round_while_the_daemon_is_stopped_or_killed() -> Result<()> {
 
 fn in_runner_cgroup(stand: &Stand) -> Result<std::process::Output> {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(stand.daemon.runner_cgroup().procs());
-    command.arg(tools::postgres("psql")?).args(["-X", "-c", "SELECT 1"]);
-    command.env_clear().envs(stand.cluster.client_env("app", "app-direct-2b7d")).current_dir("/");
+    command
+        .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+        .arg(stand.daemon.runner_cgroup().procs());
+    command
+        .arg(tools::postgres("psql")?)
+        .args(["-X", "-c", "SELECT 1"]);
+    command
+        .env_clear()
+        .envs(stand.cluster.client_env("app", "app-direct-2b7d"))
+        .current_dir("/");
     Ok(command.output()?)
 }
 
@@ -103,7 +169,10 @@ fn g2_attributed_no_job_no_session() -> Result<()> {
     let stand = Stand::shared()?;
     let result = without_job(stand, raw::STARTUP)?;
     let seen = Seen(&result);
-    ensure!(seen.sqlstates() == ["28000"] && seen.ready() == 0, "{result}");
+    ensure!(
+        seen.sqlstates() == ["28000"] && seen.ready() == 0,
+        "{result}"
+    );
     ensure!(seen.field("M")?.contains("(ref "), "no reference: {result}");
     ensure!(!seen.field("H")?.is_empty(), "no hint: {result}");
     Ok(())
@@ -116,7 +185,11 @@ fn g2_attributed_dialling_the_proxy_itself_is_refused() -> Result<()> {
     let port = stand.daemon.proxy_port().to_string();
     for sql in ["SELECT 1", "SELECT email FROM public.customers"] {
         let output = stand.job().env("PGPORT", &port).sql(sql)?;
-        ensure!(output.code == Some(2) && output.stdout.is_empty(), "served: {}", output.all());
+        ensure!(
+            output.code == Some(2) && output.stdout.is_empty(),
+            "served: {}",
+            output.all()
+        );
     }
     Ok(())
 }
@@ -140,8 +213,16 @@ fn g2_attributed_a_bad_token_starts_no_job() -> Result<()> {
     ];
     for (what, token) in cases {
         let output = stand.job().token(&token).run(&["/bin/echo", "started"])?;
-        ensure!(output.code != Some(0) && !output.stdout.contains("started"), "{what}: {}", output.all());
-        ensure!(!output.stderr.contains(&token) || token.len() < 20, "{what}: the token is shown: {}", output.all());
+        ensure!(
+            output.code != Some(0) && !output.stdout.contains("started"),
+            "{what}: {}",
+            output.all()
+        );
+        ensure!(
+            !output.stderr.contains(&token) || token.len() < 20,
+            "{what}: the token is shown: {}",
+            output.all()
+        );
     }
     Ok(())
 }
@@ -153,17 +234,32 @@ fn g2_attributed_a_replayed_token_starts_no_second_job() -> Result<()> {
     let token = stand.issuer.issue(&serde_json::json!({}))?;
     stand.job().token(&token).run(&["/bin/true"])?.success()?;
     let again = stand.job().token(&token).run(&["/bin/echo", "started"])?;
-    ensure!(again.code != Some(0) && again.stdout.is_empty(), "{}", again.all());
+    ensure!(
+        again.code != Some(0) && again.stdout.is_empty(),
+        "{}",
+        again.all()
+    );
     Ok(())
 }
 
 #[test]
 fn g2_attributed_both_signature_algorithms_and_key_discovery_work() -> Result<()> {
-    let setup = cordon_tests::Setup { discovery: true, ..cordon_tests::Setup::default() };
+    let setup = cordon_tests::Setup {
+        discovery: true,
+        ..cordon_tests::Setup::default()
+    };
     let stand = Stand::start(&setup)?;
-    for algorithm in [cordon_tests::issuer::Algorithm::Es256, cordon_tests::issuer::Algorithm::Rs256] {
+    for algorithm in [
+        cordon_tests::issuer::Algorithm::Es256,
+        cordon_tests::issuer::Algorithm::Rs256,
+    ] {
         let token = stand.issuer.issue_with(algorithm, &serde_json::json!({}))?;
-        let output = stand.job().token(&token).sql("SELECT 1")?.success().with_context(|| format!("{algorithm:?}"))?;
+        let output = stand
+            .job()
+            .token(&token)
+            .sql("SELECT 1")?
+            .success()
+            .with_context(|| format!("{algorithm:?}"))?;
         ensure!(output.lines() == ["1"], "{}", output.all());
     }
     Ok(())
@@ -173,14 +269,32 @@ fn g2_attributed_both_signature_algorithms_and_key_discovery_work() -> Result<()
 fn g3_decided_first_a_refused_statement_never_reaches_the_database() -> Result<()> {
     let stand = Stand::start(&cordon_tests::Setup::default())?;
     let mut session = stand.job().live()?;
-    for sql in ["SELECT value FROM public.secrets;", "UPDATE public.customers SET name = 'x';", "SELECT pg_read_file('/etc/passwd');"] {
+    for sql in [
+        "SELECT value FROM public.secrets;",
+        "UPDATE public.customers SET name = 'x';",
+        "SELECT pg_read_file('/etc/passwd');",
+    ] {
         session.query(sql)?.refused_with("42501")?;
     }
-    ensure!(session.query("SELECT count(*) FROM public.orders;")?.lines() == ["5"], "an allowed one is not served");
+    ensure!(
+        session
+            .query("SELECT count(*) FROM public.orders;")?
+            .lines()
+            == ["5"],
+        "an allowed one is not served"
+    );
     let statements = stand.cluster.statements()?;
-    ensure!(statements.iter().any(|sql| sql.contains("count(*) FROM public.orders")), "{statements:?}");
+    ensure!(
+        statements
+            .iter()
+            .any(|sql| sql.contains("count(*) FROM public.orders")),
+        "{statements:?}"
+    );
     for word in ["secrets", "UPDATE public.customers", "pg_read_file"] {
-        ensure!(!statements.iter().any(|sql| sql.contains(word)), "`{word}` was run: {statements:?}");
+        ensure!(
+            !statements.iter().any(|sql| sql.contains(word)),
+            "`{word}` was run: {statements:?}"
+        );
     }
     Ok(())
 }
@@ -201,9 +315,17 @@ fn g4_default_deny_what_no_grant_names_is_refused_with_help() -> Result<()> {
     ] {
         let output = session.query(sql)?;
         let code = output.sqlstates().first().cloned().unwrap_or_default();
-        ensure!(code == "42501" || code == "0A000", "{sql}: {}", output.all());
+        ensure!(
+            code == "42501" || code == "0A000",
+            "{sql}: {}",
+            output.all()
+        );
         for part in ["DETAIL:", "HINT:", "(ref "] {
-            ensure!(output.stderr.contains(part), "{sql}: no {part}: {}", output.all());
+            ensure!(
+                output.stderr.contains(part),
+                "{sql}: no {part}: {}",
+                output.all()
+            );
         }
     }
     Ok(())
@@ -212,22 +334,43 @@ fn g4_default_deny_what_no_grant_names_is_refused_with_help() -> Result<()> {
 #[test]
 fn g4_default_deny_a_job_that_no_grant_matches_gets_nothing() -> Result<()> {
     let stand = Stand::shared()?;
-    let stranger = stand.job().claims(serde_json::json!({ "repository_id": "999" }));
+    let stranger = stand
+        .job()
+        .claims(serde_json::json!({ "repository_id": "999" }));
     let output = stranger.sql("SELECT 1 FROM public.orders")?;
-    ensure!(output.code != Some(0) && output.stdout.is_empty(), "{}", output.all());
-    let branch = stand.job().claims(serde_json::json!({ "ref": "refs/heads/other" }));
+    ensure!(
+        output.code != Some(0) && output.stdout.is_empty(),
+        "{}",
+        output.all()
+    );
+    let branch = stand
+        .job()
+        .claims(serde_json::json!({ "ref": "refs/heads/other" }));
     let output = branch.sql("SELECT 1 FROM public.orders")?;
-    ensure!(output.code != Some(0) && output.stdout.is_empty(), "{}", output.all());
+    ensure!(
+        output.code != Some(0) && output.stdout.is_empty(),
+        "{}",
+        output.all()
+    );
     Ok(())
 }
 
 #[test]
 fn g5_masked_no_protected_value_reaches_the_job() -> Result<()> {
     let stand = Stand::shared()?;
-    let output = stand.job().sql("SELECT id, email, ssn FROM public.customers ORDER BY id")?.success()?;
+    let output = stand
+        .job()
+        .sql("SELECT id, email, ssn FROM public.customers ORDER BY id")?
+        .success()?;
     canary::none_in("the result", &output.all())?;
     let first = output.lines().first().copied().unwrap_or_default();
-    ensure!(output.lines().len() == 5 && first.starts_with("1|a*") && first.contains("@canary.example|"), "{}", output.all());
+    ensure!(
+        output.lines().len() == 5
+            && first.starts_with("1|a*")
+            && first.contains("@canary.example|"),
+        "{}",
+        output.all()
+    );
     Ok(())
 }
 
@@ -237,17 +380,32 @@ fn g6_held_a_statement_waits_for_a_human_and_runs_once() -> Result<()> {
     let mut session = stand.job().live()?;
     session.send("DELETE FROM public.orders WHERE id = 3;")?;
     let id = stand.daemon.wait_for_held()?;
-    ensure!(stand.cluster.count("SELECT count(*) FROM public.orders")? == 5, "it did not wait");
+    ensure!(
+        stand.cluster.count("SELECT count(*) FROM public.orders")? == 5,
+        "it did not wait"
+    );
     let [approver, _] = daemon::APPROVERS;
-    stand.daemon.answer(approver, "approve", &id, "")?.success()?;
+    stand
+        .daemon
+        .answer(approver, "approve", &id, "")?
+        .success()?;
     ensure!(session.sync()?.sqlstates().is_empty(), "it failed");
-    let runs = stand.cluster.statements()?.iter().filter(|sql| sql.contains("DELETE FROM public.orders")).count();
-    ensure!(runs == 1 && stand.cluster.count("SELECT count(*) FROM public.orders")? == 4, "it ran {runs} times");
+    let runs = stand
+        .cluster
+        .statements()?
+        .iter()
+        .filter(|sql| sql.contains("DELETE FROM public.orders"))
+        .count();
+    ensure!(
+        runs == 1 && stand.cluster.count("SELECT count(*) FROM public.orders")? == 4,
+        "it ran {runs} times"
+    );
     Ok(())
 }
 
 #[test]
-fn g7_recorded_every_decision_is_in_evidence_that_verifies_and_shows_no_protected_value() -> Result<()> {
+fn g7_recorded_every_decision_is_in_evidence_that_verifies_and_shows_no_protected_value()
+-> Result<()> {
     let stand = Stand::start(&cordon_tests::Setup::default())?;
     let output = stand.job().sqls(&[
         "SELECT email, ssn FROM public.customers ORDER BY id",
@@ -257,11 +415,32 @@ fn g7_recorded_every_decision_is_in_evidence_that_verifies_and_shows_no_protecte
     ensure!(output.sqlstates() == ["42501"], "{}", output.all());
     stand.daemon.verify_evidence()?.success()?;
     let dir = stand.daemon.evidence_dir().display().to_string();
-    let list = Output::from(stand.daemon.cli(&["sessions", "list", "--dir", &dir]).output()?).success()?;
+    let list = Output::from(
+        stand
+            .daemon
+            .cli(&["sessions", "list", "--dir", &dir])
+            .output()?,
+    )
+    .success()?;
     ensure!(!list.stdout.trim().is_empty(), "no session is listed");
-    let replay = Output::from(stand.daemon.cli(&["sessions", "replay", "--dir", &dir]).output()?).success()?;
-    for needed in ["SELECT email, ssn FROM public.customers", "public.secrets", "42501", "@canary.example"] {
-        ensure!(replay.stdout.contains(needed), "the replay lacks `{needed}`: {}", replay.all());
+    let replay = Output::from(
+        stand
+            .daemon
+            .cli(&["sessions", "replay", "--dir", &dir])
+            .output()?,
+    )
+    .success()?;
+    for needed in [
+        "SELECT email, ssn FROM public.customers",
+        "public.secrets",
+        "42501",
+        "@canary.example",
+    ] {
+        ensure!(
+            replay.stdout.contains(needed),
+            "the replay lacks `{needed}`: {}",
+            replay.all()
+        );
     }
     canary::none_in("the replay", &replay.all())?;
     canary::none_in("the evidence", &stand.daemon.evidence_text()?)?;
@@ -275,12 +454,21 @@ fn g8_short_lived_the_end_of_the_job_ends_its_sessions_and_backends() -> Result<
     let mut session = stand.job().live()?;
     session.send("SELECT pg_sleep(600);")?;
     let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_rw' AND state = 'active' AND query LIKE '%pg_sleep(600)%'";
-    eventually("the statement to run", || Ok((stand.cluster.count(running)? == 1).then_some(())))?;
+    eventually("the statement to run", || {
+        Ok((stand.cluster.count(running)? == 1).then_some(()))
+    })?;
     let status = Output::from(stand.daemon.cli(&["job", "status"]).output()?).success()?;
-    let job = status.stdout.split('"').find(|word| word.starts_with("job-")).context("no job is listed")?.to_owned();
+    let job = status
+        .stdout
+        .split('"')
+        .find(|word| word.starts_with("job-"))
+        .context("no job is listed")?
+        .to_owned();
     Output::from(stand.daemon.cli(&["job", "end", &job]).output()?).success()?;
     session.finish()?;
-    eventually("the backends to be gone", || Ok(stand.cluster.logins()?.is_empty().then_some(())))?;
+    eventually("the backends to be gone", || {
+        Ok(stand.cluster.logins()?.is_empty().then_some(()))
+    })?;
     stand.daemon.verify_evidence()?.success()?;
     Ok(())
 }
@@ -310,17 +498,23 @@ for _ in range(2000):
         break
 ",
     );
-    stand.job().python(&program, &[&result.display().to_string()])?.success()?;
+    stand
+        .job()
+        .python(&program, &[&result.display().to_string()])?
+        .success()?;
     eventually("the leftover to be refused or ended", || {
         let jobs = Output::from(stand.daemon.cli(&["job", "status"]).output()?).success()?;
         Ok((!jobs.stdout.contains("job-")).then_some(()))
     })?;
-    eventually("the database to be left", || Ok(stand.cluster.logins()?.is_empty().then_some(())))?;
+    eventually("the database to be left", || {
+        Ok(stand.cluster.logins()?.is_empty().then_some(()))
+    })?;
     Ok(())
 }
 
 #[test]
-fn g8_short_lived_no_credential_enters_the_job_and_the_token_never_reaches_the_database() -> Result<()> {
+fn g8_short_lived_no_credential_enters_the_job_and_the_token_never_reaches_the_database()
+-> Result<()> {
     let stand = Stand::start(&cordon_tests::Setup::default())?;
     let token = stand.issuer.issue(&serde_json::json!({}))?;
     let psql = tools::postgres("psql")?.display().to_string();
@@ -331,16 +525,38 @@ fn g8_short_lived_no_credential_enters_the_job_and_the_token_never_reaches_the_d
          cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -F 'job run'; \
          for f in /proc/self/fd/*; do readlink $f; done; {psql} -X -c 'SELECT 1'"
     );
-    let output = stand.job().token(&token).inherit_env().run(&["/bin/sh", "-c", &look])?.success()?;
-    ensure!(!output.all().contains(&token), "the token is in the job: {}", output.all());
+    let output = stand
+        .job()
+        .token(&token)
+        .inherit_env()
+        .run(&["/bin/sh", "-c", &look])?
+        .success()?;
+    ensure!(
+        !output.all().contains(&token),
+        "the token is in the job: {}",
+        output.all()
+    );
     for password in canary::GATEWAY_PASSWORDS {
-        ensure!(!output.all().contains(password), "a password is in the job: {}", output.all());
+        ensure!(
+            !output.all().contains(password),
+            "a password is in the job: {}",
+            output.all()
+        );
     }
     let (log, own) = (stand.cluster.log()?, stand.daemon.log()?);
     let signature = token.rsplit('.').next().unwrap_or_default();
-    for (what, text) in [("the server's log", &log), ("Cordon's log", &own), ("the evidence", &stand.daemon.evidence_text()?)] {
+    for (what, text) in [
+        ("the server's log", &log),
+        ("Cordon's log", &own),
+        ("the evidence", &stand.daemon.evidence_text()?),
+    ] {
         ensure!(!text.contains(signature), "the token is in {what}");
-        ensure!(canary::GATEWAY_PASSWORDS.iter().all(|password| !text.contains(password)), "a password is in {what}");
+        ensure!(
+            canary::GATEWAY_PASSWORDS
+                .iter()
+                .all(|password| !text.contains(password)),
+            "a password is in {what}"
+        );
     }
     Ok(())
 }
@@ -351,7 +567,10 @@ fn g9_contained_failure_other_sessions_live_on_beside_hostile_ones() -> Result<(
     let mut bystander = stand.job().live()?;
     ensure!(bystander.query("SELECT 1;")?.lines() == ["1"], "not served");
     raw::run(&stand.job(), raw::MALFORMED, &[])?;
-    ensure!(bystander.query("SELECT 2;")?.lines() == ["2"], "the bystander suffered");
+    ensure!(
+        bystander.query("SELECT 2;")?.lines() == ["2"],
+        "the bystander suffered"
+    );
     stand.daemon.require_alive()?;
     stand.daemon.verify_evidence()?.success()?;
     Ok(())
@@ -363,6 +582,10 @@ fn g10_transparent_an_allowed_query_gives_the_same_bytes_as_directly() -> Result
     let sql = "SELECT o.*, i.product, i.price * i.quantity AS sum FROM public.orders o JOIN public.order_items i ON i.order_id = o.id ORDER BY o.id, i.line";
     let through = stand.job().sql(sql)?.success()?;
     let direct = stand.cluster.admin(sql)?;
-    ensure!(through.stdout.trim_end() == direct, "through Cordon:\n{}\ndirectly:\n{direct}", through.stdout);
+    ensure!(
+        through.stdout.trim_end() == direct,
+        "through Cordon:\n{}\ndirectly:\n{direct}",
+        through.stdout
+    );
     Ok(())
 }

@@ -25,17 +25,23 @@ print(json.dumps([rows, size]))
 /// G9, M12: ten million rows.
 #[test]
 fn a_result_of_ten_million_rows_leaves_the_daemon_small() -> Result<()> {
-    let stand = Stand::start(&Setup { policy: policies::ALLOW_ALL.to_owned(), ..Setup::default() })?;
-    stand.job().sql("SELECT count(*) FROM public.orders")?.success()?;
+    let stand = Stand::start(&Setup {
+        policy: policies::ALLOW_ALL.to_owned(),
+        ..Setup::default()
+    })?;
+    stand
+        .job()
+        .sql("SELECT count(*) FROM public.orders")?
+        .success()?;
     let (before, _) = stand.daemon.memory()?;
     let sql = "SELECT n, repeat('x', 80) FROM generate_series(1, 10000000) n";
-    // psql would keep the result itself; with a fetch count it reads through a cursor.
-    let output = stand.job().psql_command(&["-A", "-t", "-q", "-v", "FETCH_COUNT=10000", "-c", "SELECT 1"])?.output()?;
-    ensure!(output.status.success(), "psql failed");
     let result = cordon_tests::raw::run(&stand.job(), STREAM, &[sql])?;
     ensure!(result[0] == 10_000_000, "{result}");
     let (_, peak) = stand.daemon.memory()?;
-    ensure!(peak < before + BOUND, "the daemon grew from {before} KiB to {peak} KiB");
+    ensure!(
+        peak < before + BOUND,
+        "the daemon grew from {before} KiB to {peak} KiB"
+    );
     stand.daemon.verify_evidence()?.success()?;
     Ok(())
 }
@@ -51,10 +57,16 @@ print(json.dumps('stalled'), flush=True)
 sys.stdin.readline()
 ";
     use std::io::{BufRead, BufReader};
-    let stand = Stand::start(&Setup { policy: policies::ALLOW_ALL.to_owned(), ..Setup::default() })?;
+    let stand = Stand::start(&Setup {
+        policy: policies::ALLOW_ALL.to_owned(),
+        ..Setup::default()
+    })?;
     stand.job().sql("SELECT 1")?.success()?;
     let (before, _) = stand.daemon.memory()?;
-    let file = stand.daemon.scratch().share("slow.py", cordon_tests::raw::program(SLOW).as_bytes())?;
+    let file = stand
+        .daemon
+        .scratch()
+        .share("slow.py", cordon_tests::raw::program(SLOW).as_bytes())?;
     let mut child = stand
         .job()
         .command(&[cordon_tests::tools::PYTHON, &file.display().to_string()])?
@@ -68,11 +80,17 @@ sys.stdin.readline()
     ensure!(line.contains("stalled"), "the result never came");
     // The server is blocked on its own socket once nobody takes its rows: then all buffers are full.
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_rw' AND wait_event = 'ClientWrite'";
-    cordon_tests::host::eventually("the server to wait for its client", || Ok((stand.cluster.count(blocked)? == 1).then_some(())))?;
+    cordon_tests::host::eventually("the server to wait for its client", || {
+        Ok((stand.cluster.count(blocked)? == 1).then_some(()))
+    })?;
     let (now, _) = stand.daemon.memory()?;
     drop(child.stdin.take());
     child.wait()?;
-    ensure!(now < before + BOUND, "the daemon holds {} KiB", now - before);
+    ensure!(
+        now < before + BOUND,
+        "the daemon holds {} KiB",
+        now - before
+    );
     let (_, peak) = stand.daemon.memory()?;
     ensure!(peak < before + BOUND, "the daemon grew to {peak} KiB");
     Ok(())

@@ -5,14 +5,27 @@ use anyhow::{Result, ensure};
 use cordon_tests::{Setup, Stand, canary};
 
 #[test]
-fn a_refused_table_is_an_error_with_detail_hint_and_reference_and_the_session_goes_on() -> Result<()> {
+fn a_refused_table_is_an_error_with_detail_hint_and_reference_and_the_session_goes_on() -> Result<()>
+{
     let stand = Stand::shared()?;
     let mut session = stand.job().live()?;
-    let output = session.query("SELECT value FROM public.secrets;")?.refused_with("42501")?;
+    let output = session
+        .query("SELECT value FROM public.secrets;")?
+        .refused_with("42501")?;
     for part in ["public.secrets", "DETAIL:", "agent-shop", "HINT:", "(ref "] {
-        ensure!(output.stderr.contains(part), "no `{part}`: {}", output.all());
+        ensure!(
+            output.stderr.contains(part),
+            "no `{part}`: {}",
+            output.all()
+        );
     }
-    ensure!(session.query("SELECT count(*) FROM public.orders;")?.lines() == ["5"], "the session is lost");
+    ensure!(
+        session
+            .query("SELECT count(*) FROM public.orders;")?
+            .lines()
+            == ["5"],
+        "the session is lost"
+    );
     Ok(())
 }
 
@@ -21,11 +34,30 @@ fn inside_a_transaction_a_refusal_aborts_it_as_an_error_does() -> Result<()> {
     let stand = Stand::start(&Setup::default())?;
     let mut session = stand.job().live()?;
     session.query("BEGIN;")?;
-    ensure!(session.query("UPDATE public.orders SET note = 'lost' WHERE id = 1;")?.sqlstates().is_empty(), "not allowed");
-    session.query("SELECT value FROM public.secrets;")?.refused_with("42501")?;
-    session.query("SELECT count(*) FROM public.orders;")?.refused_with("25P02")?;
-    ensure!(session.query("COMMIT;")?.sqlstates().is_empty(), "the transaction cannot be ended");
-    ensure!(session.query("SELECT note FROM public.orders WHERE id = 1;")?.lines() == ["gift wrap"], "it was committed");
+    ensure!(
+        session
+            .query("UPDATE public.orders SET note = 'lost' WHERE id = 1;")?
+            .sqlstates()
+            .is_empty(),
+        "not allowed"
+    );
+    session
+        .query("SELECT value FROM public.secrets;")?
+        .refused_with("42501")?;
+    session
+        .query("SELECT count(*) FROM public.orders;")?
+        .refused_with("25P02")?;
+    ensure!(
+        session.query("COMMIT;")?.sqlstates().is_empty(),
+        "the transaction cannot be ended"
+    );
+    ensure!(
+        session
+            .query("SELECT note FROM public.orders WHERE id = 1;")?
+            .lines()
+            == ["gift wrap"],
+        "it was committed"
+    );
     Ok(())
 }
 
@@ -34,9 +66,17 @@ fn a_savepoint_recovers_from_a_refusal() -> Result<()> {
     let stand = Stand::shared()?;
     let mut session = stand.job().live()?;
     session.query("BEGIN; SAVEPOINT s;")?;
-    session.query("SELECT value FROM public.secrets;")?.refused_with("42501")?;
+    session
+        .query("SELECT value FROM public.secrets;")?
+        .refused_with("42501")?;
     session.query("ROLLBACK TO s;")?;
-    ensure!(session.query("SELECT count(*) FROM public.orders;")?.lines() == ["5"], "the savepoint did not help");
+    ensure!(
+        session
+            .query("SELECT count(*) FROM public.orders;")?
+            .lines()
+            == ["5"],
+        "the savepoint did not help"
+    );
     session.query("ROLLBACK;")?;
     Ok(())
 }
@@ -49,9 +89,19 @@ fn of_several_statements_in_one_query_a_refused_one_stops_and_undoes_the_others(
     let job = stand.job();
     let output = job.sql("UPDATE public.orders SET note = 'lost' WHERE id = 1; SELECT value FROM public.secrets; SELECT 3")?;
     let output = output.refused_with("42501")?;
-    ensure!(!output.stdout.contains('3'), "what follows was run: {}", output.all());
+    ensure!(
+        !output.stdout.contains('3'),
+        "what follows was run: {}",
+        output.all()
+    );
     canary::none_in("the result", &output.all())?;
-    ensure!(stand.cluster.admin("SELECT note FROM public.orders WHERE id = 1")? == "gift wrap", "the first one was kept");
+    ensure!(
+        stand
+            .cluster
+            .admin("SELECT note FROM public.orders WHERE id = 1")?
+            == "gift wrap",
+        "the first one was kept"
+    );
     Ok(())
 }
 
@@ -61,9 +111,21 @@ fn syntax_errors_and_unknown_names_read_as_the_servers_own() -> Result<()> {
     let mut session = stand.job().live()?;
     for (sql, code, message) in [
         ("SELEC 1;", "42601", "syntax error at or near \"SELEC\""),
-        ("SELECT * FROM public.nope;", "42P01", "relation \"public.nope\" does not exist"),
-        ("SELECT nope FROM public.orders;", "42703", "column \"nope\" does not exist"),
-        ("SELECT nope(1);", "42883", "function nope(integer) does not exist"),
+        (
+            "SELECT * FROM public.nope;",
+            "42P01",
+            "relation \"public.nope\" does not exist",
+        ),
+        (
+            "SELECT nope FROM public.orders;",
+            "42703",
+            "column \"nope\" does not exist",
+        ),
+        (
+            "SELECT nope(1);",
+            "42883",
+            "function nope(integer) does not exist",
+        ),
     ] {
         let output = session.query(sql)?.refused_with(code)?;
         ensure!(output.stderr.contains(message), "{sql}: {}", output.all());
@@ -76,10 +138,30 @@ fn an_allowed_write_works_within_its_columns_only() -> Result<()> {
     let stand = Stand::start(&Setup::default())?;
     let mut session = stand.job().live()?;
     ensure!(session.query("UPDATE public.orders SET status = 'paid', note = 'ok' WHERE id = 2 RETURNING id, status;")?.lines() == ["2|paid"], "refused");
-    session.query("UPDATE public.orders SET total = 1 WHERE id = 2;")?.refused_with("42501")?;
-    session.query("UPDATE public.orders SET (status, customer_id) = ('paid', 2) WHERE id = 2;")?.refused_with("42501")?;
-    ensure!(session.query("INSERT INTO public.order_notes (order_id, body) VALUES (2, 'seen') RETURNING id;")?.lines() == ["100"], "refused");
-    session.query("DELETE FROM public.order_notes;")?.refused_with("42501")?;
-    ensure!(stand.cluster.admin("SELECT status, note, total FROM public.orders WHERE id = 2")? == "paid|ok|12.00", "wrong row");
+    session
+        .query("UPDATE public.orders SET total = 1 WHERE id = 2;")?
+        .refused_with("42501")?;
+    session
+        .query("UPDATE public.orders SET (status, customer_id) = ('paid', 2) WHERE id = 2;")?
+        .refused_with("42501")?;
+    ensure!(
+        session
+            .query(
+                "INSERT INTO public.order_notes (order_id, body) VALUES (2, 'seen') RETURNING id;"
+            )?
+            .lines()
+            == ["100"],
+        "refused"
+    );
+    session
+        .query("DELETE FROM public.order_notes;")?
+        .refused_with("42501")?;
+    ensure!(
+        stand
+            .cluster
+            .admin("SELECT status, note, total FROM public.orders WHERE id = 2")?
+            == "paid|ok|12.00",
+        "wrong row"
+    );
     Ok(())
 }

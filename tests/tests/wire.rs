@@ -61,7 +61,10 @@ const CASES: &[(&str, Want)] = &[
     ("options conforming strings", Want::Error(REFUSED)),
     ("client_encoding of the startup", Want::LoginOrError),
     ("role in the startup", Want::Error(REFUSED)),
-    ("another database", Want::Error(&["42501", "28000", "3D000"])),
+    (
+        "another database",
+        Want::Error(&["42501", "28000", "3D000"]),
+    ),
     ("unknown _pq_ option", Want::Login),
     ("minor version 3.9999", Want::Login),
     ("version 3.2", Want::Login),
@@ -85,7 +88,10 @@ const CASES: &[(&str, Want)] = &[
     ("length -1", Want::ErrorOrEnd),
     ("query without NUL", Want::Error(PROTOCOL)),
     ("query with bytes after NUL", Want::Error(PROTOCOL)),
-    ("query that is not UTF-8", Want::Error(&["22021", "0A000", "08P01"])),
+    (
+        "query that is not UTF-8",
+        Want::Error(&["22021", "0A000", "08P01"]),
+    ),
     ("parse with too many types", Want::Error(PROTOCOL)),
     ("parse with a negative count", Want::Error(PROTOCOL)),
     ("parse with bytes left", Want::Error(PROTOCOL)),
@@ -111,8 +117,14 @@ const CASES: &[(&str, Want)] = &[
     ("large object by function call", Want::Error(REFUSED)),
     ("a flood of syncs", Want::Login),
     ("named statement twice", Want::Error(&["42P05"])),
-    ("two queries in one packet, the second refused", Want::RowsAndError(&["1"], "42501")),
-    ("error in a pipeline skips to the sync", Want::RowsAndError(&["1", "1"], "42501")),
+    (
+        "two queries in one packet, the second refused",
+        Want::RowsAndError(&["1"], "42501"),
+    ),
+    (
+        "error in a pipeline skips to the sync",
+        Want::RowsAndError(&["1", "1"], "42501"),
+    ),
     ("terminate", Want::Ends),
     ("flush without sync", Want::Rows(&["1"])),
     ("still served", Want::Rows(&["1"])),
@@ -131,15 +143,30 @@ fn each_malformed_or_misplaced_message_costs_one_connection_at_most() -> Result<
         }
     }
     for (name, want) in CASES {
-        let value = results.get(*name).with_context(|| format!("the program has no case `{name}`"))?;
+        let value = results
+            .get(*name)
+            .with_context(|| format!("the program has no case `{name}`"))?;
         if let Err(error) = judge(*want, value) {
             wrong.push(format!("{name}: wanted {want:?}, {error}: {value:.600}"));
         }
     }
     canary::none_in("an answer", &serde_json::to_string(results)?)?;
     stand.daemon.require_alive()?;
-    ensure!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
-    ensure!(stand.cluster.statements()?.iter().all(|sql| !sql.contains("secrets")), "a refused statement was run");
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        CASES.len(),
+        wrong.join("\n")
+    );
+    ensure!(
+        stand
+            .cluster
+            .statements()?
+            .iter()
+            .all(|sql| !sql.contains("secrets")),
+        "a refused statement was run"
+    );
     Ok(())
 }
 
@@ -147,14 +174,24 @@ fn judge(want: Want, value: &Value) -> Result<()> {
     let seen = Seen(value);
     ensure!(!seen.timed_out(), "it hung");
     let codes = seen.sqlstates();
-    let first = seen.rows().into_iter().filter_map(|row| row.first().copied().flatten()).collect::<Vec<_>>();
+    let first = seen
+        .rows()
+        .into_iter()
+        .filter_map(|row| row.first().copied().flatten())
+        .collect::<Vec<_>>();
     match want {
         Want::Error(allowed) => {
-            ensure!(codes.first().is_some_and(|code| allowed.contains(code)), "not this error");
+            ensure!(
+                codes.first().is_some_and(|code| allowed.contains(code)),
+                "not this error"
+            );
             ensure!(first.is_empty(), "it was served");
         }
         Want::Ends => {
-            ensure!(seen.closed() && seen.ready() == 0 && first.is_empty(), "it was served");
+            ensure!(
+                seen.closed() && seen.ready() == 0 && first.is_empty(),
+                "it was served"
+            );
         }
         Want::ErrorOrEnd => {
             ensure!(seen.closed() || !codes.is_empty(), "it was accepted");
@@ -162,10 +199,16 @@ fn judge(want: Want, value: &Value) -> Result<()> {
         }
         Want::Rows(expected) => ensure!(codes.is_empty() && first == expected, "not these rows"),
         Want::RowsAndError(expected, code) => {
-            ensure!(first == expected && codes.first() == Some(&code), "not these rows and this error");
+            ensure!(
+                first == expected && codes.first() == Some(&code),
+                "not these rows and this error"
+            );
         }
         Want::Login => ensure!(codes.is_empty() && seen.ready() > 0, "it was refused"),
-        Want::LoginOrError => ensure!(seen.ready() > 0 || !codes.is_empty(), "neither served nor told why not"),
+        Want::LoginOrError => ensure!(
+            seen.ready() > 0 || !codes.is_empty(),
+            "neither served nor told why not"
+        ),
     }
     Ok(())
 }
@@ -175,9 +218,17 @@ fn an_unknown_minor_version_and_option_are_negotiated_not_ignored() -> Result<()
     let stand = Stand::shared()?;
     let results = raw::run(&stand.job(), raw::MALFORMED, &[])?;
     let options = &results["unknown _pq_ option"]["negotiated"];
-    ensure!(options[1][0] == "_pq_.nonsense", "the unknown option is not listed: {options}");
+    ensure!(
+        options[1][0] == "_pq_.nonsense",
+        "the unknown option is not listed: {options}"
+    );
     let minor = &results["minor version 3.9999"]["negotiated"];
-    ensure!(minor[0].as_u64().is_some_and(|version| version < 196_608 + 9999), "no version was negotiated: {minor}");
+    ensure!(
+        minor[0]
+            .as_u64()
+            .is_some_and(|version| version < 196_608 + 9999),
+        "no version was negotiated: {minor}"
+    );
     Ok(())
 }
 
@@ -186,15 +237,39 @@ fn an_unknown_minor_version_and_option_are_negotiated_not_ignored() -> Result<()
 fn every_ssl_mode_of_libpq_works() -> Result<()> {
     let stand = Stand::shared()?;
     let ca = stand.daemon.ca_file().display().to_string();
-    for (mode, encrypted) in
-        [("disable", false), ("allow", false), ("prefer", true), ("require", true), ("verify-ca", true), ("verify-full", true)]
-    {
-        let job = stand.job().env("PGSSLMODE", mode).env("PGSSLROOTCERT", if encrypted { &ca } else { "/nonexistent" });
-        let job = if mode == "prefer" || mode == "require" { job.env("PGSSLROOTCERT", "/nonexistent") } else { job };
-        let output = job.psql_command(&["-A", "-t", "-c", "SELECT 'served'", "-c", "\\conninfo"])?.output()?;
-        let output = cordon_tests::Output::from(output).success().with_context(|| format!("sslmode={mode}"))?;
-        ensure!(output.stdout.contains("served"), "sslmode={mode}: {}", output.all());
-        ensure!(output.stdout.contains("SSL connection") == encrypted, "sslmode={mode}: {}", output.all());
+    for (mode, encrypted) in [
+        ("disable", false),
+        ("allow", false),
+        ("prefer", true),
+        ("require", true),
+        ("verify-ca", true),
+        ("verify-full", true),
+    ] {
+        let job = stand.job().env("PGSSLMODE", mode).env(
+            "PGSSLROOTCERT",
+            if encrypted { &ca } else { "/nonexistent" },
+        );
+        let job = if mode == "prefer" || mode == "require" {
+            job.env("PGSSLROOTCERT", "/nonexistent")
+        } else {
+            job
+        };
+        let output = job
+            .psql_command(&["-A", "-t", "-c", "SELECT 'served'", "-c", "\\conninfo"])?
+            .output()?;
+        let output = cordon_tests::Output::from(output)
+            .success()
+            .with_context(|| format!("sslmode={mode}"))?;
+        ensure!(
+            output.stdout.contains("served"),
+            "sslmode={mode}: {}",
+            output.all()
+        );
+        ensure!(
+            output.stdout.contains("SSL connection") == encrypted,
+            "sslmode={mode}: {}",
+            output.all()
+        );
     }
     Ok(())
 }
@@ -202,8 +277,14 @@ fn every_ssl_mode_of_libpq_works() -> Result<()> {
 #[test]
 fn the_name_that_a_client_asks_for_is_on_the_certificate() -> Result<()> {
     let stand = Stand::shared()?;
-    let job = stand.job().env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", &stand.daemon.ca_file().display().to_string());
-    let named = job.clone().env("PGHOST", "db.cordon.test").env("PGHOSTADDR", "127.0.0.1");
+    let job = stand.job().env("PGSSLMODE", "verify-full").env(
+        "PGSSLROOTCERT",
+        &stand.daemon.ca_file().display().to_string(),
+    );
+    let named = job
+        .clone()
+        .env("PGHOST", "db.cordon.test")
+        .env("PGHOSTADDR", "127.0.0.1");
     named.sql("SELECT 1")?.success()?;
     Ok(())
 }
@@ -213,9 +294,15 @@ fn an_obsolete_tls_version_is_refused() -> Result<()> {
     let stand = Stand::shared()?;
     let job = stand.job().env("PGSSLMODE", "require");
     // The client may be unwilling itself; it must not be served either way.
-    let job = job.env("PGSSLMINPROTOCOLVERSION", "TLSv1").env("PGSSLMAXPROTOCOLVERSION", "TLSv1.1");
+    let job = job
+        .env("PGSSLMINPROTOCOLVERSION", "TLSv1")
+        .env("PGSSLMAXPROTOCOLVERSION", "TLSv1.1");
     let output = job.sql("SELECT 1")?;
-    ensure!(output.code == Some(2) && output.stdout.is_empty(), "{}", output.all());
+    ensure!(
+        output.code == Some(2) && output.stdout.is_empty(),
+        "{}",
+        output.all()
+    );
     Ok(())
 }
 
@@ -244,7 +331,10 @@ print(json.dumps('sent'))
 #[test]
 fn only_the_same_job_with_the_right_key_can_cancel() -> Result<()> {
     let stand = Stand::with_policy(policies::ALLOW_ALL)?;
-    let file = stand.daemon.scratch().share("wait.py", raw::program(WAIT_FOR_CANCEL).as_bytes())?;
+    let file = stand
+        .daemon
+        .scratch()
+        .share("wait.py", raw::program(WAIT_FOR_CANCEL).as_bytes())?;
     let mut child = stand
         .job()
         .command(&[tools::PYTHON, &file.display().to_string()])?
@@ -255,13 +345,20 @@ fn only_the_same_job_with_the_right_key_can_cancel() -> Result<()> {
     let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
     let key = lines.next().context("no key")??;
     let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND state = 'active' AND usename = 'agent_rw'";
-    eventually("the statement to run", || Ok((stand.cluster.count(running)? == 1).then_some(())))?;
+    eventually("the statement to run", || {
+        Ok((stand.cluster.count(running)? == 1).then_some(()))
+    })?;
 
     raw::run(&stand.job(), SEND_CANCEL, &[&key])?;
-    ensure!(stand.cluster.count(running)? == 1, "another job cancelled the statement");
+    ensure!(
+        stand.cluster.count(running)? == 1,
+        "another job cancelled the statement"
+    );
 
     writeln!(stdin, "go")?;
-    let Some(result) = lines.next() else { bail!("the session ended: {:?}", child.wait()) };
+    let Some(result) = lines.next() else {
+        bail!("the session ended: {:?}", child.wait())
+    };
     let result: Value = serde_json::from_str(&result?)?;
     ensure!(Seen(&result[0]).sqlstates() == ["57014"], "{result}");
     ensure!(Seen(&result[1]).rows() == [[Some("alive")]], "{result}");

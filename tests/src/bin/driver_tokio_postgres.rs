@@ -6,7 +6,9 @@ use std::{env, future::poll_fn, pin::pin, sync::Arc, sync::Mutex, sync::PoisonEr
 use anyhow::{Context, Result};
 use futures_util::{Sink, SinkExt, Stream};
 use serde_json::{Value, json};
-use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, types::Type};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, types::Type,
+};
 
 type Outcome = Result<Value, Error>;
 
@@ -28,17 +30,49 @@ async fn main() -> Result<()> {
 }
 
 const STEPS: &[&str] = &[
-    "clear", "make", "insert", "insert again", "first execution", "second execution", "binary types", "nulls",
-    "simple query", "several statements", "error in several", "rows affected", "unique", "division", "syntax", "unknown table",
-    "transaction", "portal", "pipelined", "pipelined with an error", "copy in", "copy out", "binary copy out", "many rows",
-    "large value", "notice", "described", "cancel", "alive", "drop",
+    "clear",
+    "make",
+    "insert",
+    "insert again",
+    "first execution",
+    "second execution",
+    "binary types",
+    "nulls",
+    "simple query",
+    "several statements",
+    "error in several",
+    "rows affected",
+    "unique",
+    "division",
+    "syntax",
+    "unknown table",
+    "transaction",
+    "portal",
+    "pipelined",
+    "pipelined with an error",
+    "copy in",
+    "copy out",
+    "binary copy out",
+    "many rows",
+    "large value",
+    "notice",
+    "described",
+    "cancel",
+    "alive",
+    "drop",
 ];
 
 async fn connect() -> Result<(Client, Arc<Mutex<Vec<Value>>>)> {
     let name = |key: &str| env::var(key).with_context(|| format!("{key} is not set"));
     let mut config = Config::new();
-    config.host(name("PGHOST")?).port(name("PGPORT")?.parse()?).user(name("PGUSER")?);
-    config.password(name("PGPASSWORD")?).dbname(name("PGDATABASE")?).application_name("tokio work");
+    config
+        .host(name("PGHOST")?)
+        .port(name("PGPORT")?.parse()?)
+        .user(name("PGUSER")?);
+    config
+        .password(name("PGPASSWORD")?)
+        .dbname(name("PGDATABASE")?)
+        .application_name("tokio work");
     let (client, mut connection) = config.connect(NoTls).await?;
     let notices = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&notices);
@@ -47,7 +81,9 @@ async fn connect() -> Result<(Client, Arc<Mutex<Vec<Value>>>)> {
             match message {
                 Ok(AsyncMessage::Notice(notice)) => {
                     let entry = json!([notice.severity(), notice.code().code(), notice.message()]);
-                    sink.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+                    sink.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(entry);
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -130,7 +166,10 @@ async fn run(client: &Client, step: &str) -> Outcome {
 }
 
 async fn number(client: &Client, by: i32) -> Result<i32, Error> {
-    Ok(client.query_one("SELECT 100 / $1::int", &[&by]).await?.get(0))
+    Ok(client
+        .query_one("SELECT 100 / $1::int", &[&by])
+        .await?
+        .get(0))
 }
 
 fn row_count(rows: Result<Vec<Row>, Error>) -> Outcome {
@@ -138,26 +177,58 @@ fn row_count(rows: Result<Vec<Row>, Error>) -> Outcome {
 }
 
 async fn transaction(client: &Client) -> Outcome {
-    client.batch_execute("BEGIN; INSERT INTO public.work_rs (label) VALUES ('tx'); SAVEPOINT s").await?;
-    let failed = client.query("SELECT 1/0", &[]).await.err().map(|error| describe(&error));
-    let aborted = client.query("SELECT 1", &[]).await.err().map(|error| describe(&error));
+    client
+        .batch_execute("BEGIN; INSERT INTO public.work_rs (label) VALUES ('tx'); SAVEPOINT s")
+        .await?;
+    let failed = client
+        .query("SELECT 1/0", &[])
+        .await
+        .err()
+        .map(|error| describe(&error));
+    let aborted = client
+        .query("SELECT 1", &[])
+        .await
+        .err()
+        .map(|error| describe(&error));
     client.batch_execute("ROLLBACK TO s").await?;
-    let inside: i64 = client.query_one("SELECT count(*) FROM public.work_rs WHERE label = 'tx'", &[]).await?.get(0);
+    let inside: i64 = client
+        .query_one(
+            "SELECT count(*) FROM public.work_rs WHERE label = 'tx'",
+            &[],
+        )
+        .await?
+        .get(0);
     client.batch_execute("ROLLBACK").await?;
-    let after: i64 = client.query_one("SELECT count(*) FROM public.work_rs WHERE label = 'tx'", &[]).await?.get(0);
+    let after: i64 = client
+        .query_one(
+            "SELECT count(*) FROM public.work_rs WHERE label = 'tx'",
+            &[],
+        )
+        .await?
+        .get(0);
     Ok(json!([failed, aborted, inside, after]))
 }
 
 /// A cursor read in pieces, then a result read row by row.
 async fn portal(client: &Client) -> Outcome {
-    client.batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT n FROM generate_series(1, 7) n").await?;
+    client
+        .batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT n FROM generate_series(1, 7) n")
+        .await?;
     let mut pieces = Vec::new();
     for _ in 0..4 {
         let rows = client.query("FETCH 3 FROM c", &[]).await?;
-        pieces.push(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>());
+        pieces.push(
+            rows.iter()
+                .map(|row| row.get::<_, i32>(0))
+                .collect::<Vec<_>>(),
+        );
     }
     client.batch_execute("COMMIT").await?;
-    let mut rows = pin!(client.query_raw("SELECT n FROM generate_series(1, 5) n", Vec::<i32>::new()).await?);
+    let mut rows = pin!(
+        client
+            .query_raw("SELECT n FROM generate_series(1, 5) n", Vec::<i32>::new())
+            .await?
+    );
     let mut streamed = Vec::new();
     while let Some(row) = next(&mut rows).await {
         streamed.push(row?.get::<_, i32>(0));
@@ -166,7 +237,11 @@ async fn portal(client: &Client) -> Outcome {
 }
 
 async fn copy_in(client: &Client) -> Outcome {
-    let mut sink = pin!(client.copy_in("COPY public.work_rs (label, n) FROM STDIN").await?);
+    let mut sink = pin!(
+        client
+            .copy_in("COPY public.work_rs (label, n) FROM STDIN")
+            .await?
+    );
     for n in 0..300 {
         send(&mut sink, format!("copied {n}\t{n}\n").into_bytes()).await?;
     }
@@ -210,14 +285,19 @@ async fn cancel(client: &Client) -> Outcome {
         token.cancel_query(NoTls).await.context("cancelling")
     };
     let (slept, stopped) = tokio::join!(sleeping, stop);
-    Ok(json!([slept.err().map(|error| describe(&error)), stopped.is_ok()]))
+    Ok(json!([
+        slept.err().map(|error| describe(&error)),
+        stopped.is_ok()
+    ]))
 }
 
 async fn simple(client: &Client, sql: &str) -> Outcome {
     let mut seen = Vec::new();
     for message in client.simple_query(sql).await? {
         match message {
-            SimpleQueryMessage::Row(row) => seen.push((0..row.len()).map(|i| json!(row.get(i))).collect::<Value>()),
+            SimpleQueryMessage::Row(row) => {
+                seen.push((0..row.len()).map(|i| json!(row.get(i))).collect::<Value>());
+            }
             SimpleQueryMessage::CommandComplete(count) => seen.push(json!({ "complete": count })),
             SimpleQueryMessage::RowDescription(columns) => {
                 seen.push(json!({ "columns": columns.iter().map(tokio_postgres::SimpleColumn::name).collect::<Vec<_>>() }));
