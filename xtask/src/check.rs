@@ -134,8 +134,15 @@ fn deny(no_install: bool) -> Result<()> {
     let deny = CARGO_DENY.ensure(no_install)?;
     for manifest in MANIFESTS {
         run(command(&deny)
-            .args(["--log-level", "error", "--manifest-path", manifest, "check"])
-            .args(["--config", "deny.toml", "bans", "licenses", "sources"]))?;
+            .args(["--log-level", "error", "--manifest-path", manifest])
+            .args([
+                "--config",
+                "deny.toml",
+                "check",
+                "bans",
+                "licenses",
+                "sources",
+            ]))?;
     }
     Ok(())
 }
@@ -148,7 +155,7 @@ fn advisories(no_install: bool) -> Result<()> {
     fetch
         .arg("60")
         .arg(&deny)
-        .args(["fetch", "--config", "deny.toml", "db"]);
+        .args(["--config", "deny.toml", "fetch", "db"]);
     if !succeeds(&mut fetch) {
         println!(
             "{} the advisory database cannot be fetched here: advisories were NOT checked",
@@ -158,8 +165,14 @@ fn advisories(no_install: bool) -> Result<()> {
     }
     for manifest in MANIFESTS {
         run(command(&deny)
-            .args(["--log-level", "error", "--manifest-path", manifest, "check"])
-            .args(["--config", "deny.toml", "--disable-fetch", "advisories"]))?;
+            .args(["--log-level", "error", "--manifest-path", manifest])
+            .args([
+                "--config",
+                "deny.toml",
+                "check",
+                "--disable-fetch",
+                "advisories",
+            ]))?;
     }
     Ok(())
 }
