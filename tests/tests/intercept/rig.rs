@@ -57,7 +57,7 @@ impl Rig {
         *rigs() += 1;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let home = cgroup_root();
-        let name = format!("cordon-test-{}-{number}", std::process::id());
+        let name = format!("cordon-kernel-test-{}-{number}", std::process::id());
         let folder = home.join(&name);
         fs::create_dir(&folder).expect("a cgroup for the test (needs root and cgroup v2)");
         let db = Database::start();
@@ -73,7 +73,7 @@ impl Rig {
             ],
             jobs: Vec::new(),
             port: free_port(),
-            gateway_cgroup: format!("cordon-test-gateway-{}", std::process::id()).into(),
+            gateway_cgroup: format!("cordon-kernel-test-gateway-{}", std::process::id()).into(),
         };
         Self {
             interceptor: None,
