@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use cordon::intercept::{
@@ -131,6 +132,20 @@ impl Rig {
             .counters()
             .expect("the counters")
             .get(counter)
+    }
+
+    /// Waits until a counter has reached a value. Only a failing test waits long.
+    pub fn wait(&self, counter: Counter, at_least: u64) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.count(counter) < at_least {
+            assert!(
+                Instant::now() < deadline,
+                "{} stays at {}",
+                counter.name(),
+                self.count(counter)
+            );
+            thread::yield_now();
+        }
     }
 
     /// Makes a cgroup; gives its path and id.
