@@ -68,7 +68,8 @@ pub fn succeeds(command: &mut Command) -> bool {
 
 /// The command as one would type it.
 pub fn show(command: &Command) -> String {
-    std::iter::once(command.get_program())
+    let program = Path::new(command.get_program());
+    std::iter::once(program.file_name().unwrap_or(command.get_program()))
         .chain(command.get_args())
         .map(|part| part.to_string_lossy().into_owned())
         .collect::<Vec<_>>()

@@ -67,7 +67,9 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 
 /// Detaches a link from its cgroup at once; letting go of its last reference does so only later.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
-    let attr = LinkDetach { link_fd: raw(link)? };
+    let attr = LinkDetach {
+        link_fd: raw(link)?,
+    };
     // SAFETY: the attribute has the layout the command reads.
     unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
 }

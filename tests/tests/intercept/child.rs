@@ -81,6 +81,12 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
             rustix::thread::set_thread_uid(uid)?;
             Ok("ok".into())
         }
+        ["new-netns"] => {
+            let flags = rustix::thread::UnshareFlags::NEWNET;
+            // SAFETY: no file descriptor table is unshared.
+            unsafe { rustix::thread::unshare_unsafe(flags) }?;
+            Ok("ok".into())
+        }
         ["connect", flavour, to] => connect(flavour, parse(to)?),
         ["make", family] => {
             let family = if family == "4" {

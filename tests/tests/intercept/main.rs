@@ -102,7 +102,8 @@ fn every_kind_of_connect_is_redirected() {
         ("nonblocking", v6.to_string()),
         ("fastopen", v4.to_string()),
         ("fastopen", v6.to_string()),
-        ("fastopen", mapped),
+        ("fastopen", mapped.clone()),
+        ("from:::ffff:127.0.0.7", mapped),
         ("from:127.0.0.7", v4.to_string()),
         ("mptcp", v4.to_string()),
         ("mptcp", v6.to_string()),
@@ -342,6 +343,21 @@ fn a_socket_used_again_speaks_for_its_new_destination_only() {
 }
 
 #[test]
+fn in_another_network_namespace_connects_are_refused() {
+    let rig = Rig::new(host);
+    let (mut job, _) = rig.job("job");
+    assert_eq!(job.ask("new-netns"), "ok");
+    for to in [rig.db_v4(), rig.db_v6(), rig.far_v4(), rig.far_v6()] {
+        assert_eq!(
+            job.ask(&format!("connect plain {to}")),
+            ECONNREFUSED,
+            "{to}"
+        );
+    }
+    assert_eq!(rig.count(Counter::RefusedNoListener), 4);
+}
+
+#[test]
 fn the_proxys_port_cannot_be_dialled_directly() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
@@ -425,9 +441,7 @@ fn a_connection_older_than_the_programs_carries_no_more_data() {
     assert!(old.ask(&format!("hold {}", rig.db_v4())).starts_with("DB"));
     rig.start();
     assert_eq!(old.ask("write hello"), "ok", "the kernel takes the data");
-    while rig.count(Counter::DroppedPacket) == 0 {
-        std::thread::yield_now();
-    }
+    rig.wait(Counter::DroppedPacket, 1);
     assert_eq!(rig.db.received(), 0);
 }
 
@@ -552,9 +566,8 @@ fn restarts_under_load_let_no_connection_through() {
         rig.stop();
         rig.start();
         rig.listen();
-        while rig.count(Counter::RedirectedJob) == 0 || rig.count(Counter::RedirectedNoJob) == 0 {
-            std::thread::yield_now();
-        }
+        rig.wait(Counter::RedirectedJob, 1);
+        rig.wait(Counter::RedirectedNoJob, 1);
         served += rig.count(Counter::RedirectedJob);
     }
     let (job, other) = (job.ask("stop"), other.ask("stop"));
@@ -614,9 +627,7 @@ fn two_thousand_connections_at_once_are_all_claimed_rightly() {
     assert_eq!(rig.count(Counter::PublishFailed), 0);
     drop((first, second));
     rig.proxy = None;
-    while rig.count(Counter::Unpublished) < 2000 {
-        std::thread::yield_now();
-    }
+    rig.wait(Counter::Unpublished, 2000);
 }
 
 #[test]
@@ -679,20 +690,44 @@ fn after_uninstalling_nothing_is_intercepted() {
     );
 }
 
-#[test]
-fn a_daemon_that_is_killed_leaves_the_database_shut() {
-    let rig = Rig::stopped(host);
-    let (_, id) = rig.cgroup("job");
+/// Starts a daemon in a process of its own, with one live job.
+fn daemon(rig: &Rig, job: u64) -> Process {
     let mut daemon = Process::start(None);
     let config = rig.config();
     let answer = daemon.ask(&format!(
-        "daemon {} {} {} {} {id}",
+        "daemon {} {} {} {} {job}",
         config.pin_dir.display(),
         config.port,
         config.gateway_cgroup.display(),
         rig.db_v4(),
     ));
     assert_eq!(answer, "ok");
+    daemon
+}
+
+#[test]
+fn a_gateway_outside_its_cgroup_is_not_the_gateway() {
+    let mut rig = Rig::stopped(host);
+    let mut daemon = daemon(&rig, rig.cgroup("job").1);
+    let connect = format!("connect plain {}", rig.db_v4());
+    assert!(daemon.ask(&connect).starts_with("DB"));
+    daemon.enter(&rig.cgroup("elsewhere").0);
+    assert!(daemon.ask(&connect).starts_with("PROXY"));
+    assert_eq!(rig.db.accepted(), 1);
+    drop(daemon);
+    rig.start();
+    assert_eq!(
+        rig.count(Counter::PassedGateway),
+        0,
+        "the programs are this daemon's now"
+    );
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_the_database_shut() {
+    let rig = Rig::stopped(host);
+    let (_, id) = rig.cgroup("job");
+    let daemon = daemon(&rig, id);
     let mut rig = rig;
     let mut job = Process::start(Some(&rig.cgroup("job").0));
     assert!(
@@ -704,9 +739,7 @@ fn a_daemon_that_is_killed_leaves_the_database_shut() {
     rig.set_live_jobs(&[id]);
     rig.start();
     rig.listen();
-    while rig.count(Counter::RedirectedJob) == 0 {
-        std::thread::yield_now();
-    }
+    rig.wait(Counter::RedirectedJob, 1);
     let counts = job.ask("stop");
     assert!(counts.contains("PROXY="), "{counts}");
     assert!(!counts.contains("DB="), "{counts}");

@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use cordon::intercept::{
@@ -57,7 +58,7 @@ impl Rig {
         *rigs() += 1;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let home = cgroup_root();
-        let name = format!("cordon-test-{}-{number}", std::process::id());
+        let name = format!("cordon-kernel-test-{}-{number}", std::process::id());
         let folder = home.join(&name);
         fs::create_dir(&folder).expect("a cgroup for the test (needs root and cgroup v2)");
         let db = Database::start();
@@ -73,7 +74,7 @@ impl Rig {
             ],
             jobs: Vec::new(),
             port: free_port(),
-            gateway_cgroup: format!("cordon-test-gateway-{}", std::process::id()).into(),
+            gateway_cgroup: format!("cordon-kernel-test-gateway-{}", std::process::id()).into(),
         };
         Self {
             interceptor: None,
@@ -131,6 +132,20 @@ impl Rig {
             .counters()
             .expect("the counters")
             .get(counter)
+    }
+
+    /// Waits until a counter has reached a value. Only a failing test waits long.
+    pub fn wait(&self, counter: Counter, at_least: u64) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.count(counter) < at_least {
+            assert!(
+                Instant::now() < deadline,
+                "{} stays at {}",
+                counter.name(),
+                self.count(counter)
+            );
+            thread::yield_now();
+        }
     }
 
     /// Makes a cgroup; gives its path and id.
