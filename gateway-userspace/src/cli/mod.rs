@@ -1,6 +1,7 @@
 //! The command line. Each command is a file; this one says which there are.
 
 mod approvals;
+mod client;
 mod control;
 mod evidence;
 mod job;
@@ -55,7 +56,10 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Job(args) => job::run(args),
-        Command::Approvals(args) => approvals::run(args),
+        Command::Approvals(args) => {
+            let control = args.control.clone();
+            approvals::run(args, &mut |request| client::ask(&control, &request))
+        }
         Command::Sessions(args) => sessions::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Policy(args) => policy::run(&args).map(|()| ExitCode::SUCCESS),

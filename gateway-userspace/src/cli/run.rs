@@ -46,6 +46,7 @@ pub struct RunArgs {
 /// # Errors
 /// If the configuration, the policy, the evidence or the kernel side cannot be used.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    crate::telemetry::init();
     let config = Config::load(&args.config)?;
     let policy = load_policy(&config)?;
     tokio::runtime::Builder::new_multi_thread()
@@ -111,7 +112,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     }
     let approvals = Approvals::new(log.clone());
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
-    let mask_key = mask_key(&config.state_dir.join("mask.key"))
+    let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
         .context("the masks' key cannot be read or made")?;
     let authority = Arc::new(
         Authority::open(&config.state_dir.join("ca"))
@@ -142,7 +143,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let jobs = Jobs::new(
         &config,
         Arc::new(super::control::Kernel(interceptor.clone())),
-        Arc::new(super::control::Ledger(log.clone())),
+        Arc::new(super::control::Ledger { log: log.clone(), approvals: approvals.clone() }),
     )
     .context("the job cgroups cannot be used")?;
 
@@ -319,31 +320,4 @@ fn write_public(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
         .and_then(|()| std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)))
         .and_then(|()| std::fs::rename(&new, path))
         .with_context(|| format!("the file {} cannot be written", path.display()))
-}
-
-/// The key of `token` masks: read, or made at the first start. Tokens stay the same as long as
-/// the file does.
-fn mask_key(path: &std::path::Path) -> anyhow::Result<MaskKey> {
-    use std::os::unix::fs::OpenOptionsExt;
-    use zeroize::Zeroizing;
-    let mut secret = Zeroizing::new([0_u8; 32]);
-    match std::fs::read(path).map(Zeroizing::new) {
-        Ok(bytes) if bytes.len() == secret.len() => secret.copy_from_slice(&bytes),
-        Ok(bytes) => bail!("{} has {} bytes, not {}", path.display(), bytes.len(), secret.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            use ring::rand::SecureRandom;
-            ring::rand::SystemRandom::new()
-                .fill(secret.as_mut())
-                .map_err(|_unspecified| anyhow::anyhow!("the system has no randomness"))?;
-            let mut file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(secret.as_ref())?;
-            file.sync_all()?;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(MaskKey::new(&secret))
 }

@@ -263,8 +263,4 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until everything written for the client has been sent.
-    pub(super) async fn flush_client(&mut self) -> Result<(), Close> {
-        self.client.drain().await.map_err(Close::Client)
-    }
 }

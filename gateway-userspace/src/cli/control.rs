@@ -1,0 +1,147 @@
+//! Ties the parts to the seams of jobs and of the control socket.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    admin::{ApprovalView, ControlPlane, Peer, StatusView},
+    approval::Approver,
+    audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log},
+    config::Config,
+    identity::{Assurance, EndReason, Job, JobLedger, Jobs, KernelJobs, StartError, Starter},
+    intercept::Interceptor,
+    session::{Gate, hex},
+};
+
+/// The kernel's set of job cgroups.
+pub struct Kernel(pub Arc<Interceptor>);
+
+impl KernelJobs for Kernel {
+    fn add(&self, cgroup_id: u64) -> io::Result<()> {
+        self.0.add_job(cgroup_id).map_err(io::Error::other)
+    }
+
+    fn remove(&self, cgroup_id: u64) -> io::Result<()> {
+        self.0.remove_job(cgroup_id).map_err(io::Error::other)
+    }
+}
+
+/// The evidence of the lives of jobs; held statements go with their job.
+pub struct Ledger {
+    /// The log.
+    pub log: Arc<Log>,
+    /// Held statements.
+    pub approvals: crate::approval::Approvals,
+}
+
+impl JobLedger for Ledger {
+    fn started(&self, job: &Job) -> Result<(), String> {
+        let identity = job.identity();
+        let event = Event::JobStarted(JobStarted {
+            job: job.id().to_owned(),
+            issuer: identity.issuer().to_owned(),
+            subject: identity.subject().to_owned(),
+            assurance: match identity.assurance() {
+                Assurance::RunnerAsserted => "runner-asserted",
+                Assurance::OidcVerified => "oidc-verified",
+            }
+            .to_owned(),
+            claims: identity.claims().clone(),
+            cgroup: job.cgroup().path().to_string(),
+            cgroup_id: job.cgroup().id(),
+            pid: job.process(),
+            peer_uid: job.starter().uid,
+        });
+        wait(self.log.append(event, Durability::Synced))
+            .map(|_receipt| ())
+            .map_err(|error| error.to_string())
+    }
+
+    fn ended(&self, job: &Job, reason: EndReason) {
+        self.approvals.withdraw_job(job.id(), &format!("the job has ended: {reason}"));
+        self.log.record_later(Event::JobEnded(JobEnded {
+            job: job.id().to_owned(),
+            reason: reason.to_string(),
+        }));
+    }
+
+    fn refused(&self, starter: &Starter, pid: u32, error: &StartError) {
+        tracing::warn!(peer_uid = starter.uid, pid, %error, "job start refused");
+        self.log.record_later(Event::JobRefused(JobRefused {
+            reason: error.to_string(),
+            issuer: None,
+            subject: None,
+            peer_pid: starter.pid.unwrap_or_default(),
+            peer_uid: starter.uid,
+            inside_job: None,
+        }));
+    }
+}
+
+/// What the control socket shows and changes besides jobs.
+pub struct Control {
+    config: Arc<Config>,
+    gate: Arc<Gate>,
+    jobs: Arc<Jobs>,
+}
+
+impl Control {
+    /// Wires it together.
+    pub fn new(config: Arc<Config>, gate: Arc<Gate>, jobs: Arc<Jobs>) -> Self {
+        Self { config, gate, jobs }
+    }
+}
+
+impl ControlPlane for Control {
+    fn approvals(&self) -> Vec<ApprovalView> {
+        self.gate.approvals().list()
+    }
+
+    fn approval(&self, id: &str) -> Result<ApprovalView, String> {
+        self.gate.approvals().show(id).map_err(|error| error.to_string())
+    }
+
+    fn decide(
+        &self,
+        id: &str,
+        peer: &Peer,
+        approve: bool,
+        reason: Option<String>,
+    ) -> Result<ApprovalView, String> {
+        let approver = Approver {
+            name: peer.user.clone(),
+            uid: peer.uid,
+            groups: self.config.approver_groups(peer.uid).into_iter().map(str::to_owned).collect(),
+            inside_job: peer.inside_job.clone(),
+        };
+        wait(self.gate.approvals().decide(id, &approver, approve, reason))
+            .map_err(|error| error.to_string())
+    }
+
+    fn status(&self) -> StatusView {
+        let databases: BTreeMap<String, String> = self
+            .config
+            .databases
+            .iter()
+            .map(|database| (database.name.clone(), format!("{}:{}", database.host, database.port)))
+            .collect();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            policy: hex(&self.gate.policy().digest()),
+            jobs: count(self.jobs.list().len()),
+            sessions: self.gate.sessions(),
+            held: count(self.gate.approvals().open()),
+            evidence_entries: self.gate.log().entries(),
+            databases,
+        }
+    }
+}
+
+/// Waits for a future from a call that is not async, on the daemon's runtime.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| Handle::current().block_on(future))
+}
+
