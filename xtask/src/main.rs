@@ -3,8 +3,10 @@
 mod arch;
 mod build;
 mod check;
+mod demo;
 mod ensure;
 mod step;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -29,6 +31,10 @@ enum Command {
     Check(check::Check),
     /// Check which module may use which.
     Arch,
+    /// Show an agent's session through Cordon, from the kernel hook to the evidence.
+    Demo(demo::Demo),
+    /// Run every test, those with the kernel, PostgreSQL and drivers included.
+    Test(test::Test),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Command::Ebpf(ebpf) => ebpf.run(),
         Command::Check(check) => check.run(),
         Command::Arch => arch::run(),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Test(test) => test::run(&test),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
