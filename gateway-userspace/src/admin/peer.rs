@@ -39,6 +39,7 @@ impl Peer {
             uid: self.uid,
             user: self.user.clone(),
             pid: self.pid,
+            inside_job: self.inside_job.clone(),
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Starter {
     pub user: String,
     /// Process id, if the kernel told.
     pub pid: Option<u32>,
+    /// The job whose cgroup that process is in; such starts are refused and recorded.
+    pub inside_job: Option<String>,
 }
 
 /// A job. Its cgroup belongs to it alone.

@@ -81,6 +81,7 @@ fn starter() -> Starter {
         uid: 0,
         user: "root".to_owned(),
         pid: Some(1),
+        inside_job: None,
     }
 }
 
