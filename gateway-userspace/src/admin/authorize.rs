@@ -27,16 +27,36 @@ struct Rule {
 
 fn rule(request: &Request) -> Rule {
     match request {
-        Request::JobStart { .. } => Rule { what: "start a job", users: Users::Runners, from_jobs: false },
-        Request::JobEnd { .. } => Rule { what: "end a job", users: Users::Runners, from_jobs: false },
-        Request::JobStatus { .. } => Rule { what: "see the jobs", users: Users::Anyone, from_jobs: true },
-        Request::Status => Rule { what: "see the daemon's state", users: Users::Anyone, from_jobs: true },
-        Request::ApprovalList | Request::ApprovalShow { .. } => {
-            Rule { what: "see held statements", users: Users::ApproversAndRoot, from_jobs: false }
-        }
-        Request::ApprovalDecide { .. } => {
-            Rule { what: "answer held statements", users: Users::Approvers, from_jobs: false }
-        }
+        Request::JobStart { .. } => Rule {
+            what: "start a job",
+            users: Users::Runners,
+            from_jobs: false,
+        },
+        Request::JobEnd { .. } => Rule {
+            what: "end a job",
+            users: Users::Runners,
+            from_jobs: false,
+        },
+        Request::JobStatus { .. } => Rule {
+            what: "see the jobs",
+            users: Users::Anyone,
+            from_jobs: true,
+        },
+        Request::Status => Rule {
+            what: "see the daemon's state",
+            users: Users::Anyone,
+            from_jobs: true,
+        },
+        Request::ApprovalList | Request::ApprovalShow { .. } => Rule {
+            what: "see held statements",
+            users: Users::ApproversAndRoot,
+            from_jobs: false,
+        },
+        Request::ApprovalDecide { .. } => Rule {
+            what: "answer held statements",
+            users: Users::Approvers,
+            from_jobs: false,
+        },
     }
 }
 
@@ -47,16 +67,33 @@ pub(super) fn authorize(request: &Request, peer: &Peer, config: &Config) -> Resu
     if !rule.from_jobs
         && let Some(job) = &peer.inside_job
     {
-        return Err(format!("a process inside of a job may not {} (this one is in {job})", rule.what));
+        return Err(format!(
+            "a process inside of a job may not {} (this one is in {job})",
+            rule.what
+        ));
     }
     let approver = !peer.groups.is_empty();
     let (fine, needed) = match rule.users {
         Users::Anyone => (true, ""),
-        Users::Runners => {
-            (peer.uid == 0 || config.jobs.runners.contains(&peer.uid), "only root and the configured `jobs.runners` may")
-        }
-        Users::ApproversAndRoot => (approver || peer.uid == 0, "only root and members of the configured `approvers` may"),
-        Users::Approvers => (approver, "only members of the configured `approvers` may, root included only where it is listed"),
+        Users::Runners => (
+            peer.uid == 0 || config.jobs.runners.contains(&peer.uid),
+            "only root and the configured `jobs.runners` may",
+        ),
+        Users::ApproversAndRoot => (
+            approver || peer.uid == 0,
+            "only root and members of the configured `approvers` may",
+        ),
+        Users::Approvers => (
+            approver,
+            "only members of the configured `approvers` may, root included only where it is listed",
+        ),
     };
-    if fine { Ok(()) } else { Err(format!("the user {} may not {}: {needed}", peer.user, rule.what)) }
+    if fine {
+        Ok(())
+    } else {
+        Err(format!(
+            "the user {} may not {}: {needed}",
+            peer.user, rule.what
+        ))
+    }
 }

@@ -31,13 +31,17 @@ pub enum ClientError {
     #[error("the connection to the daemon broke; see the daemon's log")]
     Broken(#[source] io::Error),
     /// The daemon hung up.
-    #[error("the daemon closed the connection without an answer; it may be stopping, or too many clients are connected")]
+    #[error(
+        "the daemon closed the connection without an answer; it may be stopping, or too many clients are connected"
+    )]
     Closed,
     /// The request is too large to be accepted.
     #[error("the request is larger than {MAX_REQUEST} bytes")]
     TooLarge,
     /// The answer makes no sense.
-    #[error("the daemon's answer is not understood; are the daemon and this command of the same version?")]
+    #[error(
+        "the daemon's answer is not understood; are the daemon and this command of the same version?"
+    )]
     Unexpected(#[source] Option<serde_json::Error>),
 }
 
@@ -55,23 +59,35 @@ impl Client {
             UnixStream::from_std(stream)
         });
         match connected {
-            Ok(stream) => Ok(Self { stream: BufReader::new(stream) }),
-            Err(source) => Err(ClientError::Unreachable { path: path.to_owned(), source }),
+            Ok(stream) => Ok(Self {
+                stream: BufReader::new(stream),
+            }),
+            Err(source) => Err(ClientError::Unreachable {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
     /// Asks, and waits for the answer. A refusal is an answer: [`Response::Error`].
     pub async fn call(&mut self, request: &Request) -> Result<Response, ClientError> {
-        let mut line = serde_json::to_vec(request).map_err(|error| ClientError::Unexpected(Some(error)))?;
+        let mut line =
+            serde_json::to_vec(request).map_err(|error| ClientError::Unexpected(Some(error)))?;
         if line.len() > MAX_REQUEST {
             return Err(ClientError::TooLarge);
         }
         line.push(b'\n');
-        self.stream.get_mut().write_all(&line).await.map_err(ClientError::Broken)?;
-        match line::read(&mut self.stream, MAX_RESPONSE).await.map_err(ClientError::Broken)? {
-            Line::Complete(answer) => {
-                serde_json::from_slice(&answer).map_err(|error| ClientError::Unexpected(Some(error)))
-            }
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .await
+            .map_err(ClientError::Broken)?;
+        match line::read(&mut self.stream, MAX_RESPONSE)
+            .await
+            .map_err(ClientError::Broken)?
+        {
+            Line::Complete(answer) => serde_json::from_slice(&answer)
+                .map_err(|error| ClientError::Unexpected(Some(error))),
             Line::End => Err(ClientError::Closed),
             Line::TooLong => Err(ClientError::Unexpected(None)),
         }

@@ -51,9 +51,18 @@ mod tests {
     #[tokio::test]
     async fn lines_are_cut_at_their_ends_and_refused_beyond_the_cap() {
         let mut from: &[u8] = b"one\n\ntwo\nrest";
-        assert_eq!(read(&mut from, 3).await.unwrap(), Line::Complete(b"one".to_vec()));
-        assert_eq!(read(&mut from, 3).await.unwrap(), Line::Complete(Vec::new()));
-        assert_eq!(read(&mut from, 3).await.unwrap(), Line::Complete(b"two".to_vec()));
+        assert_eq!(
+            read(&mut from, 3).await.unwrap(),
+            Line::Complete(b"one".to_vec())
+        );
+        assert_eq!(
+            read(&mut from, 3).await.unwrap(),
+            Line::Complete(Vec::new())
+        );
+        assert_eq!(
+            read(&mut from, 3).await.unwrap(),
+            Line::Complete(b"two".to_vec())
+        );
         assert_eq!(read(&mut from, 4).await.unwrap(), Line::End);
         let mut from: &[u8] = b"four\n";
         assert_eq!(read(&mut from, 3).await.unwrap(), Line::TooLong);

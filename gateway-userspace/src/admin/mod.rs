@@ -10,9 +10,9 @@ mod line;
 mod peer;
 mod request;
 mod server;
-mod view;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use client::{Client, ClientError};
 pub use peer::Peer;

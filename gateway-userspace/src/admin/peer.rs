@@ -35,7 +35,12 @@ pub struct Peer {
 impl Peer {
     /// This peer as the one who starts a job.
     pub fn starter(&self) -> Starter {
-        Starter { uid: self.uid, user: self.user.clone(), pid: self.pid }
+        Starter {
+            uid: self.uid,
+            user: self.user.clone(),
+            pid: self.pid,
+            inside_job: self.inside_job.clone(),
+        }
     }
 }
 
@@ -68,7 +73,10 @@ enum Hold {
 impl Credentials {
     pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+        let pid = credentials
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid != 0);
         let hold = match getsockopt(stream, sockopt::PeerPidfd) {
             Ok(handle) => Some(Hold::Handle(handle)),
             // Kernels that do not know the option.
@@ -77,19 +85,33 @@ impl Credentials {
             Err(_) => None,
         };
         let process = pid.zip(hold).map(|(pid, hold)| Process { pid, hold });
-        Ok(Self { uid: credentials.uid(), gid: credentials.gid(), process })
+        Ok(Self {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            process,
+        })
     }
 
     /// Looks at the peer again: it may have been moved into a job since it connected.
     pub(super) fn look(&self, config: &Config, jobs: &Jobs) -> Peer {
-        let name = User::from_uid(Uid::from_raw(self.uid)).ok().flatten().map(|user| user.name);
+        let name = User::from_uid(Uid::from_raw(self.uid))
+            .ok()
+            .flatten()
+            .map(|user| user.name);
         Peer {
             uid: self.uid,
             gid: self.gid,
             pid: self.process.as_ref().map(|process| process.pid),
             user: name.unwrap_or_else(|| self.uid.to_string()),
-            groups: config.approver_groups(self.uid).into_iter().map(str::to_owned).collect(),
-            inside_job: self.process.as_ref().map_or_else(|| Some(UNKNOWN.to_owned()), |process| process.inside(jobs)),
+            groups: config
+                .approver_groups(self.uid)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            inside_job: self
+                .process
+                .as_ref()
+                .map_or_else(|| Some(UNKNOWN.to_owned()), |process| process.inside(jobs)),
         }
     }
 }

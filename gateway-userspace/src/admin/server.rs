@@ -46,7 +46,13 @@ pub trait ControlPlane: Send + Sync {
     /// One held statement, by id or unambiguous prefix.
     fn approval(&self, id: &str) -> Result<ApprovalView, String>;
     /// Answers a held statement as this peer.
-    fn decide(&self, id: &str, peer: &Peer, approve: bool, reason: Option<String>) -> Result<ApprovalView, String>;
+    fn decide(
+        &self,
+        id: &str,
+        peer: &Peer,
+        approve: bool,
+        reason: Option<String>,
+    ) -> Result<ApprovalView, String>;
     /// State of the daemon.
     fn status(&self) -> StatusView;
 }
@@ -55,16 +61,25 @@ pub trait ControlPlane: Send + Sync {
 /// within a tokio runtime.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)?;
         let meta = std::fs::metadata(folder)?;
         if meta.mode() & 0o022 != 0 {
-            let message = format!("others can write to {0}, so they could replace the control socket; run `chmod 0755 {0}`", folder.display());
+            let message = format!(
+                "others can write to {0}, so they could replace the control socket; run `chmod 0755 {0}`",
+                folder.display()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => {
-            let message = format!("another daemon listens on {}; stop it first", path.display());
+            let message = format!(
+                "another daemon listens on {}; stop it first",
+                path.display()
+            );
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -78,8 +93,17 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves the control socket until the task is dropped.
-pub async fn serve(listener: UnixListener, jobs: Arc<Jobs>, config: Arc<Config>, control: Arc<dyn ControlPlane>) {
-    let server = Arc::new(Server { jobs, config, control });
+pub async fn serve(
+    listener: UnixListener,
+    jobs: Arc<Jobs>,
+    config: Arc<Config>,
+    control: Arc<dyn ControlPlane>,
+) {
+    let server = Arc::new(Server {
+        jobs,
+        config,
+        control,
+    });
     let trusted = Arc::new(Semaphore::new(MAX_TRUSTED));
     let others = Arc::new(Semaphore::new(MAX_OTHERS));
     loop {
@@ -91,14 +115,28 @@ pub async fn serve(listener: UnixListener, jobs: Arc<Jobs>, config: Arc<Config>,
                 continue;
             }
         };
-        let Ok(credentials) = Credentials::of(&stream) else { continue };
+        let Ok(credentials) = Credentials::of(&stream) else {
+            continue;
+        };
         let peer = server.look(&credentials);
-        let places = if server.is_trusted(&peer) { &trusted } else { &others };
+        let places = if server.is_trusted(&peer) {
+            &trusted
+        } else {
+            &others
+        };
         // Full: the client sees the connection close.
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            continue;
+        };
         let server = Arc::clone(&server);
         tokio::spawn(async move {
-            Connection { server, credentials, bound: None }.run(stream).await;
+            Connection {
+                server,
+                credentials,
+                bound: None,
+            }
+            .run(stream)
+            .await;
             drop(place);
         });
     }
@@ -116,13 +154,21 @@ impl Server {
     }
 
     fn is_trusted(&self, peer: &Peer) -> bool {
-        let known = peer.uid == 0 || self.config.jobs.runners.contains(&peer.uid) || !peer.groups.is_empty();
+        let known = peer.uid == 0
+            || self.config.jobs.runners.contains(&peer.uid)
+            || !peer.groups.is_empty();
         known && peer.inside_job.is_none()
     }
 
-    async fn start(&self, peer: &Peer, token: &str, pid: u32, bound: bool) -> Result<Arc<Job>, StartError> {
+    async fn start(
+        &self,
+        peer: &Peer,
+        token: &str,
+        pid: u32,
+        bound: bool,
+    ) -> Result<Arc<Job>, StartError> {
         let starter = peer.starter();
-        let target = match self.target(peer, pid) {
+        let target = match Self::target(peer, pid) {
             Ok(target) => target,
             Err(error) => {
                 self.jobs.refuse(&starter, pid, &error);
@@ -132,26 +178,40 @@ impl Server {
         self.jobs.start(token, &target, &starter, bound).await
     }
 
-    fn target(&self, peer: &Peer, pid: u32) -> Result<Target, StartError> {
+    fn target(peer: &Peer, pid: u32) -> Result<Target, StartError> {
         let target = Target::open(pid).map_err(|error| StartError::Process(error.to_string()))?;
         if peer.uid != 0 && !target.belongs_to(peer.uid) {
-            let message = format!("process {pid} does not belong to the user {}, who may start jobs for own processes only", peer.user);
+            let message = format!(
+                "process {pid} does not belong to the user {}, who may start jobs for own processes only",
+                peer.user
+            );
             return Err(StartError::NotAllowed(message));
         }
         if pid == std::process::id() {
-            return Err(StartError::NotAllowed("the daemon itself cannot become a job".to_owned()));
+            return Err(StartError::NotAllowed(
+                "the daemon itself cannot become a job".to_owned(),
+            ));
         }
         Ok(target)
     }
 
     fn end(&self, peer: &Peer, id: &str) -> Response {
         let Some(job) = self.jobs.get(id) else {
-            return refused(format!("there is no live job {id:?}; `cordon job status` lists them"));
+            return refused(format!(
+                "there is no live job {id:?}; `cordon job status` lists them"
+            ));
         };
         if peer.uid != 0 && job.starter().uid != peer.uid {
-            return refused(format!("the job {id} was started by {}, and only they and root may end it", job.starter().user));
+            return refused(format!(
+                "the job {id} was started by {}, and only they and root may end it",
+                job.starter().user
+            ));
         }
-        if self.jobs.end(id, EndReason::Requested) { Response::Done } else { refused(format!("the job {id} has just ended")) }
+        if self.jobs.end(id, EndReason::Requested) {
+            Response::Done
+        } else {
+            refused(format!("the job {id} has just ended"))
+        }
     }
 
     fn status(&self, peer: &Peer, id: Option<&str>) -> Response {
@@ -165,7 +225,9 @@ impl Server {
             .map(|job| job_view(job))
             .collect();
         match id {
-            Some(id) if jobs.is_empty() => refused(format!("there is no live job {id:?}; `cordon job status` lists them")),
+            Some(id) if jobs.is_empty() => refused(format!(
+                "there is no live job {id:?}; `cordon job status` lists them"
+            )),
             Some(_) | None => Response::Jobs { jobs },
         }
     }
@@ -187,7 +249,9 @@ impl Connection {
         loop {
             let next = line::read(&mut stream, MAX_REQUEST);
             let line = match &self.bound {
-                None => timeout(REQUEST_PATIENCE, next).await.unwrap_or(Ok(Line::End)),
+                None => timeout(REQUEST_PATIENCE, next)
+                    .await
+                    .unwrap_or(Ok(Line::End)),
                 // As long as the job lives, silence is fine. When it ends, the closed connection
                 // tells the client.
                 Some(job) => tokio::select! {
@@ -197,7 +261,10 @@ impl Connection {
             };
             let (response, last) = match line {
                 Ok(Line::Complete(line)) => (self.answer(&line).await, false),
-                Ok(Line::TooLong) => (refused(format!("a request may be {MAX_REQUEST} bytes long")), true),
+                Ok(Line::TooLong) => (
+                    refused(format!("a request may be {MAX_REQUEST} bytes long")),
+                    true,
+                ),
                 Ok(Line::End) | Err(_) => break,
             };
             if !send(stream.get_mut(), &response).await || last {
@@ -221,26 +288,46 @@ impl Connection {
         };
         let peer = self.server.look(&self.credentials);
         if let Err(message) = authorize(&request, &peer, &self.server.config) {
-            tracing::warn!(uid = peer.uid, pid = peer.pid, reason = message, "request on the control socket refused");
+            tracing::warn!(
+                uid = peer.uid,
+                pid = peer.pid,
+                reason = message,
+                "request on the control socket refused"
+            );
             if let Request::JobStart { pid, .. } = request {
-                self.server.jobs.refuse(&peer.starter(), pid, &StartError::NotAllowed(message.clone()));
+                self.server.jobs.refuse(
+                    &peer.starter(),
+                    pid,
+                    &StartError::NotAllowed(message.clone()),
+                );
             }
             return refused(message);
         }
         match request {
-            Request::JobStart { token, pid, bound } => self.start(&peer, &zeroize::Zeroizing::new(token), pid, bound).await,
+            Request::JobStart { token, pid, bound } => {
+                self.start(&peer, &zeroize::Zeroizing::new(token), pid, bound)
+                    .await
+            }
             Request::JobEnd { job } => self.server.end(&peer, &job),
             Request::JobStatus { job } => self.server.status(&peer, job.as_deref()),
-            Request::ApprovalList => Response::Approvals { approvals: self.server.control.approvals() },
+            Request::ApprovalList => Response::Approvals {
+                approvals: self.server.control.approvals(),
+            },
             Request::ApprovalShow { id } => one(self.server.control.approval(&id)),
-            Request::ApprovalDecide { id, approve, reason } => one(self.server.control.decide(&id, &peer, approve, reason)),
+            Request::ApprovalDecide {
+                id,
+                approve,
+                reason,
+            } => one(self.server.control.decide(&id, &peer, approve, reason)),
             Request::Status => Response::Status(self.server.control.status()),
         }
     }
 
     async fn start(&mut self, peer: &Peer, token: &str, pid: u32, bound: bool) -> Response {
         if bound && self.bound.is_some() {
-            return refused("this connection is bound to a job already; use another one".to_owned());
+            return refused(
+                "this connection is bound to a job already; use another one".to_owned(),
+            );
         }
         match self.server.start(peer, token, pid, bound).await {
             Ok(job) => {
@@ -266,7 +353,9 @@ impl Drop for Connection {
 
 fn one(found: Result<ApprovalView, String>) -> Response {
     match found {
-        Ok(approval) => Response::Approvals { approvals: vec![approval] },
+        Ok(approval) => Response::Approvals {
+            approvals: vec![approval],
+        },
         Err(message) => refused(message),
     }
 }
@@ -274,8 +363,12 @@ fn one(found: Result<ApprovalView, String>) -> Response {
 async fn send(stream: &mut UnixStream, response: &Response) -> bool {
     let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
         tracing::error!(error = %error, "cannot write an answer as JSON");
-        br#"{"response":"error","message":"the daemon cannot write its answer; see its log"}"#.to_vec()
+        br#"{"response":"error","message":"the daemon cannot write its answer; see its log"}"#
+            .to_vec()
     });
     line.push(b'\n');
-    matches!(timeout(RESPONSE_PATIENCE, stream.write_all(&line)).await, Ok(Ok(())))
+    matches!(
+        timeout(RESPONSE_PATIENCE, stream.write_all(&line)).await,
+        Ok(Ok(()))
+    )
 }

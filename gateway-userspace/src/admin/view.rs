@@ -15,7 +15,10 @@ pub fn job_view(job: &Job) -> JobView {
         claims: identity.claims().clone(),
         cgroup: job.cgroup().path().as_str().to_owned(),
         // A job whose cgroup is gone has none.
-        processes: job.cgroup().pids().map_or(0, |pids| u32::try_from(pids.len()).unwrap_or(u32::MAX)),
+        processes: job
+            .cgroup()
+            .pids()
+            .map_or(0, |pids| u32::try_from(pids.len()).unwrap_or(u32::MAX)),
         sessions: job.life().sessions(),
         started: rfc3339(job.started()),
     }
@@ -28,14 +31,22 @@ pub fn rfc3339(time: SystemTime) -> String {
     // Days are counted from 1 March of year 0, so that the leap day is a year's last.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        since.subsec_millis()
+    )
 }
 
 #[cfg(test)]

@@ -15,7 +15,12 @@ use crate::admin::{Client, Request, Response};
 #[derive(Args, Clone, Debug)]
 pub struct ControlArgs {
     /// The daemon's control socket.
-    #[arg(long, value_name = "SOCKET", env = "CORDON_CONTROL", default_value = "/run/cordon/control.sock")]
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        env = "CORDON_CONTROL",
+        default_value = "/run/cordon/control.sock"
+    )]
     pub control: PathBuf,
 }
 
@@ -36,7 +41,10 @@ impl OutputArgs {
 
 /// A runtime for a command: one thread, which is all it needs.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 /// Asks the daemon one thing. A refusal is an error.
@@ -58,7 +66,9 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
 
 /// The error for an answer to another question.
 pub fn unexpected() -> anyhow::Error {
-    anyhow::anyhow!("the daemon's answer does not fit the question; are the daemon and this command of the same version?")
+    anyhow::anyhow!(
+        "the daemon's answer does not fit the question; are the daemon and this command of the same version?"
+    )
 }
 
 /// Prints a value as JSON.
@@ -70,22 +80,35 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Prints rows below a bold heading, columns aligned.
 pub fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
+        .collect();
     let widths: Vec<usize> = heading
         .iter()
         .enumerate()
         .map(|(column, title)| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count());
             cells.chain([title.len()]).max().unwrap_or(0)
         })
         .collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut out = stdout().lock();
     let title = line(&mut heading.iter().copied());
-    let title = if stdout().is_terminal() { format!("\x1b[1m{title}\x1b[0m") } else { title };
+    let title = if stdout().is_terminal() {
+        format!("\x1b[1m{title}\x1b[0m")
+    } else {
+        title
+    };
     writeln!(out, "{title}")?;
     for row in &rows {
         writeln!(out, "{}", line(&mut row.iter().map(String::as_str)))?;

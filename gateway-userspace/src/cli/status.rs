@@ -36,9 +36,17 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         vec!["live jobs".to_owned(), status.jobs.to_string()],
         vec!["open sessions".to_owned(), status.sessions.to_string()],
         vec!["held statements".to_owned(), status.held.to_string()],
-        vec!["evidence entries".to_owned(), status.evidence_entries.to_string()],
+        vec![
+            "evidence entries".to_owned(),
+            status.evidence_entries.to_string(),
+        ],
     ];
-    rows.extend(status.databases.into_iter().map(|(name, address)| vec![format!("database {name}"), address]));
+    rows.extend(
+        status
+            .databases
+            .into_iter()
+            .map(|(name, address)| vec![format!("database {name}"), address]),
+    );
     client::print_table(&["what", "state"], &rows)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -19,13 +19,24 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error about the file as a whole.
     pub(super) fn whole(path: &Path, message: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), position: None, message: message.into(), suggestion: None }
+        Self {
+            path: path.to_owned(),
+            position: None,
+            message: message.into(),
+            suggestion: None,
+        }
     }
 
     /// An error at a place in the file.
     pub(super) fn at(path: &Path, location: Location, message: impl Into<String>) -> Self {
-        let position = (location != Location::UNKNOWN).then(|| (location.line(), location.column()));
-        Self { path: path.to_owned(), position, message: message.into(), suggestion: None }
+        let position =
+            (location != Location::UNKNOWN).then(|| (location.line(), location.column()));
+        Self {
+            path: path.to_owned(),
+            position,
+            message: message.into(),
+            suggestion: None,
+        }
     }
 
     /// Adds what was probably meant: a sentence without a full stop.
@@ -77,7 +88,10 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// The candidate that `written` is most likely a slip of, as `did you mean ..?`.
-pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(super) fn did_you_mean<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
     let written = written.to_lowercase();
     candidates
         .into_iter()
@@ -100,7 +114,9 @@ fn distance(a: &str, b: &str) -> usize {
             let get = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
             let replaced = get(&last, j) + usize::from(from != *to);
             let mut best = replaced.min(get(&last, j + 1) + 1).min(get(&row, j) + 1);
-            let swapped = j.checked_sub(1).filter(|k| b.get(*k) == Some(&from) && previous == Some(*to));
+            let swapped = j
+                .checked_sub(1)
+                .filter(|k| b.get(*k) == Some(&from) && previous == Some(*to));
             if let Some(k) = swapped {
                 best = best.min(get(&before_last, k) + 1);
             }

@@ -96,10 +96,15 @@ pub(super) struct Evidence {
 
 /// Reads the file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let wrong = |error: std::io::Error| ConfigError::whole(path, format!("cannot read the configuration: {error}"));
+    let wrong = |error: std::io::Error| {
+        ConfigError::whole(path, format!("cannot read the configuration: {error}"))
+    };
     let size = std::fs::metadata(path).map_err(wrong)?.len();
     if size > MAX_FILE {
-        return Err(ConfigError::whole(path, format!("the file is larger than {MAX_FILE} bytes")));
+        return Err(ConfigError::whole(
+            path,
+            format!("the file is larger than {MAX_FILE} bytes"),
+        ));
     }
     std::fs::read_to_string(path).map_err(wrong)
 }
@@ -113,22 +118,32 @@ fn refused(error: &serde_saphyr::Error, path: &Path) -> ConfigError {
     let error = error.without_snippet();
     let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
     match error {
-        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            ConfigError::at(path, location, format!("unknown key `{field}`"))
-                .suggest(did_you_mean(field, expected.iter().copied()).or_else(|| known(expected)))
-        }
-        serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
-            ConfigError::at(path, location, format!("unknown value `{variant}`"))
-                .suggest(did_you_mean(variant, expected.iter().copied()).or_else(|| known(expected)))
-        }
+        serde_saphyr::Error::SerdeUnknownField {
+            field, expected, ..
+        } => ConfigError::at(path, location, format!("unknown key `{field}`"))
+            .suggest(did_you_mean(field, expected.iter().copied()).or_else(|| known(expected))),
+        serde_saphyr::Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => ConfigError::at(path, location, format!("unknown value `{variant}`"))
+            .suggest(did_you_mean(variant, expected.iter().copied()).or_else(|| known(expected))),
         serde_saphyr::Error::SerdeMissingField { field, .. } => {
             ConfigError::at(path, location, format!("the key `{field}` is missing"))
         }
         other => {
             // The library's own text ends with the position, which is shown already.
             let text = other.to_string();
-            let message = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or("not valid YAML");
-            ConfigError::at(path, location, message.trim_start_matches("error: ").to_owned())
+            let message = text
+                .split(" at line ")
+                .next()
+                .unwrap_or(&text)
+                .lines()
+                .next()
+                .unwrap_or("not valid YAML");
+            ConfigError::at(
+                path,
+                location,
+                message.trim_start_matches("error: ").to_owned(),
+            )
         }
     }
 }

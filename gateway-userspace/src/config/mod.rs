@@ -81,12 +81,17 @@ impl Config {
         self.databases
             .iter()
             .filter(|database| database.is_at(original))
-            .find(|database| database.name == requested_dbname || database.dbname == requested_dbname)
+            .find(|database| {
+                database.name == requested_dbname || database.dbname == requested_dbname
+            })
     }
 
     /// Every address under which a protected database can be dialled.
     pub fn addresses(&self) -> BTreeSet<SocketAddr> {
-        self.databases.iter().flat_map(Database::addresses).collect()
+        self.databases
+            .iter()
+            .flat_map(Database::addresses)
+            .collect()
     }
 
     /// Names of the approvers' groups this user is a member of.
@@ -201,9 +206,14 @@ impl CgroupPath {
             return Err("a cgroup path cannot contain NUL or a line break".to_owned());
         }
         let mut path = String::with_capacity(written.len() + 1);
-        for part in written.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        for part in written
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+        {
             if part == ".." {
-                return Err(format!("the cgroup path `{written}` must not contain `..`; write it from the cgroup root"));
+                return Err(format!(
+                    "the cgroup path `{written}` must not contain `..`; write it from the cgroup root"
+                ));
             }
             path.push('/');
             path.push_str(part);
@@ -229,7 +239,8 @@ impl CgroupPath {
         if self.0 == "/" {
             return path.starts_with('/');
         }
-        path.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(self.0.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

@@ -12,8 +12,9 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync, Intercept, Issuer, JobLimits,
-    JwksSource, Login, Scope, TlsMode, canonical, certificates, duration, file, secret, users,
+    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync, Intercept,
+    Issuer, JobLimits, JwksSource, Login, Scope, TlsMode, canonical, certificates, duration, file,
+    secret, users,
 };
 
 const VERSION: u32 = 1;
@@ -31,7 +32,10 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
     if let Some(version) = written.version.filter(|version| version.value != VERSION) {
         return Err(at.error(
             version.referenced,
-            format!("this version of Cordon reads configurations of version {VERSION}, not {}", version.value),
+            format!(
+                "this version of Cordon reads configurations of version {VERSION}, not {}",
+                version.value
+            ),
         ));
     }
     Ok(Config {
@@ -43,7 +47,9 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
         databases: at.databases(written.databases)?,
         policy_dir: at.beside(&written.policy_dir.value),
         approvers: at.approvers(written.approvers)?,
-        evidence: Evidence { fsync: written.evidence.fsync.unwrap_or(Fsync::Always) },
+        evidence: Evidence {
+            fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
+        },
     })
 }
 
@@ -62,10 +68,25 @@ impl Place<'_> {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
-    fn absolute(&self, written: Option<Spanned<PathBuf>>, default: &str, key: &str) -> Result<PathBuf, ConfigError> {
-        let Some(written) = written else { return Ok(PathBuf::from(default)) };
-        if !written.value.is_absolute() || written.value.components().any(|part| part == Component::ParentDir) {
-            return Err(self.error(written.referenced, format!("`{key}` must be an absolute path without `..`")));
+    fn absolute(
+        &self,
+        written: Option<Spanned<PathBuf>>,
+        default: &str,
+        key: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        let Some(written) = written else {
+            return Ok(PathBuf::from(default));
+        };
+        if !written.value.is_absolute()
+            || written
+                .value
+                .components()
+                .any(|part| part == Component::ParentDir)
+        {
+            return Err(self.error(
+                written.referenced,
+                format!("`{key}` must be an absolute path without `..`"),
+            ));
         }
         Ok(written.value)
     }
@@ -76,14 +97,22 @@ impl Place<'_> {
         default: Duration,
         range: std::ops::RangeInclusive<Duration>,
     ) -> Result<Duration, ConfigError> {
-        let Some(written) = written else { return Ok(default) };
-        let parsed = duration::parse(&written.value).map_err(|message| self.error(written.referenced, message))?;
+        let Some(written) = written else {
+            return Ok(default);
+        };
+        let parsed = duration::parse(&written.value)
+            .map_err(|message| self.error(written.referenced, message))?;
         if range.contains(&parsed) {
             return Ok(parsed);
         }
         Err(self.error(
             written.referenced,
-            format!("`{}` is out of range; it may be {:?} to {:?}", written.value, range.start(), range.end()),
+            format!(
+                "`{}` is out of range; it may be {:?} to {:?}",
+                written.value,
+                range.start(),
+                range.end()
+            ),
         ))
     }
 
@@ -92,24 +121,46 @@ impl Place<'_> {
             None | Some(file::Scope::Host) => Scope::Host,
             Some(file::Scope::Cgroups(cgroups)) => {
                 if cgroups.value.is_empty() {
-                    return Err(self.error(cgroups.referenced, "the list of cgroups is empty; name at least one, or write `scope: host`"));
+                    return Err(self.error(
+                        cgroups.referenced,
+                        "the list of cgroups is empty; name at least one, or write `scope: host`",
+                    ));
                 }
-                Scope::Cgroups(cgroups.value.iter().map(|cgroup| self.cgroup(cgroup)).collect::<Result<_, _>>()?)
+                Scope::Cgroups(
+                    cgroups
+                        .value
+                        .iter()
+                        .map(|cgroup| self.cgroup(cgroup))
+                        .collect::<Result<_, _>>()?,
+                )
             }
         };
-        let place = written.pin_dir.as_ref().map_or(Location::UNKNOWN, |dir| dir.referenced);
+        let place = written
+            .pin_dir
+            .as_ref()
+            .map_or(Location::UNKNOWN, |dir| dir.referenced);
         let pin_dir = self.absolute(written.pin_dir, "/sys/fs/bpf/cordon", "pin_dir")?;
         if !pin_dir.starts_with("/sys/fs/bpf") || pin_dir == Path::new("/sys/fs/bpf") {
-            return Err(self.error(place, "`pin_dir` must be a folder of its own below /sys/fs/bpf"));
+            return Err(self.error(
+                place,
+                "`pin_dir` must be a folder of its own below /sys/fs/bpf",
+            ));
         }
         let port = match written.port {
             None => DEFAULT_PORT,
             Some(port) if port.value == 0 => {
-                return Err(self.error(port.referenced, "`port` must be a port number from 1 to 65535"));
+                return Err(self.error(
+                    port.referenced,
+                    "`port` must be a port number from 1 to 65535",
+                ));
             }
             Some(port) => port.value,
         };
-        Ok(Intercept { scope, pin_dir, port })
+        Ok(Intercept {
+            scope,
+            pin_dir,
+            port,
+        })
     }
 
     fn cgroup(&self, written: &Spanned<String>) -> Result<CgroupPath, ConfigError> {
@@ -118,7 +169,11 @@ impl Place<'_> {
 
     fn jobs(&self, written: file::Jobs) -> Result<JobLimits, ConfigError> {
         let cgroup = match &written.cgroup {
-            None => Spanned::new("cordon.jobs".to_owned(), Location::UNKNOWN, Location::UNKNOWN),
+            None => Spanned::new(
+                "cordon.jobs".to_owned(),
+                Location::UNKNOWN,
+                Location::UNKNOWN,
+            ),
             Some(cgroup) => cgroup.clone(),
         };
         let place = cgroup.referenced;
@@ -140,27 +195,47 @@ impl Place<'_> {
     fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
         written
             .iter()
-            .map(|user| users::resolve(&user.value).map_err(|message| self.error(user.referenced, message)))
+            .map(|user| {
+                users::resolve(&user.value).map_err(|message| self.error(user.referenced, message))
+            })
             .collect()
     }
 
-    fn approvers(&self, written: BTreeMap<String, Vec<Spanned<String>>>) -> Result<BTreeMap<String, BTreeSet<u32>>, ConfigError> {
-        written.into_iter().map(|(group, members)| Ok((group, self.users(&members)?))).collect()
+    fn approvers(
+        &self,
+        written: BTreeMap<String, Vec<Spanned<String>>>,
+    ) -> Result<BTreeMap<String, BTreeSet<u32>>, ConfigError> {
+        written
+            .into_iter()
+            .map(|(group, members)| Ok((group, self.users(&members)?)))
+            .collect()
     }
 
-    fn issuers(&self, written: Spanned<Vec<Spanned<file::Issuer>>>) -> Result<Vec<Issuer>, ConfigError> {
+    fn issuers(
+        &self,
+        written: Spanned<Vec<Spanned<file::Issuer>>>,
+    ) -> Result<Vec<Issuer>, ConfigError> {
         if written.value.is_empty() {
-            return Err(self.error(written.referenced, "no issuer is listed; without one no job can prove who it is"));
+            return Err(self.error(
+                written.referenced,
+                "no issuer is listed; without one no job can prove who it is",
+            ));
         }
         let mut issuers: Vec<Issuer> = Vec::new();
         for issuer in written.value {
             let issuer = issuer.value;
             self.name(&issuer.name, "an issuer")?;
             if issuers.iter().any(|other| other.name == issuer.name.value) {
-                return Err(self.error(issuer.name.referenced, format!("there are two issuers named `{}`", issuer.name.value)));
+                return Err(self.error(
+                    issuer.name.referenced,
+                    format!("there are two issuers named `{}`", issuer.name.value),
+                ));
             }
             if issuers.iter().any(|other| other.url == issuer.url.value) {
-                return Err(self.error(issuer.url.referenced, "another issuer has this URL; a token must belong to one issuer only"));
+                return Err(self.error(
+                    issuer.url.referenced,
+                    "another issuer has this URL; a token must belong to one issuer only",
+                ));
             }
             issuers.push(self.issuer(issuer)?);
         }
@@ -170,7 +245,10 @@ impl Place<'_> {
     fn issuer(&self, issuer: file::Issuer) -> Result<Issuer, ConfigError> {
         self.url(&issuer.url)?;
         if issuer.audience.value.is_empty() {
-            return Err(self.error(issuer.audience.referenced, "`audience` is empty; use a value that only Cordon uses"));
+            return Err(self.error(
+                issuer.audience.referenced,
+                "`audience` is empty; use a value that only Cordon uses",
+            ));
         }
         let jwks = match issuer.jwks {
             None => JwksSource::Discovery,
@@ -212,36 +290,63 @@ impl Place<'_> {
         match url.scheme() {
             "https" => Ok(()),
             "http" if crate::identity::is_loopback(&url) => Ok(()),
-            "http" => wrong(format!("`{}` is not encrypted; use https (http is accepted for loopback addresses only)", written.value)),
+            "http" => wrong(format!(
+                "`{}` is not encrypted; use https (http is accepted for loopback addresses only)",
+                written.value
+            )),
             other => wrong(format!("the scheme `{other}` is not supported; use https")),
         }
     }
 
     fn roots(&self, written: &Spanned<PathBuf>) -> Result<Arc<RootCertStore>, ConfigError> {
-        certificates::read_roots(&self.beside(&written.value)).map_err(|message| self.error(written.referenced, message))
+        certificates::read_roots(&self.beside(&written.value))
+            .map_err(|message| self.error(written.referenced, message))
     }
 
-    fn databases(&self, written: Spanned<Vec<Spanned<file::Database>>>) -> Result<Vec<Database>, ConfigError> {
+    fn databases(
+        &self,
+        written: Spanned<Vec<Spanned<file::Database>>>,
+    ) -> Result<Vec<Database>, ConfigError> {
         if written.value.is_empty() {
-            return Err(self.error(written.referenced, "no database is listed; there is nothing to protect"));
+            return Err(self.error(
+                written.referenced,
+                "no database is listed; there is nothing to protect",
+            ));
         }
         let mut databases: Vec<Database> = Vec::new();
-        for Spanned { value: database, .. } in written.value {
+        for Spanned {
+            value: database, ..
+        } in written.value
+        {
             self.name(&database.name, "a database")?;
-            if databases.iter().any(|other| other.name == database.name.value) {
-                return Err(self.error(database.name.referenced, format!("there are two databases named `{}`", database.name.value)));
+            if databases
+                .iter()
+                .any(|other| other.name == database.name.value)
+            {
+                return Err(self.error(
+                    database.name.referenced,
+                    format!("there are two databases named `{}`", database.name.value),
+                ));
             }
-            let place = database.dbname.as_ref().map_or(database.name.referenced, |name| name.referenced);
+            let place = database
+                .dbname
+                .as_ref()
+                .map_or(database.name.referenced, |name| name.referenced);
             let database = self.database(database)?;
             let names = |database: &Database| [database.name.clone(), database.dbname.clone()];
             let twin = databases.iter().find(|other| {
                 database.addresses().any(|address| other.is_at(address))
-                    && names(&database).iter().any(|name| names(other).contains(name))
+                    && names(&database)
+                        .iter()
+                        .any(|name| names(other).contains(name))
             });
             if let Some(twin) = twin {
                 return Err(self.error(
                     place,
-                    format!("`{}` and `{}` share an address and a name, so a client could mean either", twin.name, database.name),
+                    format!(
+                        "`{}` and `{}` share an address and a name, so a client could mean either",
+                        twin.name, database.name
+                    ),
                 ));
             }
             databases.push(database);
@@ -250,7 +355,8 @@ impl Place<'_> {
     }
 
     fn database(&self, database: file::Database) -> Result<Database, ConfigError> {
-        let (host, port) = split_address(&database.address.value).map_err(|message| self.error(database.address.referenced, message))?;
+        let (host, port) = split_address(&database.address.value)
+            .map_err(|message| self.error(database.address.referenced, message))?;
         let addrs = self.lookup(&database.address)?;
         let mut aliases = BTreeSet::new();
         for alias in &database.aliases {
@@ -259,61 +365,103 @@ impl Place<'_> {
         let tls = database.tls.unwrap_or(TlsMode::VerifyFull);
         let roots = match (tls, &database.ca_file) {
             (TlsMode::VerifyFull, Some(path)) => self.roots(path)?,
-            (TlsMode::VerifyFull, None) => certificates::system_roots().map_err(|message| self.error(database.address.referenced, message))?,
+            (TlsMode::VerifyFull, None) => certificates::system_roots()
+                .map_err(|message| self.error(database.address.referenced, message))?,
             (TlsMode::Require | TlsMode::Disable, None) => Arc::new(RootCertStore::empty()),
             (TlsMode::Require | TlsMode::Disable, Some(path)) => {
                 return Err(self
-                    .error(path.referenced, "`ca_file` has no effect unless `tls` is `verify-full`")
-                    .suggest(Some("set `tls: verify-full`, or remove `ca_file`".to_owned())));
+                    .error(
+                        path.referenced,
+                        "`ca_file` has no effect unless `tls` is `verify-full`",
+                    )
+                    .suggest(Some(
+                        "set `tls: verify-full`, or remove `ca_file`".to_owned(),
+                    )));
             }
         };
         let mut logins = BTreeMap::new();
         for login in database.logins.value {
             let user = login.user;
             if user.value.is_empty() || user.value.contains('\0') {
-                return Err(self.error(user.referenced, "`user` must be the name of a role of the database"));
+                return Err(self.error(
+                    user.referenced,
+                    "`user` must be the name of a role of the database",
+                ));
             }
             let password = match &login.password_file {
                 None => None,
                 Some(path) => Some(
-                    secret::read(&self.beside(&path.value)).map_err(|message| self.error(path.referenced, message))?,
+                    secret::read(&self.beside(&path.value))
+                        .map_err(|message| self.error(path.referenced, message))?,
                 ),
             };
-            let login = Login { user: user.value.clone(), password };
+            let login = Login {
+                user: user.value.clone(),
+                password,
+            };
             if logins.insert(user.value.clone(), login).is_some() {
-                return Err(self.error(user.referenced, format!("there are two logins of the user `{}`", user.value)));
+                return Err(self.error(
+                    user.referenced,
+                    format!("there are two logins of the user `{}`", user.value),
+                ));
             }
         }
         if logins.is_empty() {
-            return Err(self.error(database.logins.referenced, "no login is listed; Cordon cannot reach the database without one"));
+            return Err(self.error(
+                database.logins.referenced,
+                "no login is listed; Cordon cannot reach the database without one",
+            ));
         }
         let name = database.name.value;
         let dbname = match database.dbname {
             None => name.clone(),
             Some(dbname) if dbname.value.is_empty() || dbname.value.contains('\0') => {
-                return Err(self.error(dbname.referenced, "`dbname` must be the database's name at the server"));
+                return Err(self.error(
+                    dbname.referenced,
+                    "`dbname` must be the database's name at the server",
+                ));
             }
             Some(dbname) => dbname.value,
         };
-        Ok(Database { name, dbname, host, port, addrs, aliases, tls, roots, logins })
+        Ok(Database {
+            name,
+            dbname,
+            host,
+            port,
+            addrs,
+            aliases,
+            tls,
+            roots,
+            logins,
+        })
     }
 
     fn lookup(&self, written: &Spanned<String>) -> Result<Vec<SocketAddr>, ConfigError> {
-        let (host, port) = split_address(&written.value).map_err(|message| self.error(written.referenced, message))?;
+        let (host, port) = split_address(&written.value)
+            .map_err(|message| self.error(written.referenced, message))?;
         let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {
-            self.error(written.referenced, format!("cannot resolve the host `{host}`: {error}"))
+            self.error(
+                written.referenced,
+                format!("cannot resolve the host `{host}`: {error}"),
+            )
         })?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in found.map(canonical) {
             if address.ip().is_unspecified() || address.ip().is_multicast() {
-                return Err(self.error(written.referenced, format!("`{}` is not the address of a server", address.ip())));
+                return Err(self.error(
+                    written.referenced,
+                    format!("`{}` is not the address of a server", address.ip()),
+                ));
             }
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
         if addresses.is_empty() {
-            return Err(self.error(written.referenced, format!("the host `{host}` has no address")));
+            return Err(self.error(
+                written.referenced,
+                format!("the host `{host}` has no address"),
+            ));
         }
         Ok(addresses)
     }
@@ -323,21 +471,32 @@ impl Place<'_> {
         if !name.value.is_empty() && name.value.len() <= 63 && name.value.chars().all(fine) {
             return Ok(());
         }
-        Err(self.error(name.referenced, format!("the name of {of} must be 1 to 63 letters, digits, `-`, `_` or `.`")))
+        Err(self.error(
+            name.referenced,
+            format!("the name of {of} must be 1 to 63 letters, digits, `-`, `_` or `.`"),
+        ))
     }
 }
 
 /// `host:port`, `host`, `[v6]:port`, `[v6]`.
 fn split_address(written: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("`{written}` is not an address; write `host:port`, or `[address]:port` for IPv6");
+    let wrong = || {
+        format!("`{written}` is not an address; write `host:port`, or `[address]:port` for IPv6")
+    };
     let (host, rest) = match written.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']').ok_or_else(wrong)?,
-        None => written.find(':').map_or((written, ""), |colon| written.split_at(colon)),
+        None => written
+            .find(':')
+            .map_or((written, ""), |colon| written.split_at(colon)),
     };
     let port = match rest.strip_prefix(':') {
         None if rest.is_empty() => POSTGRES_PORT,
         None => return Err(wrong()),
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(wrong)?,
     };
     if host.is_empty() || host.contains(['/', ' ', '@']) {
         return Err(wrong());

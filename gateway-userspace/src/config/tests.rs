@@ -1,1 +1,474 @@
+//! What is accepted, and how errors point at their place.
 
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const MINIMAL: &str = "\
+issuers:
+  - name: github
+    url: https://token.actions.githubusercontent.com
+    audience: cordon
+databases:
+  - name: shop
+    address: 127.0.0.1:5432
+    tls: disable
+    logins:
+      - user: orders_agent
+policy_dir: policy.d
+";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/cordon/cordon.yaml"))
+}
+
+/// The minimal configuration with one text in it replaced by another.
+fn with(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from));
+    MINIMAL.replacen(from, to, 1)
+}
+
+#[track_caller]
+fn refused(text: &str, line: u64, parts: &[&str]) -> ConfigError {
+    let error = parse(text).expect_err("this is not accepted");
+    let shown = error.to_string();
+    assert!(
+        shown.starts_with(&format!("/etc/cordon/cordon.yaml:{line}:")),
+        "{shown}"
+    );
+    for part in parts {
+        assert!(shown.contains(part), "{shown}");
+    }
+    error
+}
+
+#[test]
+fn only_issuers_databases_and_policy_dir_must_be_given() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/cordon"));
+    assert_eq!(
+        config.control_socket(),
+        Path::new("/run/cordon/control.sock")
+    );
+    assert_eq!(config.ca_file(), Path::new("/run/cordon/ca.pem"));
+    assert_eq!(
+        config.intercept,
+        Intercept {
+            scope: Scope::Host,
+            pin_dir: "/sys/fs/bpf/cordon".into(),
+            port: 15431
+        }
+    );
+    assert_eq!(config.jobs.cgroup.as_str(), "/cordon.jobs");
+    assert_eq!(config.jobs.max_duration, Duration::from_hours(6));
+    assert!(config.jobs.runners.is_empty() && config.approvers.is_empty());
+    assert_eq!(config.evidence.fsync, Fsync::Always);
+    assert_eq!(config.policy_dir, Path::new("/etc/cordon/policy.d"));
+    let issuer = &config.issuers[0];
+    assert_eq!(
+        (issuer.max_lifetime, issuer.leeway),
+        (Duration::from_mins(10), Duration::from_secs(30))
+    );
+    assert_eq!(
+        (&issuer.jwks, issuer.groups_claim.as_str()),
+        (&JwksSource::Discovery, "groups")
+    );
+    for key in ["issuers", "databases", "policy_dir"] {
+        let without: String = MINIMAL.replace(key, &format!("x_{key}"));
+        assert!(parse(&without).is_err(), "{key} is needed");
+    }
+}
+
+#[test]
+fn the_example_is_accepted_with_every_key_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = rcgen::generate_simple_self_signed(["ca.test".to_owned()])
+        .unwrap()
+        .cert
+        .pem();
+    std::fs::write(folder.path().join("ca.pem"), ca).unwrap();
+    secret(&folder, "password", "s3cret\n", 0o600);
+    let example = include_str!("../../../docs/examples/cordon.yaml")
+        .replace("db.internal:5432", "127.0.0.1:5432")
+        .replace("/etc/cordon/db-ca.pem", "ca.pem")
+        .replace("/etc/cordon/secrets/orders_agent", "password")
+        .replace("[runner]", "[root, 1234]")
+        .replace("[alice, bob]", "[nobody, 1001]");
+    let config = Config::parse(&example, &folder.path().join("cordon.yaml")).unwrap();
+    assert_eq!(config.jobs.runners, [0, 1234].into());
+    assert_eq!(config.approvers["dba"], [65534, 1001].into());
+    assert_eq!(config.approver_groups(1001), ["dba"]);
+    assert!(config.approver_groups(0).is_empty());
+    assert_eq!(
+        config.issuers[0].jwks,
+        JwksSource::Url("https://token.actions.githubusercontent.com/.well-known/jwks".to_owned())
+    );
+    let database = &config.databases[0];
+    assert_eq!(
+        (database.tls, database.roots.len()),
+        (TlsMode::VerifyFull, 1)
+    );
+    assert_eq!(
+        database
+            .login("orders_agent")
+            .unwrap()
+            .password
+            .as_ref()
+            .unwrap()
+            .expose(),
+        "s3cret"
+    );
+    assert!(!format!("{config:?}").contains("s3cret"));
+    // The line that is commented out in the example.
+    let scoped = example.replace(
+        "  scope: host\n",
+        "  scope: { cgroups: [/system.slice/actions.runner.service] }\n",
+    );
+    let config = Config::parse(&scoped, &folder.path().join("cordon.yaml")).unwrap();
+    assert_eq!(
+        config.intercept.scope,
+        Scope::Cgroups(vec![
+            CgroupPath::new("system.slice/actions.runner.service").unwrap()
+        ])
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_place_and_the_nearest_known_one() {
+    let error = refused(
+        &with("issuers:", "isuers:"),
+        1,
+        &["unknown key `isuers`", "did you mean `issuers`?"],
+    );
+    assert_eq!((error.line(), error.column()), (Some(1), Some(1)));
+    let error = refused(
+        &with("    audience:", "    audiense:"),
+        4,
+        &["unknown key `audiense`", "did you mean `audience`?"],
+    );
+    assert_eq!(error.column(), Some(5));
+    refused(
+        &with("      - user:", "      - usre:"),
+        10,
+        &["did you mean `user`?"],
+    );
+    refused(
+        &with("policy_dir:", "evidence: { fsink: always }\npolicy_dir:"),
+        11,
+        &["did you mean `fsync`?"],
+    );
+    refused(
+        &with("policy_dir:", "elephants: 1\npolicy_dir:"),
+        11,
+        &["unknown key `elephants`", "known here: "],
+    );
+}
+
+#[test]
+fn unknown_values_are_refused_with_their_place() {
+    refused(
+        &with("tls: disable", "tls: verify_full"),
+        8,
+        &["unknown value `verify_full`", "did you mean `verify-full`?"],
+    );
+    refused(
+        &with("policy_dir:", "evidence: { fsync: never }\npolicy_dir:"),
+        11,
+        &["never"],
+    );
+    refused(
+        &with("policy_dir:", "intercept: { scope: hots }\npolicy_dir:"),
+        11,
+        &["did you mean `host`?"],
+    );
+}
+
+#[test]
+fn missing_keys_and_broken_yaml_are_refused_with_their_place() {
+    let error = parse(&with("    audience: cordon\n", "")).unwrap_err();
+    assert!(
+        error.to_string().contains("`audience` is missing") && error.line().is_some(),
+        "{error}"
+    );
+    assert!(parse("issuers: [").unwrap_err().line().is_some());
+    assert!(parse("").is_err());
+    assert!(parse("- a\n").is_err());
+    refused(&format!("{MINIMAL}policy_dir: twice\n"), 12, &["uplicate"]);
+    refused(&with("address: 127.0.0.1:5432", "address: [1]"), 7, &[]);
+}
+
+#[test]
+fn durations_are_read_with_their_units_only() {
+    let jobs = |written: &str| {
+        parse(&with(
+            "policy_dir:",
+            &format!("jobs: {{ max_duration: {written} }}\npolicy_dir:"),
+        ))
+    };
+    for (written, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800)] {
+        assert_eq!(
+            jobs(written).unwrap().jobs.max_duration,
+            Duration::from_secs(seconds)
+        );
+    }
+    for written in [
+        "90",
+        "10 minutes",
+        "m",
+        "1m1h",
+        "-1s",
+        "1.5h",
+        "\"\"",
+        "99999999999999999999s",
+        "0s",
+        "99d",
+    ] {
+        let error = jobs(written).unwrap_err();
+        assert_eq!(error.line(), Some(11), "{error}");
+    }
+}
+
+#[test]
+fn addresses_are_resolved_and_compared_as_the_kernel_reports_them() {
+    let config = parse(&with("    tls:", "    dbname: shop_production\n    aliases: [\"[::ffff:10.0.0.7]:5432\", \"[fd00::1]:6432\"]\n    tls:")).unwrap();
+    let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+    assert_eq!(
+        config.addresses(),
+        [
+            at("127.0.0.1:5432"),
+            at("10.0.0.7:5432"),
+            at("[fd00::1]:6432")
+        ]
+        .into()
+    );
+    for address in [
+        "127.0.0.1:5432",
+        "[::ffff:127.0.0.1]:5432",
+        "10.0.0.7:5432",
+        "[fd00::1]:6432",
+    ] {
+        for name in ["shop", "shop_production"] {
+            assert_eq!(config.database_for(at(address), name).unwrap().name, "shop");
+        }
+        assert!(config.database_for(at(address), "other").is_none());
+    }
+    assert!(config.database_for(at("127.0.0.1:5433"), "shop").is_none());
+    assert!(config.database_for(at("127.0.0.2:5432"), "shop").is_none());
+    assert_eq!(
+        parse(&with("127.0.0.1:5432", "127.0.0.1"))
+            .unwrap()
+            .databases[0]
+            .port,
+        5432
+    );
+    for wrong in [
+        "127.0.0.1:0",
+        "127.0.0.1:70000",
+        "127.0.0.1:x",
+        "0.0.0.0:5432",
+        "\"[::1\"",
+        "\"::1:5432\"",
+        "\"\"",
+        "no-such-host.invalid:5432",
+    ] {
+        refused(&with("127.0.0.1:5432", wrong), 7, &[]);
+    }
+}
+
+#[test]
+fn a_client_can_always_tell_which_database_it_means() {
+    let second = |name: &str, rest: &str| {
+        with(
+            "policy_dir:",
+            &format!(
+                "  - name: {name}\n    address: 127.0.0.1:5432\n    tls: disable\n    logins: [{{ user: a }}]\n{rest}policy_dir:"
+            ),
+        )
+    };
+    assert_eq!(parse(&second("stock", "")).unwrap().databases.len(), 2);
+    refused(&second("shop", ""), 11, &["two databases named `shop`"]);
+    refused(
+        &second("stock", "    dbname: shop\n"),
+        15,
+        &["share an address and a name"],
+    );
+}
+
+#[test]
+fn keys_come_encrypted_or_from_this_host() {
+    let jwks = |written: &str| {
+        parse(&with(
+            "audience: cordon",
+            &format!("audience: cordon\n    jwks: {written}"),
+        ))
+    };
+    assert_eq!(
+        jwks("keys.json").unwrap().issuers[0].jwks,
+        JwksSource::File("/etc/cordon/keys.json".into())
+    );
+    assert_eq!(
+        jwks("/x/keys.json").unwrap().issuers[0].jwks,
+        JwksSource::File("/x/keys.json".into())
+    );
+    assert!(matches!(
+        jwks("http://127.0.0.1:8080/k").unwrap().issuers[0].jwks,
+        JwksSource::Url(_)
+    ));
+    for wrong in [
+        "http://issuer.test/keys",
+        "ftp://issuer.test/keys",
+        "http://localhost.evil.test/k",
+        "https://user:pw@issuer.test/k",
+    ] {
+        assert_eq!(jwks(wrong).unwrap_err().line(), Some(5));
+    }
+    refused(
+        &with(
+            "https://token.actions.githubusercontent.com",
+            "http://issuer.test",
+        ),
+        3,
+        &["not encrypted"],
+    );
+    refused(
+        &with("https://token.actions.githubusercontent.com", "nonsense"),
+        3,
+        &["not a URL"],
+    );
+}
+
+#[test]
+fn unknown_users_and_bad_paths_are_refused_with_their_place() {
+    refused(
+        &with(
+            "policy_dir:",
+            "jobs: { runners: [no-such-user] }\npolicy_dir:",
+        ),
+        11,
+        &["no user `no-such-user`"],
+    );
+    refused(
+        &with(
+            "policy_dir:",
+            "approvers:\n  dba:\n    - no-such-user\npolicy_dir:",
+        ),
+        13,
+        &["no user"],
+    );
+    refused(
+        &with("policy_dir:", "jobs: { cgroup: ../x }\npolicy_dir:"),
+        11,
+        &[".."],
+    );
+    refused(
+        &with("policy_dir:", "jobs: { cgroup: / }\npolicy_dir:"),
+        11,
+        &["root cgroup"],
+    );
+    refused(
+        &with("policy_dir:", "intercept: { pin_dir: /tmp/x }\npolicy_dir:"),
+        11,
+        &["/sys/fs/bpf"],
+    );
+    refused(
+        &with("policy_dir:", "intercept: { port: 0 }\npolicy_dir:"),
+        11,
+        &["port"],
+    );
+    refused(
+        &with(
+            "policy_dir:",
+            "intercept: { scope: { cgroups: [] } }\npolicy_dir:",
+        ),
+        11,
+        &["empty"],
+    );
+    refused(
+        &with("policy_dir:", "state_dir: relative\npolicy_dir:"),
+        11,
+        &["absolute"],
+    );
+    refused(
+        &with("policy_dir:", "version: 2\npolicy_dir:"),
+        11,
+        &["version"],
+    );
+    refused(
+        &with("tls: disable", "tls: require\n    ca_file: x.pem"),
+        9,
+        &["no effect"],
+    );
+    refused(&with("name: shop", "name: \"a/b\""), 6, &["letters"]);
+}
+
+fn secret(folder: &TempDir, name: &str, text: &str, mode: u32) {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn secrets_that_others_can_reach_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with(
+        "user: orders_agent",
+        "user: orders_agent\n        password_file: password",
+    );
+    let load = || Config::parse(&text, &folder.path().join("cordon.yaml"));
+    assert!(
+        load()
+            .unwrap_err()
+            .to_string()
+            .contains("cannot read the secret file")
+    );
+    for (content, mode, part) in [
+        ("s3cret", 0o604, "chmod 0600"),
+        ("s3cret", 0o602, "chmod 0600"),
+        ("", 0o600, "is empty"),
+        ("\n", 0o600, "is empty"),
+    ] {
+        secret(&folder, "password", content, mode);
+        let error = load().unwrap_err();
+        assert!(
+            error.to_string().contains(part) && error.line() == Some(11),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("s3cret"));
+    }
+    for (content, kept) in [
+        ("s3cret", "s3cret"),
+        ("s3cret\r\n", "s3cret"),
+        (" two words \n\n", " two words \n"),
+    ] {
+        secret(&folder, "password", content, 0o640);
+        assert_eq!(
+            load().unwrap().databases[0].logins["orders_agent"]
+                .password
+                .as_ref()
+                .unwrap()
+                .expose(),
+            kept
+        );
+    }
+    std::os::unix::fs::chown(folder.path().join("password"), Some(65534), None).unwrap();
+    assert!(
+        load()
+            .unwrap_err()
+            .to_string()
+            .contains("belongs to uid 65534")
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Path::new("/nonexistent/cordon.yaml")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nonexistent/cordon.yaml: cannot read"),
+        "{error}"
+    );
+    assert_eq!(error.line(), None);
+}

@@ -13,6 +13,8 @@ pub struct Starter {
     pub user: String,
     /// Process id, if the kernel told.
     pub pid: Option<u32>,
+    /// The job whose cgroup that process is in; such starts are refused and recorded.
+    pub inside_job: Option<String>,
 }
 
 /// A job. Its cgroup belongs to it alone.
@@ -48,9 +50,21 @@ impl Job {
     pub fn starter(&self) -> &Starter {
         &self.starter
     }
-    /// Whether its processes are killed when it ends.
+    /// Whether it ends with the connection that started it, and its processes with it.
     pub fn is_bound(&self) -> bool {
         self.bound
+    }
+    /// Whether an end for this reason takes the job's processes with it. A stop of the daemon does
+    /// not, and a start that failed may not have moved the right process.
+    pub(super) fn kills(&self, reason: EndReason) -> bool {
+        self.bound
+            && match reason {
+                EndReason::Empty | EndReason::Shutdown | EndReason::StartFailed => false,
+                EndReason::ConnectionClosed
+                | EndReason::Requested
+                | EndReason::MaxDuration
+                | EndReason::Fault => true,
+            }
     }
     /// When it began.
     pub fn started(&self) -> SystemTime {

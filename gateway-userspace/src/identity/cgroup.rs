@@ -40,7 +40,9 @@ impl CgroupRoot {
             let (before, after) = line.split_once(" - ")?;
             let mut fields = before.split(' ').skip(3);
             let (root, mount) = (fields.next()?, fields.next()?);
-            (after.split(' ').next()? == "cgroup2" && root == "/").then(|| Self { mount: PathBuf::from(unescape(mount)) })
+            (after.split(' ').next()? == "cgroup2" && root == "/").then(|| Self {
+                mount: PathBuf::from(unescape(mount)),
+            })
         })
     }
 
@@ -64,9 +66,16 @@ impl CgroupRoot {
         let folder = self.folder(path);
         let meta = fs::metadata(&folder)?;
         if !meta.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{path} is not a cgroup")));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{path} is not a cgroup"),
+            ));
         }
-        Ok(Cgroup { id: meta.ino(), path: path.clone(), folder })
+        Ok(Cgroup {
+            id: meta.ino(),
+            path: path.clone(),
+            folder,
+        })
     }
 
     /// Makes a new cgroup below `parent`, which is made too if need be. An existing one of this
@@ -191,12 +200,18 @@ fn is_populated(mut events: &File) -> io::Result<bool> {
     text.lines()
         .find_map(|line| line.strip_prefix("populated "))
         .map(|populated| populated != "0")
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "cgroup.events does not say whether the cgroup is populated"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "cgroup.events does not say whether the cgroup is populated",
+            )
+        })
 }
 
 /// A removed cgroup: its folder is gone, or its open files answer ENODEV.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
 fn collect_pids(folder: &Path, depth: u32, pids: &mut Vec<u32>) -> io::Result<()> {
@@ -205,8 +220,14 @@ fn collect_pids(folder: &Path, depth: u32, pids: &mut Vec<u32>) -> io::Result<()
         Err(error) if is_gone(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
-    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
-    for_folders(folder, depth, |below, depth| collect_pids(below, depth, pids))
+    pids.extend(
+        text.lines()
+            .filter_map(|line| line.parse::<u32>().ok())
+            .filter(|pid| *pid != 0),
+    );
+    for_folders(folder, depth, |below, depth| {
+        collect_pids(below, depth, pids)
+    })
 }
 
 fn remove_tree(folder: &Path, depth: u32) -> io::Result<()> {
@@ -214,7 +235,11 @@ fn remove_tree(folder: &Path, depth: u32) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-fn for_folders(folder: &Path, depth: u32, mut visit: impl FnMut(&Path, u32) -> io::Result<()>) -> io::Result<()> {
+fn for_folders(
+    folder: &Path,
+    depth: u32,
+    mut visit: impl FnMut(&Path, u32) -> io::Result<()>,
+) -> io::Result<()> {
     let Some(depth) = depth.checked_sub(1) else {
         return Err(io::Error::other("cgroups are nested too deeply"));
     };
@@ -265,14 +290,29 @@ mod tests {
                       32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:3 - cgroup cgroup rw,cpu\n\
                       40 31 0:38 /elsewhere /mnt/part rw - cgroup2 cgroup2 rw\n\
                       41 31 0:38 / /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(CgroupRoot::from_mountinfo(hybrid).unwrap().mount(), Path::new("/sys/fs/my cgroup"));
-        assert_eq!(CgroupRoot::from_mountinfo("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), None);
-        assert!(CgroupRoot::find().unwrap().mount().join("cgroup.procs").exists());
+        assert_eq!(
+            CgroupRoot::from_mountinfo(hybrid).unwrap().mount(),
+            Path::new("/sys/fs/my cgroup")
+        );
+        assert_eq!(
+            CgroupRoot::from_mountinfo("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"),
+            None
+        );
+        assert!(
+            CgroupRoot::find()
+                .unwrap()
+                .mount()
+                .join("cgroup.procs")
+                .exists()
+        );
     }
 
     #[test]
     fn the_v2_line_of_a_process_is_read() {
-        assert_eq!(parse_membership("9:name=systemd:/x\n1:cpu:/y\n0::/a/b\n"), Some("/a/b"));
+        assert_eq!(
+            parse_membership("9:name=systemd:/x\n1:cpu:/y\n0::/a/b\n"),
+            Some("/a/b")
+        );
         assert_eq!(parse_membership("9:name=systemd:/x\n"), None);
         assert_eq!(path_of(u32::MAX), None);
     }
@@ -296,7 +336,10 @@ mod tests {
         cgroup.add(sleeper.pid()).unwrap();
         assert!(cgroup.holds(sleeper.pid()));
         assert_eq!(cgroup.pids().unwrap(), [sleeper.pid()]);
-        assert!(cgroup.remove().is_err(), "a cgroup with a process in it cannot be removed");
+        assert!(
+            cgroup.remove().is_err(),
+            "a cgroup with a process in it cannot be removed"
+        );
         let (killed, emptied) = tokio::join!(async { cgroup.kill() }, cgroup.emptied());
         killed.unwrap();
         emptied.unwrap();
@@ -329,7 +372,10 @@ mod tests {
     fn an_existing_cgroup_is_never_taken_for_a_new_one() {
         let parent = TestParent::new();
         parent.root.create(&parent.path, "one").unwrap();
-        assert_eq!(parent.root.create(&parent.path, "one").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            parent.root.create(&parent.path, "one").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(parent.root.children(&parent.path).unwrap().len(), 1);
     }
 }

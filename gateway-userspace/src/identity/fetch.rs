@@ -13,7 +13,10 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         None => false,
         Some("localhost") => true,
-        Some(host) => host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()),
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback()),
     }
 }
 
@@ -30,7 +33,9 @@ impl Fetcher {
         let roots = match roots {
             Some(roots) => roots,
             // Without roots every https fetch fails, and says so; http on loopback needs none.
-            None => crate::config::system_roots().unwrap_or_else(|_| Arc::new(RootCertStore::empty())),
+            None => {
+                crate::config::system_roots().unwrap_or_else(|_| Arc::new(RootCertStore::empty()))
+            }
         };
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -45,9 +50,14 @@ impl Fetcher {
                 .referer(false)
                 .user_agent(concat!("cordon/", env!("CARGO_PKG_VERSION")));
             let builder = if direct { builder.no_proxy() } else { builder };
-            builder.build().map_err(|error| format!("cannot set up the HTTP client: {error}"))
+            builder
+                .build()
+                .map_err(|error| format!("cannot set up the HTTP client: {error}"))
         };
-        Ok(Self { tls: client(false)?, loopback: client(true)? })
+        Ok(Self {
+            tls: client(false)?,
+            loopback: client(true)?,
+        })
     }
 
     /// The document at `url`; https, or http on loopback.
@@ -58,11 +68,14 @@ impl Fetcher {
             "http" if is_loopback(&parsed) => &self.loopback,
             _ => return Err(format!("`{url}` is neither https nor http on loopback")),
         };
-        let failed = |error: reqwest::Error| format!("cannot fetch {url}: {}", chain(&error.without_url()));
+        let failed =
+            |error: reqwest::Error| format!("cannot fetch {url}: {}", chain(&error.without_url()));
         let mut response = client.get(parsed).send().await.map_err(failed)?;
         let status = response.status();
         if status.is_redirection() {
-            return Err(format!("{url} answers with a redirect ({status}), which is not followed; configure the final URL"));
+            return Err(format!(
+                "{url} answers with a redirect ({status}), which is not followed; configure the final URL"
+            ));
         }
         if status != reqwest::StatusCode::OK {
             return Err(format!("{url} answers with {status}"));
@@ -70,7 +83,9 @@ impl Fetcher {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_DOCUMENT {
-                return Err(format!("the document at {url} is larger than {MAX_DOCUMENT} bytes"));
+                return Err(format!(
+                    "the document at {url} is larger than {MAX_DOCUMENT} bytes"
+                ));
             }
             body.extend_from_slice(&chunk);
         }

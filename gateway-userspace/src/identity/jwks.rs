@@ -88,10 +88,15 @@ impl IssuerKeys {
     pub(super) async fn key(&self, kid: &str, now: Instant) -> Result<VerifyingKey, KeysError> {
         // Held while fetching: whoever else needs the keys waits for the one fetch.
         let mut cache = self.cache.lock().await;
-        let age = cache.fetched.map(|fetched| now.saturating_duration_since(fetched));
+        let age = cache
+            .fetched
+            .map(|fetched| now.saturating_duration_since(fetched));
         let fresh = age.is_some_and(|age| age < REFRESH_AFTER);
-        let paused = cache.attempted.is_some_and(|attempted| now.saturating_duration_since(attempted) < REFRESH_PAUSE);
-        if !paused && !(fresh && cache.keys.contains_key(kid)) {
+        let paused = cache
+            .attempted
+            .is_some_and(|attempted| now.saturating_duration_since(attempted) < REFRESH_PAUSE);
+        let at_hand = fresh && cache.keys.contains_key(kid);
+        if !paused && !at_hand {
             cache.attempted = Some(now);
             match self.fetch().await {
                 Ok(keys) => {
@@ -100,17 +105,29 @@ impl IssuerKeys {
                     cache.failure = None;
                 }
                 Err(reason) => {
-                    tracing::warn!(issuer = self.name, error = reason, "cannot refresh the issuer's keys");
+                    tracing::warn!(
+                        issuer = self.name,
+                        error = reason,
+                        "cannot refresh the issuer's keys"
+                    );
                     cache.failure = Some(reason);
                 }
             }
         }
-        let age = cache.fetched.map(|fetched| now.saturating_duration_since(fetched));
+        let age = cache
+            .fetched
+            .map(|fetched| now.saturating_duration_since(fetched));
         let usable = age.is_some_and(|age| age < KEEP_LAST_GOOD);
         match (cache.keys.get(kid).filter(|_| usable), &cache.failure) {
             (Some(key), _) => Ok(key.clone()),
-            (None, Some(reason)) => Err(KeysError::Unavailable { issuer: self.name.clone(), reason: reason.clone() }),
-            (None, None) => Err(KeysError::Unknown { issuer: self.name.clone(), kid: shown(kid) }),
+            (None, Some(reason)) => Err(KeysError::Unavailable {
+                issuer: self.name.clone(),
+                reason: reason.clone(),
+            }),
+            (None, None) => Err(KeysError::Unknown {
+                issuer: self.name.clone(),
+                kid: shown(kid),
+            }),
         }
     }
 
@@ -137,24 +154,37 @@ impl IssuerKeys {
             issuer: String,
             jwks_uri: String,
         }
-        let url = format!("{}/.well-known/openid-configuration", self.url.trim_end_matches('/'));
+        let url = format!(
+            "{}/.well-known/openid-configuration",
+            self.url.trim_end_matches('/')
+        );
         let found: Discovery = serde_json::from_slice(&self.get(&url).await?)
             .map_err(|error| format!("{url} is not a discovery document: {error}"))?;
         if found.issuer != self.url {
-            return Err(format!("{url} is the document of another issuer, {}; correct the issuer's `url`", shown(&found.issuer)));
+            return Err(format!(
+                "{url} is the document of another issuer, {}; correct the issuer's `url`",
+                shown(&found.issuer)
+            ));
         }
         Ok(found.jwks_uri)
     }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let wrong = |error: std::io::Error| format!("cannot read the key set {}: {error}", path.display());
+    let wrong =
+        |error: std::io::Error| format!("cannot read the key set {}: {error}", path.display());
     let meta = std::fs::metadata(path).map_err(wrong)?;
     if meta.mode() & 0o002 != 0 {
-        return Err(format!("every user of this host can change the key set {0}; run `chmod o-w {0}`", path.display()));
+        return Err(format!(
+            "every user of this host can change the key set {0}; run `chmod o-w {0}`",
+            path.display()
+        ));
     }
     if meta.len() > MAX_FILE {
-        return Err(format!("the key set {} is larger than {MAX_FILE} bytes", path.display()));
+        return Err(format!(
+            "the key set {} is larger than {MAX_FILE} bytes",
+            path.display()
+        ));
     }
     std::fs::read(path).map_err(wrong)
 }
@@ -180,17 +210,25 @@ fn parse(document: &[u8]) -> Result<HashMap<String, VerifyingKey>, String> {
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let set: Set = serde_json::from_slice(document).map_err(|error| format!("not a key set (JWKS): {error}"))?;
+    let set: Set = serde_json::from_slice(document)
+        .map_err(|error| format!("not a key set (JWKS): {error}"))?;
     if set.keys.len() > MAX_KEYS {
         return Err(format!("the key set holds more than {MAX_KEYS} keys"));
     }
     let mut keys = HashMap::new();
     for value in set.keys {
-        let Ok(published) = serde_json::from_value::<Published>(value) else { continue };
-        let Some(key) = usable(&published) else { continue };
+        let Ok(published) = serde_json::from_value::<Published>(value) else {
+            continue;
+        };
+        let Some(key) = usable(&published) else {
+            continue;
+        };
         if keys.insert(published.kid.clone(), key).is_some() {
             // Which of the two would be meant is anybody's guess.
-            return Err(format!("the key set holds two keys with the id {}", shown(&published.kid)));
+            return Err(format!(
+                "the key set holds two keys with the id {}",
+                shown(&published.kid)
+            ));
         }
     }
     Ok(keys)
@@ -201,7 +239,11 @@ fn usable(key: &Published) -> Option<VerifyingKey> {
         return None;
     }
     let is_for = |algorithm: &str| key.alg.as_deref().is_none_or(|alg| alg == algorithm);
-    let decode = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?.trim_end_matches('=')).ok();
+    let decode = |text: &Option<String>| {
+        URL_SAFE_NO_PAD
+            .decode(text.as_deref()?.trim_end_matches('='))
+            .ok()
+    };
     match key.kty.as_str() {
         "RSA" if is_for("RS256") => {
             let (n, e) = (decode(&key.n)?, decode(&key.e)?);
@@ -211,15 +253,25 @@ fn usable(key: &Published) -> Option<VerifyingKey> {
             let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
             (MIN_RSA_BITS..=MAX_RSA_BITS)
                 .contains(&bits)
-                .then(|| VerifyingKey { algorithm: Algorithm::RS256, key: DecodingKey::from_rsa_raw_components(n, e) })
+                .then(|| VerifyingKey {
+                    algorithm: Algorithm::RS256,
+                    key: DecodingKey::from_rsa_raw_components(n, e),
+                })
         }
         "EC" if is_for("ES256") && key.crv.as_deref() == Some("P-256") => {
             let (x, y) = (decode(&key.x)?, decode(&key.y)?);
             if x.len() != P256_COORDINATE || y.len() != P256_COORDINATE {
                 return None;
             }
-            let key = DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y)).ok()?;
-            Some(VerifyingKey { algorithm: Algorithm::ES256, key })
+            let key = DecodingKey::from_ec_components(
+                &URL_SAFE_NO_PAD.encode(x),
+                &URL_SAFE_NO_PAD.encode(y),
+            )
+            .ok()?;
+            Some(VerifyingKey {
+                algorithm: Algorithm::ES256,
+                key,
+            })
         }
         _ => None,
     }
@@ -228,7 +280,11 @@ fn usable(key: &Published) -> Option<VerifyingKey> {
 /// Text of a peer, safe and short enough for a message.
 pub(super) fn shown(text: &str) -> String {
     let short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    if text.chars().nth(80).is_some() { format!("{short}..") } else { short }
+    if text.chars().nth(80).is_some() {
+        format!("{short}..")
+    } else {
+        short
+    }
 }
 
 #[cfg(test)]

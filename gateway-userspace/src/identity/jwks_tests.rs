@@ -10,7 +10,10 @@ fn set(keys: &[serde_json::Value]) -> String {
 }
 
 fn keys_at(web: &Web) -> IssuerKeys {
-    IssuerKeys::new(&issuer_at("https://issuer.test", JwksSource::Url(web.url("/jwks"))))
+    IssuerKeys::new(&issuer_at(
+        "https://issuer.test",
+        JwksSource::Url(web.url("/jwks")),
+    ))
 }
 
 fn unavailable(result: Result<VerifyingKey, KeysError>) -> String {
@@ -23,11 +26,20 @@ fn unavailable(result: Result<VerifyingKey, KeysError>) -> String {
 #[tokio::test]
 async fn a_known_key_is_fetched_once() {
     let web = Web::start();
-    web.body(&set(&[TestKey::es256().jwk("a"), TestKey::rs256().jwk("b")]));
+    web.body(&set(&[
+        TestKey::es256().jwk("a"),
+        TestKey::rs256().jwk("b"),
+    ]));
     let keys = keys_at(&web);
     let now = Instant::now();
-    assert_eq!(keys.key("a", now).await.unwrap().algorithm, Algorithm::ES256);
-    assert_eq!(keys.key("b", now).await.unwrap().algorithm, Algorithm::RS256);
+    assert_eq!(
+        keys.key("a", now).await.unwrap().algorithm,
+        Algorithm::ES256
+    );
+    assert_eq!(
+        keys.key("b", now).await.unwrap().algorithm,
+        Algorithm::RS256
+    );
     assert_eq!(web.requests(), 1);
 }
 
@@ -40,13 +52,25 @@ async fn a_rotated_key_is_found_after_the_pause_and_not_by_asking_often() {
     keys.key("a", now).await.unwrap();
     web.body(&set(&[TestKey::es256().jwk("b")]));
     for second in 0..30 {
-        let error = keys.key("b", now + Duration::from_secs(second)).await.unwrap_err();
-        assert_eq!(error, KeysError::Unknown { issuer: "test".to_owned(), kid: "b".to_owned() });
+        let error = keys
+            .key("b", now + Duration::from_secs(second))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            KeysError::Unknown {
+                issuer: "test".to_owned(),
+                kid: "b".to_owned()
+            }
+        );
     }
     assert_eq!(web.requests(), 1);
     keys.key("b", now + REFRESH_PAUSE).await.unwrap();
     assert_eq!(web.requests(), 2);
-    assert!(keys.key("a", now + REFRESH_PAUSE).await.is_err(), "a withdrawn key is gone");
+    assert!(
+        keys.key("a", now + REFRESH_PAUSE).await.is_err(),
+        "a withdrawn key is gone"
+    );
 }
 
 #[tokio::test]
@@ -58,18 +82,33 @@ async fn the_last_good_set_serves_for_a_day_while_the_issuer_is_down() {
     keys.key("a", now).await.unwrap();
     web.raw("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     keys.key("a", now + REFRESH_AFTER).await.unwrap();
-    assert_eq!(web.requests(), 2, "an hour later the set was asked for again");
-    keys.key("a", now + KEEP_LAST_GOOD - Duration::from_secs(1)).await.unwrap();
+    assert_eq!(
+        web.requests(),
+        2,
+        "an hour later the set was asked for again"
+    );
+    keys.key("a", now + (KEEP_LAST_GOOD - Duration::from_secs(1)))
+        .await
+        .unwrap();
     let reason = unavailable(keys.key("a", now + KEEP_LAST_GOOD).await);
     assert!(reason.contains("503"), "{reason}");
 }
 
 #[tokio::test]
 async fn an_issuer_that_is_down_is_said_to_be_and_is_asked_again() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = IssuerKeys::new(&issuer_at("https://issuer.test", JwksSource::Url(format!("http://{closed}/jwks"))));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let down = IssuerKeys::new(&issuer_at(
+        "https://issuer.test",
+        JwksSource::Url(format!("http://{closed}/jwks")),
+    ));
     let reason = unavailable(down.key("a", Instant::now()).await);
-    assert!(reason.contains("cannot fetch") && reason.contains("refused"), "{reason}");
+    assert!(
+        reason.contains("cannot fetch") && reason.contains("refused"),
+        "{reason}"
+    );
 
     let web = Web::start();
     web.raw("");
@@ -84,7 +123,10 @@ async fn an_issuer_that_is_down_is_said_to_be_and_is_asked_again() {
 async fn redirects_are_not_followed() {
     let (web, elsewhere) = (Web::start(), Web::start());
     elsewhere.body(&set(&[TestKey::es256().jwk("a")]));
-    web.raw(&format!("HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", elsewhere.url("/jwks")));
+    web.raw(&format!(
+        "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        elsewhere.url("/jwks")
+    ));
     let reason = unavailable(keys_at(&web).key("a", Instant::now()).await);
     assert!(reason.contains("redirect"), "{reason}");
     assert_eq!(elsewhere.requests(), 0);
@@ -96,7 +138,9 @@ async fn an_oversized_answer_is_refused_with_and_without_a_length() {
     let web = Web::start();
     web.body(&body);
     assert!(unavailable(keys_at(&web).key("a", Instant::now()).await).contains("larger"));
-    web.raw(&format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}"));
+    web.raw(&format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}"
+    ));
     assert!(unavailable(keys_at(&web).key("a", Instant::now()).await).contains("larger"));
 }
 
@@ -120,7 +164,15 @@ async fn garbage_and_sets_without_usable_keys_are_refused() {
         "{}".to_owned(),
         "[]".to_owned(),
         set(&[]),
-        set(&[small, encryption, other_curve, other_algorithm, nameless, symmetric, json!(1)]),
+        set(&[
+            small,
+            encryption,
+            other_curve,
+            other_algorithm,
+            nameless,
+            symmetric,
+            json!(1),
+        ]),
         set(&[twice.clone(), twice]),
     ] {
         let web = Web::start();
@@ -143,7 +195,10 @@ async fn keys_are_found_through_the_discovery_document_of_this_issuer_only() {
     web.body(&json!({ "issuer": "https://other.test", "jwks_uri": jwks.url("/keys") }).to_string());
     assert!(unavailable(keys().key("a", Instant::now()).await).contains("another issuer"));
     web.body(&json!({ "issuer": url, "jwks_uri": "http://192.0.2.1/keys" }).to_string());
-    assert!(unavailable(keys().key("a", Instant::now()).await).contains("neither https nor http on loopback"));
+    assert!(
+        unavailable(keys().key("a", Instant::now()).await)
+            .contains("neither https nor http on loopback")
+    );
     web.body(&json!({ "issuer": url, "jwks_uri": "file:///etc/passwd" }).to_string());
     assert!(unavailable(keys().key("a", Instant::now()).await).contains("neither"));
 }
@@ -154,7 +209,12 @@ async fn a_key_set_that_everybody_can_change_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, set(&[TestKey::es256().jwk("a")])).unwrap();
-    let keys = || IssuerKeys::new(&issuer_at("https://issuer.test", JwksSource::File(path.clone())));
+    let keys = || {
+        IssuerKeys::new(&issuer_at(
+            "https://issuer.test",
+            JwksSource::File(path.clone()),
+        ))
+    };
     keys().key("a", Instant::now()).await.unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert!(unavailable(keys().key("a", Instant::now()).await).contains("chmod"));
@@ -163,6 +223,15 @@ async fn a_key_set_that_everybody_can_change_is_refused() {
 #[test]
 fn loopback_is_told_by_the_address_and_not_by_a_lookalike() {
     let is = |url: &str| super::super::is_loopback(&reqwest::Url::parse(url).unwrap());
-    assert!(is("http://127.0.0.1:80/") && is("http://[::1]/") && is("http://localhost/") && is("http://[::ffff:127.0.0.1]/"));
-    assert!(!is("http://127.0.0.1.evil.test/") && !is("http://localhost.evil.test/") && !is("http://10.0.0.1/"));
+    assert!(
+        is("http://127.0.0.1:80/")
+            && is("http://[::1]/")
+            && is("http://localhost/")
+            && is("http://[::ffff:127.0.0.1]/")
+    );
+    assert!(
+        !is("http://127.0.0.1.evil.test/")
+            && !is("http://localhost.evil.test/")
+            && !is("http://10.0.0.1/")
+    );
 }

@@ -56,7 +56,10 @@ struct Inner {
 
 impl Life {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { end: watch::Sender::new(None), sessions: AtomicU32::new(0) }))
+        Self(Arc::new(Inner {
+            end: watch::Sender::new(None),
+            sessions: AtomicU32::new(0),
+        }))
     }
 
     /// Ends it. False if it has ended before; the first reason stays.

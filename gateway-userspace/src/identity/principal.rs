@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Life, VerifiedToken};
 
 /// How well a job's identity is proven. Ordered: later is stronger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Assurance {
     /// The runner said so.
@@ -110,7 +112,11 @@ impl Principal {
     /// A principal of a job that never ends, for tests of other modules.
     #[cfg(test)]
     pub(crate) fn fixture(job: JobIdentity, process: ProcessEvidence) -> Principal {
-        Self { job: Arc::new(job), process, life: Life::new() }
+        Self {
+            job: Arc::new(job),
+            process,
+            life: Life::new(),
+        }
     }
 
     /// The job.

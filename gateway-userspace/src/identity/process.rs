@@ -31,21 +31,39 @@ pub struct Target {
 impl Target {
     /// Takes hold of a running process.
     pub fn open(pid: u32) -> io::Result<Self> {
-        let gone = || io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}"));
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        let gone = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no process {pid}"),
+            )
+        };
+        let raw = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(gone)?;
         let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(|error| match error {
             rustix::io::Errno::SRCH => gone(),
             // The kernel's answers for the number of a thread.
-            rustix::io::Errno::INVAL | rustix::io::Errno::NOENT => {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("{pid} is a thread, not a process"))
-            }
+            rustix::io::Errno::INVAL | rustix::io::Errno::NOENT => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{pid} is a thread, not a process"),
+            ),
             other => other.into(),
         })?;
         let uids = uids(pid).ok_or_else(gone)?;
         let cgroup = cgroup::path_of(pid).ok_or_else(gone)?;
-        let target = Self { handle, pid, uids, cgroup };
+        let target = Self {
+            handle,
+            pid,
+            uids,
+            cgroup,
+        };
         // Alive after reading, so what was read is about this process.
-        if target.is_alive() { Ok(target) } else { Err(gone()) }
+        if target.is_alive() {
+            Ok(target)
+        } else {
+            Err(gone())
+        }
     }
 
     /// Its process id.
@@ -72,7 +90,10 @@ impl Target {
 /// Whether the process of a pidfd still runs. The handle becomes readable when it exits.
 pub(crate) fn is_alive(handle: &OwnedFd) -> bool {
     let mut handles = [PollFd::new(handle, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // Fails closed: what cannot be asked is taken for gone.
     matches!(poll(&mut handles, Some(&now)), Ok(0))
 }
@@ -87,7 +108,9 @@ pub(super) fn evidence(conn: &InterceptedConn) -> ProcessEvidence {
         command_line: None,
         start_time: None,
     };
-    let Some(start_time) = start_time(conn.pid).filter(|ticks| started_before(*ticks, conn.boot_ns)) else {
+    let Some(start_time) =
+        start_time(conn.pid).filter(|ticks| started_before(*ticks, conn.boot_ns))
+    else {
         return kernel_only;
     };
     let executable = std::fs::read_link(format!("/proc/{}/exe", conn.pid)).ok();
@@ -98,7 +121,11 @@ pub(super) fn evidence(conn: &InterceptedConn) -> ProcessEvidence {
         ..kernel_only.clone()
     };
     // The same process before and after, or nothing of what was read counts.
-    if self::start_time(conn.pid) == Some(start_time) { read } else { kernel_only }
+    if self::start_time(conn.pid) == Some(start_time) {
+        read
+    } else {
+        kernel_only
+    }
 }
 
 /// Where the process that dialled is now; `None` if it is gone.
@@ -112,7 +139,9 @@ pub(super) fn current_cgroup(conn: &InterceptedConn) -> Option<String> {
 /// Whether a process of this start time can have done what happened at `boot_ns`. If it began
 /// later, it only has the number of the one that did.
 fn started_before(ticks: u64, boot_ns: u64) -> bool {
-    ticks.checked_mul(NANOS_PER_TICK).is_some_and(|started| started <= boot_ns)
+    ticks
+        .checked_mul(NANOS_PER_TICK)
+        .is_some_and(|started| started <= boot_ns)
 }
 
 /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
@@ -131,20 +160,31 @@ fn uids(pid: u32) -> Option<[u32; 4]> {
     let status = read(pid, "status", 64 * 1024)?;
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let ids: Vec<u32> = line.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    let ids: Vec<u32> = line
+        .split_ascii_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
     ids.try_into().ok()
 }
 
 fn command_line(pid: u32) -> Option<String> {
     let bytes = read(pid, "cmdline", MAX_COMMAND_LINE)?;
-    let words: Vec<_> = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> = bytes
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
     let line = words.join(" ").trim_end().to_owned();
     (!line.is_empty()).then_some(line)
 }
 
 fn read(pid: u32, name: &str, cap: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(format!("/proc/{pid}/{name}")).ok()?.take(cap).read_to_end(&mut bytes).ok()?;
+    File::open(format!("/proc/{pid}/{name}"))
+        .ok()?
+        .take(cap)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(bytes)
 }
 
@@ -177,7 +217,14 @@ mod tests {
         sleeper.kill();
         let evidence = evidence(&conn);
         assert_eq!((evidence.pid, evidence.comm.as_str()), (conn.pid, "test"));
-        assert_eq!((evidence.executable, evidence.command_line, evidence.start_time), (None, None, None));
+        assert_eq!(
+            (
+                evidence.executable,
+                evidence.command_line,
+                evidence.start_time
+            ),
+            (None, None, None)
+        );
         assert_eq!(current_cgroup(&conn), None);
     }
 
@@ -199,7 +246,10 @@ mod tests {
         assert!(target.is_alive());
         sleeper.kill();
         assert!(!target.is_alive());
-        assert_eq!(Target::open(sleeper.pid()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            Target::open(sleeper.pid()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(Target::open(0).is_err());
         assert!(Target::open(u32::MAX).is_err());
     }

@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    Cgroup, CgroupRoot, EndReason, Job, JobIdentity, JobLedger, KernelJobs, Life, Starter, Target, TokenError, Tokens,
+    Cgroup, CgroupRoot, EndReason, Job, JobIdentity, JobLedger, KernelJobs, Life, Starter, Target,
+    TokenError, Tokens,
     replay::{UseError, UsedTokens},
 };
 use crate::config::{CgroupPath, Config};
@@ -83,7 +84,11 @@ struct Ended {
 impl Jobs {
     /// Begins with no jobs. Cgroups that an earlier daemon left behind are unregistered and, where
     /// they are empty, removed: their jobs ended with that daemon.
-    pub fn new(config: &Config, kernel: Arc<dyn KernelJobs>, ledger: Arc<dyn JobLedger>) -> io::Result<Arc<Self>> {
+    pub fn new(
+        config: &Config,
+        kernel: Arc<dyn KernelJobs>,
+        ledger: Arc<dyn JobLedger>,
+    ) -> io::Result<Arc<Self>> {
         let jobs = Self {
             root: CgroupRoot::find()?,
             parent: config.jobs.cgroup.clone(),
@@ -134,13 +139,21 @@ impl Jobs {
         self.check_target(target)?;
         let now = SystemTime::now();
         let token = self.tokens.verify(token, now).await?;
-        self.used.consume(token.once, token.expires, now).map_err(|error| match error {
-            UseError::Replayed => StartError::Replayed,
-            UseError::Full => fault("remember the token", "too many unexpired tokens are remembered"),
-            UseError::Journal(error) => fault("remember the token", error),
-        })?;
+        self.used
+            .consume(token.once, token.expires, now)
+            .map_err(|error| match error {
+                UseError::Replayed => StartError::Replayed,
+                UseError::Full => fault(
+                    "remember the token",
+                    "too many unexpired tokens are remembered",
+                ),
+                UseError::Journal(error) => fault("remember the token", error),
+            })?;
         let id = new_id().map_err(|error| fault("make an id", error))?;
-        let cgroup = self.root.create(&self.parent, &id).map_err(|error| fault("make the job's cgroup", error))?;
+        let cgroup = self
+            .root
+            .create(&self.parent, &id)
+            .map_err(|error| fault("make the job's cgroup", error))?;
         let job = Arc::new(Job {
             identity: Arc::new(JobIdentity::from_token(id, token)),
             cgroup,
@@ -156,18 +169,28 @@ impl Jobs {
             self.reap();
             return Err(error);
         }
-        tracing::info!(job = job.id(), issuer = job.identity.issuer(), pid = job.process, "job started");
+        tracing::info!(
+            job = job.id(),
+            issuer = job.identity.issuer(),
+            pid = job.process,
+            "job started"
+        );
         tokio::spawn(Arc::clone(self).watch(Arc::clone(&job)));
         Ok(job)
     }
 
     /// From a job that nobody knows to one that is live, recorded, and has its process.
     fn admit(&self, job: &Arc<Job>, target: &Target) -> Result<(), StartError> {
-        let _one_at_a_time = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self
+            .admission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Again, now that nobody else can be putting it into a job.
         self.check_target(target)?;
         let id = job.cgroup.id();
-        self.kernel.add(id).map_err(|error| fault("register the job with the kernel", error))?;
+        self.kernel
+            .add(id)
+            .map_err(|error| fault("register the job with the kernel", error))?;
         if let Err(error) = self.ledger.started(job) {
             job.life.end(EndReason::StartFailed);
             self.unregister(job);
@@ -191,14 +214,24 @@ impl Jobs {
     fn check_target(&self, target: &Target) -> Result<(), StartError> {
         let path = super::cgroup::path_of(target.pid()).filter(|_| target.is_alive());
         let Some(path) = path else {
-            return Err(StartError::Process(format!("process {} exited", target.pid())));
+            return Err(StartError::Process(format!(
+                "process {} exited",
+                target.pid()
+            )));
         };
         match self.job_name(&path) {
             None => Ok(()),
             Some(name) => {
                 let over = self.lock().values().any(|ended| ended.job == name);
-                let job = if over { format!("the ended job {name}") } else { format!("the job {name}") };
-                Err(StartError::InJob { pid: target.pid(), job })
+                let job = if over {
+                    format!("the ended job {name}")
+                } else {
+                    format!("the job {name}")
+                };
+                Err(StartError::InJob {
+                    pid: target.pid(),
+                    job,
+                })
             }
         }
     }
@@ -208,17 +241,24 @@ impl Jobs {
         if !self.parent.contains(path) {
             return None;
         }
-        let below = path.get(self.parent.as_str().len()..)?.trim_start_matches('/');
+        let below = path
+            .get(self.parent.as_str().len()..)?
+            .trim_start_matches('/');
         let name = below.split('/').next()?;
         // The parent itself belongs to no job, but nobody but Cordon has any business there.
-        Some(if name.is_empty() { "(the parent of all jobs)" } else { name })
+        Some(if name.is_empty() {
+            "(the parent of all jobs)"
+        } else {
+            name
+        })
     }
 
     /// The id of the job whose cgroup this process is in, live or ended; `None` outside of jobs.
     /// An error if it cannot be told.
     pub fn inside(&self, pid: u32) -> io::Result<Option<String>> {
-        let path = super::cgroup::path_of(pid)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is gone")))?;
+        let path = super::cgroup::path_of(pid).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is gone"))
+        })?;
         Ok(self.job_name(&path).map(str::to_owned))
     }
 
@@ -232,7 +272,11 @@ impl Jobs {
 
     /// The live job with this id.
     pub fn get(&self, id: &str) -> Option<Arc<Job>> {
-        self.live.load().values().find(|job| job.id() == id).cloned()
+        self.live
+            .load()
+            .values()
+            .find(|job| job.id() == id)
+            .cloned()
     }
 
     /// The live job of this cgroup.
@@ -242,7 +286,9 @@ impl Jobs {
 
     /// The ended job that left this cgroup behind.
     pub(super) fn ended_in(&self, cgroup_id: u64) -> Option<(String, EndReason)> {
-        self.lock().get(&cgroup_id).map(|ended| (ended.job.clone(), ended.reason))
+        self.lock()
+            .get(&cgroup_id)
+            .map(|ended| (ended.job.clone(), ended.reason))
     }
 
     /// Live jobs, oldest first.
@@ -275,22 +321,25 @@ impl Jobs {
         };
         self.finish(&job, reason);
         let reason = job.life.end_reason().unwrap_or(reason);
-        let kill = job.bound && !matches!(reason, EndReason::Shutdown | EndReason::StartFailed);
-        if kill && let Err(error) = job.cgroup.kill() {
-            tracing::warn!(job = job.id(), error = %error, "cannot kill what is left of the job");
-        }
         if reason != EndReason::Shutdown {
-            let emptied = job.cgroup.emptied();
             // Processes that nobody kills may stay as long as they like.
-            let patience = if kill { KILL_PATIENCE } else { Duration::MAX };
-            if tokio::time::timeout(patience, emptied).await.is_err() {
+            let patience = if job.kills(reason) {
+                KILL_PATIENCE
+            } else {
+                Duration::MAX
+            };
+            if tokio::time::timeout(patience, job.cgroup.emptied())
+                .await
+                .is_err()
+            {
                 tracing::error!(job = job.id(), "killed processes of the job do not go away");
             }
         }
         self.reap();
     }
 
-    /// Sessions close first, then the kernel stops attributing connections, then it is recorded.
+    /// Sessions close first, then the kernel stops attributing connections, then what is left is
+    /// killed, then the end is recorded.
     /// Marking waits for nobody, so a recorder that hangs delays no other job's end.
     fn finish(&self, job: &Arc<Job>, reason: EndReason) -> bool {
         if !job.life.end(reason) {
@@ -299,9 +348,21 @@ impl Jobs {
         let id = job.cgroup.id();
         self.update(|live, ended| {
             live.remove(&id);
-            ended.insert(id, Ended { job: job.id().to_owned(), reason, cgroup: job.cgroup.clone() });
+            ended.insert(
+                id,
+                Ended {
+                    job: job.id().to_owned(),
+                    reason,
+                    cgroup: job.cgroup.clone(),
+                },
+            );
         });
         self.unregister(job);
+        if job.kills(reason)
+            && let Err(error) = job.cgroup.kill()
+        {
+            tracing::error!(job = job.id(), error = %error, "cannot kill what is left of the job");
+        }
         tracing::info!(job = job.id(), reason = %reason, "job ended");
         self.ledger.ended(job, reason);
         true
@@ -316,18 +377,33 @@ impl Jobs {
 
     /// Removes the cgroups of ended jobs that are empty by now.
     fn reap(&self) {
-        self.lock().retain(|_, ended| ended.cgroup.remove().is_err());
+        self.lock()
+            .retain(|_, ended| ended.cgroup.remove().is_err());
     }
 
     fn sweep(&self) -> io::Result<()> {
         let mut ended = self.lock();
         for path in self.root.children(&self.parent)? {
-            let Some(name) = self.job_name(path.as_str()).filter(|name| name.starts_with(PREFIX)) else { continue };
-            let Ok(cgroup) = self.root.open(&path) else { continue };
+            let Some(name) = self
+                .job_name(path.as_str())
+                .filter(|name| name.starts_with(PREFIX))
+            else {
+                continue;
+            };
+            let Ok(cgroup) = self.root.open(&path) else {
+                continue;
+            };
             self.kernel.remove(cgroup.id())?;
             if cgroup.remove().is_err() {
                 let job = name.to_owned();
-                ended.insert(cgroup.id(), Ended { job, reason: EndReason::Shutdown, cgroup });
+                ended.insert(
+                    cgroup.id(),
+                    Ended {
+                        job,
+                        reason: EndReason::Shutdown,
+                        cgroup,
+                    },
+                );
             }
         }
         Ok(())
@@ -346,14 +422,19 @@ impl Jobs {
     }
 }
 
-fn fault(doing: &'static str, error: impl ToString) -> StartError {
-    StartError::Fault { doing, error: error.to_string() }
+fn fault(doing: &'static str, error: impl std::fmt::Display) -> StartError {
+    StartError::Fault {
+        doing,
+        error: error.to_string(),
+    }
 }
 
 /// 64 random bits: never the same twice.
 fn new_id() -> Result<String, &'static str> {
     let mut bytes = [0; 8];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers")?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_unspecified| "the system has no random numbers")?;
     let mut id = PREFIX.to_owned();
     for byte in bytes {
         // Writing to a string cannot fail.

@@ -37,11 +37,23 @@ impl Host {
         let key = TestKey::es256();
         let recorder = Recorder::new();
         let jobs = daemon(&parent, &folder, &key, &recorder, max_duration);
-        Self { parent, folder, key, recorder, jobs }
+        Self {
+            parent,
+            folder,
+            key,
+            recorder,
+            jobs,
+        }
     }
 
     fn restart(&mut self) {
-        self.jobs = daemon(&self.parent, &self.folder, &self.key, &self.recorder, Duration::from_hours(1));
+        self.jobs = daemon(
+            &self.parent,
+            &self.folder,
+            &self.key,
+            &self.recorder,
+            Duration::from_hours(1),
+        );
     }
 
     fn token(&self) -> String {
@@ -50,7 +62,9 @@ impl Host {
 
     async fn start(&self, sleeper: &Sleeper, bound: bool) -> Result<Arc<Job>, StartError> {
         let target = Target::open(sleeper.pid()).unwrap();
-        self.jobs.start(&self.token(), &target, &starter(), bound).await
+        self.jobs
+            .start(&self.token(), &target, &starter(), bound)
+            .await
     }
 
     /// Waits until the cgroup of an ended job is cleaned up.
@@ -63,20 +77,41 @@ impl Host {
 }
 
 fn starter() -> Starter {
-    Starter { uid: 0, user: "root".to_owned(), pid: Some(1) }
+    Starter {
+        uid: 0,
+        user: "root".to_owned(),
+        pid: Some(1),
+        inside_job: None,
+    }
 }
 
-fn daemon(parent: &TestParent, folder: &TempDir, key: &TestKey, recorder: &Arc<Recorder>, max_duration: Duration) -> Arc<Jobs> {
+fn daemon(
+    parent: &TestParent,
+    folder: &TempDir,
+    key: &TestKey,
+    recorder: &Arc<Recorder>,
+    max_duration: Duration,
+) -> Arc<Jobs> {
     let config = Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().to_owned(),
-        intercept: Intercept { scope: Scope::Host, pin_dir: PathBuf::new(), port: 1 },
-        jobs: JobLimits { cgroup: parent.path.clone(), runners: [].into(), max_duration },
+        intercept: Intercept {
+            scope: Scope::Host,
+            pin_dir: PathBuf::new(),
+            port: 1,
+        },
+        jobs: JobLimits {
+            cgroup: parent.path.clone(),
+            runners: [].into(),
+            max_duration,
+        },
         issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
         databases: Vec::new(),
         policy_dir: PathBuf::new(),
         approvers: BTreeMap::new(),
-        evidence: Evidence { fsync: Fsync::Always },
+        evidence: Evidence {
+            fsync: Fsync::Always,
+        },
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }
@@ -87,13 +122,23 @@ async fn a_started_job_is_recorded_registered_and_holds_its_process() {
     let sleeper = Sleeper::start();
     let job = host.start(&sleeper, true).await.unwrap();
     assert!(job.is_live());
-    assert!(job.id().starts_with("job-") && job.id().len() == 20, "{}", job.id());
+    assert!(
+        job.id().starts_with("job-") && job.id().len() == 20,
+        "{}",
+        job.id()
+    );
     assert!(job.cgroup().holds(sleeper.pid()));
     assert!(host.recorder.is_registered(job.cgroup().id()));
     assert_eq!(host.recorder.events(), ["kernel add", "started"]);
-    assert_eq!(job.identity().claims().get("repository_id"), Some(&Value::from("123456")));
+    assert_eq!(
+        job.identity().claims().get("repository_id"),
+        Some(&Value::from("123456"))
+    );
     assert_eq!(job.identity().groups(), ["builders"]);
-    assert_eq!(host.jobs.inside(sleeper.pid()).unwrap().as_deref(), Some(job.id()));
+    assert_eq!(
+        host.jobs.inside(sleeper.pid()).unwrap().as_deref(),
+        Some(job.id())
+    );
     assert_eq!(host.jobs.inside(std::process::id()).unwrap(), None);
     let principal = resolve(&conn(sleeper.pid(), Some(job.cgroup().id())), &host.jobs).unwrap();
     assert_eq!(principal.job().id(), job.id());
@@ -111,7 +156,10 @@ async fn a_job_ends_when_its_last_process_exits_and_its_cgroup_is_removed() {
     host.gone(&job).await;
     assert!(host.jobs.list().is_empty());
     assert!(!host.recorder.is_registered(job.cgroup().id()));
-    assert_eq!(host.recorder.events(), ["kernel add", "started", "kernel remove", "ended: Empty"]);
+    assert_eq!(
+        host.recorder.events(),
+        ["kernel add", "started", "kernel remove", "ended: Empty"]
+    );
 }
 
 #[tokio::test]
@@ -123,7 +171,10 @@ async fn what_is_left_of_a_bound_job_is_killed_when_it_ends() {
     assert!(!job.is_live(), "the job has ended when the call returns");
     host.gone(&job).await;
     sleeper.wait();
-    assert!(!host.jobs.end(job.id(), EndReason::Requested), "a job ends once");
+    assert!(
+        !host.jobs.end(job.id(), EndReason::Requested),
+        "a job ends once"
+    );
 }
 
 #[tokio::test]
@@ -134,13 +185,29 @@ async fn leftovers_of_an_ended_job_have_no_access_and_cannot_become_a_job_again(
     let id = job.cgroup().id();
     host.jobs.end(job.id(), EndReason::Requested);
     for job_cgroup_id in [None, Some(id)] {
-        let conn = crate::intercept::InterceptedConn { cgroup_id: id, job_cgroup_id, ..conn(sleeper.pid(), None) };
+        let conn = crate::intercept::InterceptedConn {
+            cgroup_id: id,
+            job_cgroup_id,
+            ..conn(sleeper.pid(), None)
+        };
         let refused = resolve(&conn, &host.jobs).unwrap_err();
-        assert!(matches!(&refused, IdentityRefusal::Ended { job: ended, reason: EndReason::Requested, .. } if ended == job.id()), "{refused}");
+        assert!(
+            matches!(&refused, IdentityRefusal::Ended { job: ended, reason: EndReason::Requested, .. } if ended == job.id()),
+            "{refused}"
+        );
     }
     let error = host.start(&sleeper, false).await.unwrap_err();
-    assert!(matches!(&error, StartError::InJob { job: ended, .. } if ended.contains(job.id()) && ended.contains("ended")), "{error}");
-    assert!(host.recorder.events().last().unwrap().starts_with("refused: "));
+    assert!(
+        matches!(&error, StartError::InJob { job: ended, .. } if ended.contains(job.id()) && ended.contains("ended")),
+        "{error}"
+    );
+    assert!(
+        host.recorder
+            .events()
+            .last()
+            .unwrap()
+            .starts_with("refused: ")
+    );
     sleeper.kill();
     host.gone(&job).await;
 }
@@ -151,7 +218,13 @@ async fn a_process_of_a_live_job_cannot_be_started_a_second_time() {
     let sleeper = Sleeper::start();
     let job = host.start(&sleeper, true).await.unwrap();
     let error = host.start(&sleeper, true).await.unwrap_err();
-    assert_eq!(error, StartError::InJob { pid: sleeper.pid(), job: format!("the job {}", job.id()) });
+    assert_eq!(
+        error,
+        StartError::InJob {
+            pid: sleeper.pid(),
+            job: format!("the job {}", job.id())
+        }
+    );
     assert!(job.is_live());
     assert!(job.cgroup().holds(sleeper.pid()));
 }
@@ -161,7 +234,10 @@ async fn two_starts_of_one_process_at_once_make_one_job() {
     let host = Host::new();
     let sleeper = Sleeper::start();
     let (one, two) = tokio::join!(host.start(&sleeper, true), host.start(&sleeper, true));
-    assert_eq!([one.is_ok(), two.is_ok()].iter().filter(|ok| **ok).count(), 1);
+    assert_eq!(
+        [one.is_ok(), two.is_ok()].iter().filter(|ok| **ok).count(),
+        1
+    );
     assert_eq!(host.jobs.list().len(), 1);
 }
 
@@ -171,11 +247,31 @@ async fn a_token_starts_one_job_only_even_after_a_restart_of_the_daemon() {
     let token = host.token();
     let (first, second) = (Sleeper::start(), Sleeper::start());
     let second_target = Target::open(second.pid()).unwrap();
-    host.jobs.start(&token, &Target::open(first.pid()).unwrap(), &starter(), true).await.unwrap();
-    assert_eq!(host.jobs.start(&token, &second_target, &starter(), true).await.unwrap_err(), StartError::Replayed);
+    host.jobs
+        .start(
+            &token,
+            &Target::open(first.pid()).unwrap(),
+            &starter(),
+            true,
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        host.jobs
+            .start(&token, &second_target, &starter(), true)
+            .await
+            .unwrap_err(),
+        StartError::Replayed
+    );
     host.jobs.shutdown();
     host.restart();
-    assert_eq!(host.jobs.start(&token, &second_target, &starter(), true).await.unwrap_err(), StartError::Replayed);
+    assert_eq!(
+        host.jobs
+            .start(&token, &second_target, &starter(), true)
+            .await
+            .unwrap_err(),
+        StartError::Replayed
+    );
     assert_eq!(host.jobs.inside(second.pid()).unwrap(), None);
 }
 
@@ -185,11 +281,25 @@ async fn a_job_whose_start_cannot_be_recorded_does_not_live() {
     *host.recorder.refuse_start.lock().unwrap() = Some("disk full".to_owned());
     let sleeper = Sleeper::start();
     let error = host.start(&sleeper, true).await.unwrap_err();
-    assert!(error.to_string().contains("record the job's start: disk full"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("record the job's start: disk full"),
+        "{error}"
+    );
     assert!(host.jobs.list().is_empty());
     assert_eq!(host.jobs.inside(sleeper.pid()).unwrap(), None);
-    assert!(host.parent.root.children(&host.parent.path).unwrap().is_empty());
-    assert_eq!(host.recorder.events()[..3], ["kernel add", "started", "kernel remove"]);
+    assert!(
+        host.parent
+            .root
+            .children(&host.parent.path)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        host.recorder.events()[..3],
+        ["kernel add", "started", "kernel remove"]
+    );
 }
 
 #[tokio::test]
@@ -198,7 +308,11 @@ async fn a_process_that_exits_before_it_is_moved_makes_no_job() {
     let mut sleeper = Sleeper::start();
     let target = Target::open(sleeper.pid()).unwrap();
     sleeper.kill();
-    let error = host.jobs.start(&host.token(), &target, &starter(), true).await.unwrap_err();
+    let error = host
+        .jobs
+        .start(&host.token(), &target, &starter(), true)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StartError::Process(_)), "{error}");
     assert!(host.jobs.list().is_empty());
 }
@@ -220,14 +334,27 @@ async fn a_stop_of_the_daemon_ends_jobs_but_spares_their_processes() {
     let job = host.start(&sleeper, true).await.unwrap();
     host.jobs.shutdown();
     assert_eq!(job.ended().await, EndReason::Shutdown);
-    assert!(host.recorder.events().contains(&"ended: Shutdown".to_owned()));
+    assert!(
+        host.recorder
+            .events()
+            .contains(&"ended: Shutdown".to_owned())
+    );
     // What a crashed daemon leaves in the kernel is unregistered by the next one.
     host.recorder.add(job.cgroup().id()).unwrap();
     host.restart();
     assert!(!host.recorder.is_registered(job.cgroup().id()));
     assert!(Target::open(sleeper.pid()).unwrap().is_alive());
     let refused = resolve(&conn(sleeper.pid(), Some(job.cgroup().id())), &host.jobs).unwrap_err();
-    assert!(matches!(refused, IdentityRefusal::Ended { reason: EndReason::Shutdown, .. }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            IdentityRefusal::Ended {
+                reason: EndReason::Shutdown,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -238,7 +365,10 @@ async fn connections_without_a_live_job_are_refused_with_what_would_help() {
     let no_job = resolve(&conn(outside.pid(), None), &host.jobs).unwrap_err();
     assert!(no_job.to_string().contains("cordon job run"), "{no_job}");
     let unknown = resolve(&conn(outside.pid(), Some(u64::MAX)), &host.jobs).unwrap_err();
-    assert!(matches!(unknown, IdentityRefusal::UnknownJob { .. }), "{unknown}");
+    assert!(
+        matches!(unknown, IdentityRefusal::UnknownJob { .. }),
+        "{unknown}"
+    );
     let left = resolve(&conn(outside.pid(), Some(job.cgroup().id())), &host.jobs).unwrap_err();
     assert!(matches!(left, IdentityRefusal::LeftJob { .. }), "{left}");
 }
@@ -276,10 +406,16 @@ async fn a_child_of_a_job_is_in_the_job() {
         .spawn()
         .unwrap();
     let target = Target::open(shell.id()).unwrap();
-    let job = host.jobs.start(&host.token(), &target, &starter(), true).await.unwrap();
+    let job = host
+        .jobs
+        .start(&host.token(), &target, &starter(), true)
+        .await
+        .unwrap();
     shell.stdin.take().unwrap().write_all(b"\n").unwrap();
     let mut line = String::new();
-    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(shell.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let child: u32 = line.trim().parse().unwrap();
     assert_eq!(host.jobs.inside(child).unwrap().as_deref(), Some(job.id()));
     host.jobs.end(job.id(), EndReason::Requested);

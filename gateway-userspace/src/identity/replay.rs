@@ -60,11 +60,18 @@ impl UsedTokens {
         let now = seconds(now);
         used.retain(|_, expires| *expires > now);
         let journal = Journal::rewrite(path, &used)?;
-        Ok(Self { inner: Mutex::new(Inner { used, journal }) })
+        Ok(Self {
+            inner: Mutex::new(Inner { used, journal }),
+        })
     }
 
     /// Marks a token as used, for good.
-    pub(super) fn consume(&self, once: [u8; 32], expires: SystemTime, now: SystemTime) -> Result<(), UseError> {
+    pub(super) fn consume(
+        &self,
+        once: [u8; 32],
+        expires: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), UseError> {
         let mut guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { used, journal } = &mut *guard;
         if used.contains_key(&once) {
@@ -89,8 +96,16 @@ impl UsedTokens {
 impl Journal {
     fn rewrite(path: &Path, used: &HashMap<[u8; 32], u64>) -> io::Result<Self> {
         let next = path.with_extension("next");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&next)?;
-        let text: String = used.iter().map(|(once, expires)| line(once, *expires)).collect();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&next)?;
+        let text: String = used
+            .iter()
+            .map(|(once, expires)| line(once, *expires))
+            .collect();
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&next, path)?;
@@ -98,7 +113,11 @@ impl Journal {
             File::open(folder)?.sync_all()?;
         }
         let lines = used.len();
-        Ok(Self { path: path.to_owned(), file: OpenOptions::new().append(true).open(path)?, lines })
+        Ok(Self {
+            path: path.to_owned(),
+            file: OpenOptions::new().append(true).open(path)?,
+            lines,
+        })
     }
 
     fn append(&mut self, once: &[u8; 32], expires: u64) -> io::Result<()> {
@@ -134,7 +153,9 @@ fn parse_line(line: &str) -> Option<([u8; 32], u64)> {
 }
 
 fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
 }
 
 #[cfg(test)]
@@ -152,24 +173,43 @@ mod tests {
         let used = UsedTokens::open(&path, at(100)).unwrap();
         used.consume([1; 32], at(200), at(100)).unwrap();
         used.consume([2; 32], at(150), at(100)).unwrap();
-        assert!(matches!(used.consume([1; 32], at(200), at(101)), Err(UseError::Replayed)));
+        assert!(matches!(
+            used.consume([1; 32], at(200), at(101)),
+            Err(UseError::Replayed)
+        ));
         let again = UsedTokens::open(&path, at(180)).unwrap();
-        assert!(matches!(again.consume([1; 32], at(200), at(180)), Err(UseError::Replayed)));
-        assert_eq!(again.inner.lock().unwrap().used.len(), 1, "expired tokens are forgotten");
+        assert!(matches!(
+            again.consume([1; 32], at(200), at(180)),
+            Err(UseError::Replayed)
+        ));
+        assert_eq!(
+            again.inner.lock().unwrap().used.len(),
+            1,
+            "expired tokens are forgotten"
+        );
     }
 
     #[test]
     fn a_line_cut_off_by_a_crash_loses_only_itself() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("used-tokens");
-        UsedTokens::open(&path, at(100)).unwrap().consume([1; 32], at(200), at(100)).unwrap();
+        UsedTokens::open(&path, at(100))
+            .unwrap()
+            .consume([1; 32], at(200), at(100))
+            .unwrap();
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("\n0202");
         text.push_str(&line(&[3; 32], 300));
         std::fs::write(&path, text).unwrap();
         let used = UsedTokens::open(&path, at(100)).unwrap();
-        assert!(matches!(used.consume([1; 32], at(200), at(100)), Err(UseError::Replayed)));
-        assert!(matches!(used.consume([3; 32], at(200), at(100)), Err(UseError::Replayed)));
+        assert!(matches!(
+            used.consume([1; 32], at(200), at(100)),
+            Err(UseError::Replayed)
+        ));
+        assert!(matches!(
+            used.consume([3; 32], at(200), at(100)),
+            Err(UseError::Replayed)
+        ));
         used.consume([2; 32], at(200), at(100)).unwrap();
     }
 
@@ -178,6 +218,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let used = UsedTokens::open(&folder.path().join("used-tokens"), at(100)).unwrap();
         used.inner.lock().unwrap().journal.file = File::open("/dev/null").unwrap();
-        assert!(matches!(used.consume([1; 32], at(200), at(100)), Err(UseError::Journal(_))));
+        assert!(matches!(
+            used.consume([1; 32], at(200), at(100)),
+            Err(UseError::Journal(_))
+        ));
     }
 }

@@ -8,7 +8,9 @@ use crate::intercept::InterceptedConn;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityRefusal {
     /// No registered cgroup above the process.
-    #[error("process {pid} ({comm}) does not belong to a job on this host; start it through `cordon job run -- COMMAND`, or register its runner with `cordon job start`")]
+    #[error(
+        "process {pid} ({comm}) does not belong to a job on this host; start it through `cordon job run -- COMMAND`, or register its runner with `cordon job start`"
+    )]
     NoJob {
         /// The process.
         pid: u32,
@@ -16,7 +18,9 @@ pub enum IdentityRefusal {
         comm: String,
     },
     /// Its job has ended.
-    #[error("the job {job} of process {pid} ({comm}) has ended: {reason}; what is left of a job has no access, so start a new one")]
+    #[error(
+        "the job {job} of process {pid} ({comm}) has ended: {reason}; what is left of a job has no access, so start a new one"
+    )]
     Ended {
         /// The process.
         pid: u32,
@@ -28,7 +32,9 @@ pub enum IdentityRefusal {
         reason: EndReason,
     },
     /// The kernel knows a job that the daemon does not.
-    #[error("process {pid} ({comm}) is in a job's cgroup (id {cgroup_id}) that this daemon does not know, since jobs end when the daemon stops; start the job again")]
+    #[error(
+        "process {pid} ({comm}) is in a job's cgroup (id {cgroup_id}) that this daemon does not know, since jobs end when the daemon stops; start the job again"
+    )]
     UnknownJob {
         /// The process.
         pid: u32,
@@ -38,7 +44,9 @@ pub enum IdentityRefusal {
         cgroup_id: u64,
     },
     /// The process has left the job since it dialled.
-    #[error("process {pid} ({comm}) dialled from the job {job} but is not in it any more (now in the cgroup {cgroup:?}); processes keep their access only inside their job")]
+    #[error(
+        "process {pid} ({comm}) dialled from the job {job} but is not in it any more (now in the cgroup {cgroup:?}); processes keep their access only inside their job"
+    )]
     LeftJob {
         /// The process.
         pid: u32,
@@ -57,20 +65,41 @@ pub enum IdentityRefusal {
 /// the job now is refused, one that is gone by now is not.
 pub fn resolve(conn: &InterceptedConn, jobs: &Jobs) -> Result<Principal, IdentityRefusal> {
     let (pid, comm) = (conn.pid, || conn.comm.clone());
-    let ended = |(job, reason)| IdentityRefusal::Ended { pid, comm: comm(), job, reason };
+    let ended = |(job, reason)| IdentityRefusal::Ended {
+        pid,
+        comm: comm(),
+        job,
+        reason,
+    };
     let Some(cgroup_id) = conn.job_cgroup_id else {
         // Leftovers of an ended job are not in any job, but deserve the better answer.
-        return Err(jobs.ended_in(conn.cgroup_id).map_or_else(|| IdentityRefusal::NoJob { pid, comm: comm() }, ended));
+        return Err(jobs
+            .ended_in(conn.cgroup_id)
+            .map_or_else(|| IdentityRefusal::NoJob { pid, comm: comm() }, ended));
     };
     let Some(job) = jobs.by_cgroup(cgroup_id) else {
-        let unknown = || IdentityRefusal::UnknownJob { pid, comm: comm(), cgroup_id };
+        let unknown = || IdentityRefusal::UnknownJob {
+            pid,
+            comm: comm(),
+            cgroup_id,
+        };
         return Err(jobs.ended_in(cgroup_id).map_or_else(unknown, ended));
     };
-    if let Some(cgroup) = process::current_cgroup(conn).filter(|path| !job.cgroup().path().contains(path)) {
-        return Err(IdentityRefusal::LeftJob { pid, comm: comm(), job: job.id().to_owned(), cgroup });
+    if let Some(cgroup) =
+        process::current_cgroup(conn).filter(|path| !job.cgroup().path().contains(path))
+    {
+        return Err(IdentityRefusal::LeftJob {
+            pid,
+            comm: comm(),
+            job: job.id().to_owned(),
+            cgroup,
+        });
     }
-    let principal =
-        Principal { job: job.identity().clone(), process: process::evidence(conn), life: job.life().clone() };
+    let principal = Principal {
+        job: job.identity().clone(),
+        process: process::evidence(conn),
+        life: job.life().clone(),
+    };
     // Last: it may have ended meanwhile. Whoever holds the principal watches its life from here.
     match job.life().end_reason() {
         None => Ok(principal),

@@ -1,7 +1,7 @@
 //! What the tests of this folder share.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -16,7 +16,9 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    },
 };
 use serde_json::{Value, json};
 
@@ -38,17 +40,24 @@ pub(crate) struct TestParent {
 impl TestParent {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cordon-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "cordon-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let root = CgroupRoot::find().unwrap();
         let path = CgroupPath::new(&name).unwrap();
-        std::fs::create_dir(root.folder(&path)).expect("these tests make cgroups, so they run as root");
+        std::fs::create_dir(root.folder(&path))
+            .expect("these tests make cgroups, so they run as root");
         Self { root, path }
     }
 }
 
 impl Drop for TestParent {
     fn drop(&mut self) {
-        let Ok(cgroup) = self.root.open(&self.path) else { return };
+        let Ok(cgroup) = self.root.open(&self.path) else {
+            return;
+        };
         let _ = cgroup.kill();
         // Killed processes leave a moment later.
         for _ in 0..1000 {
@@ -67,8 +76,20 @@ impl Sleeper {
     pub(crate) fn start() -> Self {
         let mut command = Command::new("sleep");
         // Nothing of the test's own, which whoever reads it would wait for.
-        command.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
+        command
+            .arg("1000")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        // The command line appears a moment after the process does.
+        while std::fs::read(format!("/proc/{}/cmdline", child.id()))
+            .unwrap()
+            .is_empty()
+        {
+            std::thread::yield_now();
+        }
+        Self(child)
     }
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
@@ -112,14 +133,19 @@ pub(crate) enum TestKey {
 impl TestKey {
     pub(crate) fn es256() -> Self {
         let random = SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        Self::Es256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap())
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        Self::Es256(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+                .unwrap(),
+        )
     }
 
     /// A key made for these tests only: ring cannot make RSA keys.
     pub(super) fn rs256() -> Self {
         use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
-        let key = PrivatePkcs8KeyDer::from_pem_slice(include_bytes!("testdata/rsa-2048.pem")).unwrap();
+        let key =
+            PrivatePkcs8KeyDer::from_pem_slice(include_bytes!("testdata/rsa-2048.pem")).unwrap();
         Self::Rs256(RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap())
     }
 
@@ -144,12 +170,26 @@ impl TestKey {
     }
 
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let message = format!("{}.{}", b64(header.to_string().as_bytes()), b64(claims.to_string().as_bytes()));
+        let message = format!(
+            "{}.{}",
+            b64(header.to_string().as_bytes()),
+            b64(claims.to_string().as_bytes())
+        );
         let signature = match self {
-            Self::Es256(key) => key.sign(&SystemRandom::new(), message.as_bytes()).unwrap().as_ref().to_vec(),
+            Self::Es256(key) => key
+                .sign(&SystemRandom::new(), message.as_bytes())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             Self::Rs256(key) => {
                 let mut signature = vec![0; key.public().modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+                key.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    message.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
                 signature
             }
         };
@@ -158,7 +198,10 @@ impl TestKey {
 
     /// A token with a right header.
     pub(crate) fn token(&self, claims: &Value) -> String {
-        self.sign(&json!({ "alg": self.algorithm(), "typ": "JWT", "kid": "key-1" }), claims)
+        self.sign(
+            &json!({ "alg": self.algorithm(), "typ": "JWT", "kid": "key-1" }),
+            claims,
+        )
     }
 }
 
@@ -202,7 +245,7 @@ pub(super) fn issuer_at(url: &str, jwks: JwksSource) -> Issuer {
 pub(crate) struct Recorder {
     pub(crate) events: Mutex<Vec<String>>,
     pub(crate) refuse_start: Mutex<Option<String>>,
-    registered: Mutex<HashMap<u64, ()>>,
+    registered: Mutex<HashSet<u64>>,
 }
 
 impl Recorder {
@@ -216,18 +259,18 @@ impl Recorder {
         self.events.lock().unwrap().clone()
     }
     pub(crate) fn is_registered(&self, id: u64) -> bool {
-        self.registered.lock().unwrap().contains_key(&id)
+        self.registered.lock().unwrap().contains(&id)
     }
 }
 
 impl KernelJobs for Recorder {
     fn add(&self, cgroup_id: u64) -> std::io::Result<()> {
         self.push("kernel add");
-        self.registered.lock().unwrap().insert(cgroup_id, ());
+        self.registered.lock().unwrap().insert(cgroup_id);
         Ok(())
     }
     fn remove(&self, cgroup_id: u64) -> std::io::Result<()> {
-        if self.registered.lock().unwrap().remove(&cgroup_id).is_some() {
+        if self.registered.lock().unwrap().remove(&cgroup_id) {
             self.push("kernel remove");
         }
         Ok(())
@@ -269,11 +312,14 @@ impl Web {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let answer = shared.lock().unwrap().clone();
-                serve(stream.unwrap(), &answer);
-                counter.fetch_add(1, Ordering::Relaxed);
+                serve(stream.unwrap(), &answer, &counter);
             }
         });
-        Self { address, answer, requests }
+        Self {
+            address,
+            answer,
+            requests,
+        }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -282,7 +328,10 @@ impl Web {
 
     /// Answers with this body and status 200 from now on.
     pub(super) fn body(&self, body: &str) {
-        self.raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()));
+        self.raw(&format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        ));
     }
 
     pub(super) fn raw(&self, answer: &str) {
@@ -294,7 +343,7 @@ impl Web {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &[u8]) {
+fn serve(mut stream: TcpStream, answer: &[u8], requests: &AtomicU32) {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -303,6 +352,8 @@ fn serve(mut stream: TcpStream, answer: &[u8]) {
             Ok(n) => request.extend_from_slice(&buffer[..n]),
         }
     }
+    // Before the answer, so that whoever has the answer sees it counted.
+    requests.fetch_add(1, Ordering::Relaxed);
     // Whoever refuses a long answer hangs up.
     let _ = stream.write_all(answer);
 }

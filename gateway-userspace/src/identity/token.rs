@@ -1,4 +1,4 @@
-//! Verification of job tokens (OpenID Connect ID tokens, RS256 and ES256).
+//! Verification of job tokens: ID tokens of `OpenID` Connect, signed with RS256 or ES256.
 //!
 //! The signature is checked by the token library; the claims are checked here, since the library
 //! takes an array for `iss`, rounds fractional times and knows no cap on lifetimes.
@@ -45,7 +45,9 @@ pub enum TokenError {
     #[error("the token does not say which key signed it (`kid`)")]
     NoKeyId,
     /// An issuer that is not configured.
-    #[error("the token's issuer `{0}` is not configured; add it to `issuers` if its jobs may use Cordon")]
+    #[error(
+        "the token's issuer `{0}` is not configured; add it to `issuers` if its jobs may use Cordon"
+    )]
     UnknownIssuer(String),
     /// No key to check it with.
     #[error(transparent)]
@@ -68,7 +70,9 @@ pub enum TokenError {
     #[error("the token's `{0}` claim is not of the right type")]
     BadClaim(String),
     /// For somebody else.
-    #[error("the token is for the audience {found}, not `{expected}`; request it with the audience `{expected}`")]
+    #[error(
+        "the token is for the audience {found}, not `{expected}`; request it with the audience `{expected}`"
+    )]
     Audience {
         /// The configured audience.
         expected: String,
@@ -130,7 +134,12 @@ impl Tokens {
     /// Prepares the check; keys are fetched when the first token needs them.
     pub fn new(issuers: &[Issuer]) -> Self {
         crypto::install();
-        Self { issuers: issuers.iter().map(|issuer| (issuer.clone(), IssuerKeys::new(issuer))).collect() }
+        Self {
+            issuers: issuers
+                .iter()
+                .map(|issuer| (issuer.clone(), IssuerKeys::new(issuer)))
+                .collect(),
+        }
     }
 
     /// Verifies a token at this time.
@@ -143,7 +152,10 @@ impl Tokens {
             .ok_or_else(|| TokenError::UnknownIssuer(shown(&unverified.issuer)))?;
         let key = keys.key(&unverified.kid, Instant::now()).await?;
         if key.algorithm != unverified.algorithm {
-            return Err(TokenError::AlgorithmMismatch { token: name(unverified.algorithm), key: name(key.algorithm) });
+            return Err(TokenError::AlgorithmMismatch {
+                token: name(unverified.algorithm),
+                key: name(key.algorithm),
+            });
         }
         // The claims are checked below.
         let mut validation = Validation::new(key.algorithm);
@@ -151,17 +163,25 @@ impl Tokens {
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        let verified = jsonwebtoken::decode::<BTreeMap<String, Value>>(token, &key.key, &validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidSignature => TokenError::Signature,
-                _ => TokenError::Malformed("its header, claims or signature are not of the right form"),
-            })?;
+        let verified = jsonwebtoken::decode::<BTreeMap<String, Value>>(
+            token,
+            &key.key,
+            &validation,
+        )
+        .map_err(|error| match error.kind() {
+            ErrorKind::InvalidSignature => TokenError::Signature,
+            _ => TokenError::Malformed("its header, claims or signature are not of the right form"),
+        })?;
         check(verified.claims, token, issuer, now)
     }
 }
 
 fn name(algorithm: Algorithm) -> &'static str {
-    if algorithm == Algorithm::RS256 { "RS256" } else { "ES256" }
+    if algorithm == Algorithm::RS256 {
+        "RS256"
+    } else {
+        "ES256"
+    }
 }
 
 /// What must be known before the signature can be checked. Nothing else is taken from it.
@@ -187,13 +207,20 @@ impl Unverified {
             return Err(TokenError::TooLarge { size: token.len() });
         }
         let mut parts = token.split('.');
-        let (Some(header), Some(payload), Some(_signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(header), Some(payload), Some(_signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(TokenError::Malformed("it does not have three parts"));
         };
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed("its header is not base64url"))?;
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_shown_without_the_token| {
+                TokenError::Malformed("its header is not base64url")
+            })?;
         let header: Header =
-            serde_json::from_slice(&header).map_err(|_| TokenError::Malformed("its header is not the JSON of one"))?;
+            serde_json::from_slice(&header).map_err(|_shown_without_the_token| {
+                TokenError::Malformed("its header is not the JSON of one")
+            })?;
         // First of all, so that nothing is ever checked in a way the token chose.
         let algorithm = match header.alg.as_deref() {
             Some("RS256") => Algorithm::RS256,
@@ -204,17 +231,35 @@ impl Unverified {
         if header.crit.is_some() {
             return Err(TokenError::Critical);
         }
-        let kid = header.kid.filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKeyId)?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed("its payload is not base64url"))?;
+        let kid = header
+            .kid
+            .filter(|kid| !kid.is_empty())
+            .ok_or(TokenError::NoKeyId)?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_shown_without_the_token| {
+                TokenError::Malformed("its payload is not base64url")
+            })?;
         let payload: Payload =
-            serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed("its payload is not the JSON of one"))?;
+            serde_json::from_slice(&payload).map_err(|_shown_without_the_token| {
+                TokenError::Malformed("its payload is not the JSON of one")
+            })?;
         let issuer = payload.iss.ok_or(TokenError::MissingClaim("iss"))?;
-        Ok(Self { algorithm, kid, issuer })
+        Ok(Self {
+            algorithm,
+            kid,
+            issuer,
+        })
     }
 }
 
 /// Checks the claims of a token whose signature is right.
-fn check(claims: BTreeMap<String, Value>, token: &str, issuer: &Issuer, now: SystemTime) -> Result<VerifiedToken, TokenError> {
+fn check(
+    claims: BTreeMap<String, Value>,
+    token: &str,
+    issuer: &Issuer,
+    now: SystemTime,
+) -> Result<VerifiedToken, TokenError> {
     if text(&claims, "iss")? != issuer.url {
         return Err(TokenError::UnknownIssuer("(ambiguous)".to_owned()));
     }
@@ -223,7 +268,9 @@ fn check(claims: BTreeMap<String, Value>, token: &str, issuer: &Issuer, now: Sys
     let exp = time(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
     let nbf = time(&claims, "nbf")?;
     let iat = time(&claims, "iat")?;
-    let end = exp.checked_add(issuer.leeway).ok_or_else(|| TokenError::BadClaim("exp".to_owned()))?;
+    let end = exp
+        .checked_add(issuer.leeway)
+        .ok_or_else(|| TokenError::BadClaim("exp".to_owned()))?;
     if now >= end {
         return Err(TokenError::Expired(now.saturating_sub(exp)));
     }
@@ -238,27 +285,54 @@ fn check(claims: BTreeMap<String, Value>, token: &str, issuer: &Issuer, now: Sys
     let start = iat.or(nbf).ok_or(TokenError::MissingClaim("iat"))?;
     let lifetime = exp.saturating_sub(start);
     if lifetime > issuer.max_lifetime {
-        return Err(TokenError::Lifetime { issuer: issuer.name.clone(), lifetime, accepted: issuer.max_lifetime });
+        return Err(TokenError::Lifetime {
+            issuer: issuer.name.clone(),
+            lifetime,
+            accepted: issuer.max_lifetime,
+        });
     }
     let subject = text(&claims, "sub")?.to_owned();
     let groups = groups(&claims, &issuer.groups_claim)?;
     let once = once(&claims, token, issuer)?;
-    let expires = UNIX_EPOCH.checked_add(end).ok_or_else(|| TokenError::BadClaim("exp".to_owned()))?;
-    Ok(VerifiedToken { issuer: issuer.name.clone(), subject, groups, claims, expires, once })
+    let expires = UNIX_EPOCH
+        .checked_add(end)
+        .ok_or_else(|| TokenError::BadClaim("exp".to_owned()))?;
+    Ok(VerifiedToken {
+        issuer: issuer.name.clone(),
+        subject,
+        groups,
+        claims,
+        expires,
+        once,
+    })
 }
 
-fn text<'a>(claims: &'a BTreeMap<String, Value>, claim: &'static str) -> Result<&'a str, TokenError> {
+fn text<'a>(
+    claims: &'a BTreeMap<String, Value>,
+    claim: &'static str,
+) -> Result<&'a str, TokenError> {
     let value = claims.get(claim).ok_or(TokenError::MissingClaim(claim))?;
-    value.as_str().ok_or_else(|| TokenError::BadClaim(claim.to_owned()))
+    value
+        .as_str()
+        .ok_or_else(|| TokenError::BadClaim(claim.to_owned()))
 }
 
-fn time(claims: &BTreeMap<String, Value>, claim: &'static str) -> Result<Option<Duration>, TokenError> {
-    let Some(value) = claims.get(claim) else { return Ok(None) };
+fn time(
+    claims: &BTreeMap<String, Value>,
+    claim: &'static str,
+) -> Result<Option<Duration>, TokenError> {
+    let Some(value) = claims.get(claim) else {
+        return Ok(None);
+    };
     // RFC 7519 allows fractions of a second.
     value
         .as_u64()
         .map(Duration::from_secs)
-        .or_else(|| value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+        .or_else(|| {
+            value
+                .as_f64()
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        })
         .map(Some)
         .ok_or_else(|| TokenError::BadClaim(claim.to_owned()))
 }
@@ -269,7 +343,10 @@ fn audience(claims: &BTreeMap<String, Value>, expected: &str) -> Result<(), Toke
         Value::String(one) => vec![one],
         Value::Array(many) => many
             .iter()
-            .map(|one| one.as_str().ok_or_else(|| TokenError::BadClaim("aud".to_owned())))
+            .map(|one| {
+                one.as_str()
+                    .ok_or_else(|| TokenError::BadClaim("aud".to_owned()))
+            })
             .collect::<Result<_, _>>()?,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
             return Err(TokenError::BadClaim("aud".to_owned()));
@@ -278,23 +355,31 @@ fn audience(claims: &BTreeMap<String, Value>, expected: &str) -> Result<(), Toke
     if found.contains(&expected) {
         return Ok(());
     }
-    Err(TokenError::Audience { expected: expected.to_owned(), found: format!("`{}`", shown(&found.join("`, `"))) })
+    Err(TokenError::Audience {
+        expected: expected.to_owned(),
+        found: format!("`{}`", shown(&found.join("`, `"))),
+    })
 }
 
 fn groups(claims: &BTreeMap<String, Value>, claim: &str) -> Result<Vec<String>, TokenError> {
     let bad = || TokenError::BadClaim(claim.to_owned());
     match claims.get(claim) {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(groups)) if groups.len() <= MAX_GROUPS => {
-            groups.iter().map(|group| group.as_str().map(str::to_owned).ok_or_else(bad)).collect()
-        }
+        Some(Value::Array(groups)) if groups.len() <= MAX_GROUPS => groups
+            .iter()
+            .map(|group| group.as_str().map(str::to_owned).ok_or_else(bad))
+            .collect(),
         Some(_) => Err(bad()),
     }
 }
 
 /// Tokens with a `jti` are told apart by it, others by all of their signed content. Not by the
 /// signature: who changes an ECDSA signature into its other valid form must not gain a new token.
-fn once(claims: &BTreeMap<String, Value>, token: &str, issuer: &Issuer) -> Result<[u8; 32], TokenError> {
+fn once(
+    claims: &BTreeMap<String, Value>,
+    token: &str,
+    issuer: &Issuer,
+) -> Result<[u8; 32], TokenError> {
     let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
     let (kind, value) = match claims.get("jti") {
         None | Some(Value::Null) => (b'd', signed),

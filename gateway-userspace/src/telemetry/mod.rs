@@ -15,8 +15,13 @@ pub const FILTER: &str = "CORDON_LOG";
 /// Starts logging to standard error: text at a terminal, JSON lines elsewhere. Does nothing if
 /// logging has been started before.
 pub fn init() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).with_env_var(FILTER).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var(FILTER)
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     // An error means that there is a log already.
     let _ = if stderr().is_terminal() {
         log.with_target(false).try_init()

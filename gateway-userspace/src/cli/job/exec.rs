@@ -11,7 +11,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use nix::unistd::{User, getgrouplist};
 use rustix::{
-    process::{Gid, Pid, Signal, Uid, getpid, getppid, kill_process, set_parent_process_death_signal},
+    process::{
+        Gid, Pid, Signal, Uid, getpid, getppid, kill_process, set_parent_process_death_signal,
+    },
     thread::{set_thread_gid, set_thread_groups, set_thread_uid},
 };
 
@@ -39,7 +41,8 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let account = args.user.as_deref().map(Account::find).transpose()?;
     // If the waiting process dies, nobody lets this one go on.
-    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the parent's death")?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot follow the parent's death")?;
     if getppid().map(Pid::as_raw_pid) != Some(args.parent) {
         bail!("the process that waits for this one is gone");
     }
@@ -61,7 +64,11 @@ pub(super) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     }
     let error = command.exec();
     eprintln!("cordon: cannot run {}: {error}", program.display());
-    let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+    let code = if error.kind() == std::io::ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        CANNOT_RUN
+    };
     Ok(ExitCode::from(code))
 }
 
@@ -69,7 +76,10 @@ pub(super) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
 fn own_job() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    path.rsplit('/').next().filter(|name| name.starts_with("job-")).map(str::to_owned)
+    path.rsplit('/')
+        .next()
+        .filter(|name| name.starts_with("job-"))
+        .map(str::to_owned)
 }
 
 struct Account {
@@ -87,12 +97,16 @@ impl Account {
             .with_context(|| format!("cannot look up the user {name}"))?
             .with_context(|| format!("there is no user {name} on this host"))?;
         let c_name = std::ffi::CString::new(name).context("a user name contains no NUL")?;
-        let groups = getgrouplist(&c_name, user.gid).with_context(|| format!("cannot look up the groups of {name}"))?;
+        let groups = getgrouplist(&c_name, user.gid)
+            .with_context(|| format!("cannot look up the groups of {name}"))?;
         Ok(Self {
             name: user.name,
             uid: Uid::from_raw(user.uid.as_raw()),
             gid: Gid::from_raw(user.gid.as_raw()),
-            groups: groups.into_iter().map(|gid| Gid::from_raw(gid.as_raw())).collect(),
+            groups: groups
+                .into_iter()
+                .map(|gid| Gid::from_raw(gid.as_raw()))
+                .collect(),
             home: user.dir,
             shell: user.shell,
         })
@@ -100,7 +114,12 @@ impl Account {
 
     /// Groups first: without root's rights they cannot be set.
     fn become_it(&self) -> anyhow::Result<()> {
-        let failed = || format!("cannot become the user {}; only root may run jobs as others", self.name);
+        let failed = || {
+            format!(
+                "cannot become the user {}; only root may run jobs as others",
+                self.name
+            )
+        };
         set_thread_groups(&self.groups).with_context(failed)?;
         set_thread_gid(self.gid).with_context(failed)?;
         set_thread_uid(self.uid).with_context(failed)

@@ -3,12 +3,7 @@
 mod exec;
 mod run;
 
-use std::{
-    fs::File,
-    io::Read,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fs::File, io::Read, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -79,14 +74,18 @@ impl TokenArgs {
         let mut text = Zeroizing::new(String::new());
         match &self.token_file {
             Some(path) => {
-                let file = File::open(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
+                let file = File::open(path)
+                    .with_context(|| format!("cannot read the token file {}", path.display()))?;
                 file.take(MAX_TOKEN_FILE)
                     .read_to_string(&mut text)
                     .with_context(|| format!("cannot read the token file {}", path.display()))?;
             }
             None => match std::env::var(&self.token_env) {
                 Ok(token) => *text = token,
-                Err(_) => bail!("there is no token: the variable {} is not set; use --token-file or --token-env", self.token_env),
+                Err(_) => bail!(
+                    "there is no token: the variable {} is not set; use --token-file or --token-env",
+                    self.token_env
+                ),
             },
         }
         let token = Zeroizing::new(text.trim().to_owned());
@@ -105,21 +104,47 @@ pub fn run(args: JobArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         JobCommand::Run(args) => run::run(&args),
         JobCommand::ExecWhenReady(args) => exec::run(&args),
-        JobCommand::Start { control, token, pid, output } => {
-            let caller = || rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-            let pid = pid.or_else(caller).context("the process that called this command is not visible; name one with --pid")?;
+        JobCommand::Start {
+            control,
+            token,
+            pid,
+            output,
+        } => {
+            let caller =
+                || rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+            let pid = pid.or_else(caller).context(
+                "the process that called this command is not visible; name one with --pid",
+            )?;
             let token = token.read()?;
-            let request = Request::JobStart { token: token.to_string(), pid, bound: false };
-            let Response::Job(job) = client::ask(&control.control, &request)? else { return Err(client::unexpected()) };
-            if output.wants_json() { client::print_json(&job)? } else { print(&[job])? }
+            let request = Request::JobStart {
+                token: token.to_string(),
+                pid,
+                bound: false,
+            };
+            let Response::Job(job) = client::ask(&control.control, &request)? else {
+                return Err(client::unexpected());
+            };
+            if output.wants_json() {
+                client::print_json(&job)?;
+            } else {
+                print(&[job])?;
+            }
             Ok(ExitCode::SUCCESS)
         }
-        JobCommand::End { control, job } => match client::ask(&control.control, &Request::JobEnd { job })? {
-            Response::Done => Ok(ExitCode::SUCCESS),
-            _ => Err(client::unexpected()),
-        },
-        JobCommand::Status { control, job, output } => {
-            let Response::Jobs { jobs } = client::ask(&control.control, &Request::JobStatus { job })? else {
+        JobCommand::End { control, job } => {
+            match client::ask(&control.control, &Request::JobEnd { job })? {
+                Response::Done => Ok(ExitCode::SUCCESS),
+                _ => Err(client::unexpected()),
+            }
+        }
+        JobCommand::Status {
+            control,
+            job,
+            output,
+        } => {
+            let Response::Jobs { jobs } =
+                client::ask(&control.control, &Request::JobStatus { job })?
+            else {
                 return Err(client::unexpected());
             };
             if output.wants_json() {
@@ -138,9 +163,30 @@ fn print(jobs: &[JobView]) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = jobs
         .iter()
         .map(|job| {
-            let (job, processes, sessions) = (job.clone(), job.processes.to_string(), job.sessions.to_string());
-            vec![job.id, job.issuer, job.subject, processes, sessions, job.started]
+            let (job, processes, sessions) = (
+                job.clone(),
+                job.processes.to_string(),
+                job.sessions.to_string(),
+            );
+            vec![
+                job.id,
+                job.issuer,
+                job.subject,
+                processes,
+                sessions,
+                job.started,
+            ]
         })
         .collect();
-    client::print_table(&["job", "issuer", "subject", "processes", "sessions", "started"], &rows)
+    client::print_table(
+        &[
+            "job",
+            "issuer",
+            "subject",
+            "processes",
+            "sessions",
+            "started",
+        ],
+        &rows,
+    )
 }

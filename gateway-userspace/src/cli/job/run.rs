@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::TokenArgs;
@@ -21,6 +23,8 @@ use crate::{
 
 /// How long to wait for the daemon to say that the job has ended.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How much later than the daemon this process may learn that the command has ended.
+const EXIT_LAG: Duration = Duration::from_secs(1);
 
 /// Arguments of `cordon job run`.
 #[derive(Args, Debug)]
@@ -44,7 +48,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let status = runtime.block_on(async {
         let mut daemon = Client::connect(&args.control.control)?;
         let mut child = Paused::spawn(args)?;
-        let request = Request::JobStart { token: token.to_string(), pid: child.child.id(), bound: true };
+        let request = Request::JobStart {
+            token: token.to_string(),
+            pid: child.child.id(),
+            bound: true,
+        };
         match client::accepted(daemon.call(&request).await?)? {
             Response::Job(_) => {}
             _ => return Err(client::unexpected()),
@@ -52,7 +60,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         child.resume()?;
         let status = supervise(child, &mut daemon).await?;
         // The job has ended, sessions and all, when this command has.
-        if tokio::time::timeout(END_PATIENCE, daemon.finish()).await.is_err() {
+        if tokio::time::timeout(END_PATIENCE, daemon.finish())
+            .await
+            .is_err()
+        {
             eprintln!("cordon: the daemon does not confirm the end of the job");
         }
         Ok(status)
@@ -62,7 +73,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Waits for the command's end and hands on signals meanwhile.
 async fn supervise(mut command: Paused, daemon: &mut Client) -> anyhow::Result<ExitStatus> {
-    let handle = command.handle.try_clone().context("cannot hold on to the command")?;
+    let handle = command
+        .handle
+        .try_clone()
+        .context("cannot hold on to the command")?;
     // At a terminal its signals go to the command directly.
     let at_terminal = std::io::stdin().is_terminal();
     let kinds = [
@@ -76,7 +90,9 @@ async fn supervise(mut command: Paused, daemon: &mut Client) -> anyhow::Result<E
     let mut forwards = Vec::new();
     for (kind, to, forwarded) in kinds {
         let mut received = signal(kind).context("cannot catch signals")?;
-        let handle = handle.try_clone().context("cannot hold on to the command")?;
+        let handle = handle
+            .try_clone()
+            .context("cannot hold on to the command")?;
         forwards.push(tokio::spawn(async move {
             while received.recv().await.is_some() {
                 if forwarded {
@@ -89,15 +105,22 @@ async fn supervise(mut command: Paused, daemon: &mut Client) -> anyhow::Result<E
     let mut exited = tokio::task::spawn_blocking(move || command.child.wait());
     let status = tokio::select! {
         status = &mut exited => status,
+        // Most often because the command has ended, which is told here a moment later.
         () = daemon.closed() => {
-            eprintln!("cordon: the job has ended before its command; databases are out of reach for it");
-            exited.await
+            if let Ok(status) = tokio::time::timeout(EXIT_LAG, &mut exited).await {
+                status
+            } else {
+                eprintln!("cordon: the job has ended before its command; databases are out of its reach");
+                exited.await
+            }
         }
     };
     for forward in forwards {
         forward.abort();
     }
-    status.context("cannot wait for the command")?.context("cannot wait for the command")
+    status
+        .context("cannot wait for the command")?
+        .context("cannot wait for the command")
 }
 
 /// A command that has not begun yet: it waits, stopped, to be put into a job.
@@ -110,18 +133,30 @@ struct Paused {
 impl Paused {
     fn spawn(args: &RunArgs) -> anyhow::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["job", "exec-when-ready", "--parent"]).arg(std::process::id().to_string());
+        command
+            .args(["job", "exec-when-ready", "--parent"])
+            .arg(std::process::id().to_string());
         if let Some(user) = &args.user {
             command.arg("--user").arg(user);
         }
         command.arg("--").args(&args.command);
         // Used up by this job; of no use to the command.
         command.env_remove(&args.token.token_env);
-        let child = command.spawn().context("cannot start a process for the command")?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the process has no number")?;
+        let child = command
+            .spawn()
+            .context("cannot start a process for the command")?;
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("the process has no number")?;
         // A child that is not waited for keeps its number, so this is that child.
-        let handle = pidfd_open(pid, PidfdFlags::empty()).context("cannot hold on to the command")?;
-        let mut paused = Self { child, handle, resumed: false };
+        let handle =
+            pidfd_open(pid, PidfdFlags::empty()).context("cannot hold on to the command")?;
+        let mut paused = Self {
+            child,
+            handle,
+            resumed: false,
+        };
         let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = loop {
             match waitid(WaitId::Pid(pid), options) {
@@ -132,7 +167,10 @@ impl Paused {
         if status.is_some_and(|status| status.stopped()) {
             return Ok(paused);
         }
-        let status = paused.child.wait().context("cannot wait for the process of the command")?;
+        let status = paused
+            .child
+            .wait()
+            .context("cannot wait for the process of the command")?;
         // It has said why.
         bail!("the command was not started ({status})");
     }
@@ -154,6 +192,9 @@ impl Drop for Paused {
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
