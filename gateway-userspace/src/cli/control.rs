@@ -59,7 +59,8 @@ impl JobLedger for Ledger {
     }
 
     fn ended(&self, job: &Job, reason: EndReason) {
-        self.approvals.withdraw_job(job.id(), &format!("the job has ended: {reason}"));
+        self.approvals
+            .withdraw_job(job.id(), &format!("the job has ended: {reason}"));
         self.log.record_later(Event::JobEnded(JobEnded {
             job: job.id().to_owned(),
             reason: reason.to_string(),
@@ -99,7 +100,10 @@ impl ControlPlane for Control {
     }
 
     fn approval(&self, id: &str) -> Result<ApprovalView, String> {
-        self.gate.approvals().show(id).map_err(|error| error.to_string())
+        self.gate
+            .approvals()
+            .show(id)
+            .map_err(|error| error.to_string())
     }
 
     fn decide(
@@ -112,7 +116,12 @@ impl ControlPlane for Control {
         let approver = Approver {
             name: peer.user.clone(),
             uid: peer.uid,
-            groups: self.config.approver_groups(peer.uid).into_iter().map(str::to_owned).collect(),
+            groups: self
+                .config
+                .approver_groups(peer.uid)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             inside_job: peer.inside_job.clone(),
         };
         wait(self.gate.approvals().decide(id, &approver, approve, reason))
@@ -124,7 +133,12 @@ impl ControlPlane for Control {
             .config
             .databases
             .iter()
-            .map(|database| (database.name.clone(), format!("{}:{}", database.host, database.port)))
+            .map(|database| {
+                (
+                    database.name.clone(),
+                    format!("{}:{}", database.host, database.port),
+                )
+            })
             .collect();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         StatusView {
@@ -144,4 +158,3 @@ impl ControlPlane for Control {
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| Handle::current().block_on(future))
 }
-

@@ -36,6 +36,10 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
         Some(dir) => Policy::load(dir)?,
         None => super::run::load_policy(&Config::load(config)?)?,
     };
-    println!("{} grants, digest {}", policy.grants().len(), hex(&policy.digest()));
+    println!(
+        "{} grants, digest {}",
+        policy.grants().len(),
+        hex(&policy.digest())
+    );
     Ok(())
 }

@@ -1,11 +1,7 @@
 //! `cordon run`: the daemon. Wires the parts together and takes them down in order.
 
 use std::{
-    collections::BTreeMap,
-    io::Write,
-    net::TcpListener as StdListener,
-    path::PathBuf,
-    sync::Arc,
+    collections::BTreeMap, io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc,
     time::Duration,
 };
 
@@ -65,7 +61,9 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let mut problems = Vec::new();
     for group in policy.approver_groups() {
         if !config.approvers.contains_key(group) {
-            problems.push(format!("the group {group:?} is not among the configured approvers"));
+            problems.push(format!(
+                "the group {group:?} is not among the configured approvers"
+            ));
         }
     }
     for issuer in policy.issuers() {
@@ -90,7 +88,10 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     if problems.is_empty() {
         Ok(policy)
     } else {
-        bail!("the policy does not fit the configuration:\n  {}", problems.join("\n  "))
+        bail!(
+            "the policy does not fit the configuration:\n  {}",
+            problems.join("\n  ")
+        )
     }
 }
 
@@ -104,11 +105,18 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let policy_hex = hex(&policy.digest());
     let (log, recovery) = Log::open(LogConfig {
         policy: Some(policy_hex.clone()),
-        ..LogConfig::new(config.state_dir.join("evidence"), fsync(config.evidence.fsync), host_name())
+        ..LogConfig::new(
+            config.state_dir.join("evidence"),
+            fsync(config.evidence.fsync),
+            host_name(),
+        )
     })
     .context("the evidence log cannot be opened")?;
-    if !recovery.is_clean() {
-        tracing::warn!(?recovery, "the evidence log was cut off; the cut is on record");
+    if !recovery.clean {
+        tracing::warn!(
+            ?recovery,
+            "the evidence log was cut off; the cut is on record"
+        );
     }
     let approvals = Approvals::new(log.clone());
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
@@ -135,7 +143,10 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let gate = Gate::new(policy, log.clone(), approvals.clone(), stack, mask_key);
     gate.log()
         .append(
-            Event::PolicyLoaded(PolicyLoaded { digest: policy_hex, files: Vec::new() }),
+            Event::PolicyLoaded(PolicyLoaded {
+                digest: policy_hex,
+                files: Vec::new(),
+            }),
             audit::Durability::Now,
         )
         .await
@@ -143,7 +154,10 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let jobs = Jobs::new(
         &config,
         Arc::new(super::control::Kernel(interceptor.clone())),
-        Arc::new(super::control::Ledger { log: log.clone(), approvals: approvals.clone() }),
+        Arc::new(super::control::Ledger {
+            log: log.clone(),
+            approvals: approvals.clone(),
+        }),
     )
     .context("the job cgroups cannot be used")?;
 
@@ -155,9 +169,15 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         databases: databases(&config)?,
     });
     let (stop, stopped) = watch::channel(false);
-    let (v4, v6) = interceptor.listen().context("the proxy's port cannot be listened on")?;
+    let (v4, v6) = interceptor
+        .listen()
+        .context("the proxy's port cannot be listened on")?;
     for listener in std::iter::once(v4).chain(v6) {
-        tokio::spawn(acceptor.clone().run(tokio_listener(listener)?, stopped.clone()));
+        tokio::spawn(
+            acceptor
+                .clone()
+                .run(tokio_listener(listener)?, stopped.clone()),
+        );
     }
     let config = Arc::new(config);
     let control = Arc::new(Control::new(config.clone(), gate.clone(), jobs.clone()));
@@ -179,14 +199,20 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
 
     println!("cordon: ready");
     std::io::stdout().flush().ok();
-    tracing::info!(databases = config.databases.len(), port = config.intercept.port, "ready");
+    tracing::info!(
+        databases = config.databases.len(),
+        port = config.intercept.port,
+        "ready"
+    );
     wait_for_stop(&config, &gate).await?;
 
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
     jobs.shutdown();
     drain(&gate).await;
-    log.close("the daemon was stopped").await.context("the evidence log cannot be closed")?;
+    log.close("the daemon was stopped")
+        .await
+        .context("the evidence log cannot be closed")?;
     Ok(())
 }
 
@@ -241,9 +267,9 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
         .iter()
         .map(|database| {
             let tls = match database.tls {
-                TlsMode::VerifyFull => {
-                    Some(UpstreamTls::verified(rustls::RootCertStore::clone(&database.roots))?)
-                }
+                TlsMode::VerifyFull => Some(UpstreamTls::verified(rustls::RootCertStore::clone(
+                    &database.roots,
+                ))?),
                 TlsMode::Require => Some(UpstreamTls::unverified()?),
                 TlsMode::Disable => None,
             };
@@ -255,9 +281,14 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                 .logins
                 .values()
                 .map(|login| {
-                    let password =
-                        login.password.as_ref().map(|secret| secret.bytes().to_vec());
-                    (login.user.clone(), zeroize::Zeroizing::new(password.unwrap_or_default()))
+                    let password = login
+                        .password
+                        .as_ref()
+                        .map(|secret| secret.expose().as_bytes().to_vec());
+                    (
+                        login.user.clone(),
+                        zeroize::Zeroizing::new(password.unwrap_or_default()),
+                    )
                 })
                 .collect();
             Ok(Served {
@@ -279,7 +310,10 @@ fn scope(scope: &Scope) -> intercept::Scope {
     match scope {
         Scope::Host => intercept::Scope::Host,
         Scope::Cgroups(paths) => intercept::Scope::Cgroups(
-            paths.iter().map(|path| PathBuf::from(path.as_str())).collect(),
+            paths
+                .iter()
+                .map(|path| PathBuf::from(path.as_str()))
+                .collect(),
         ),
     }
 }
@@ -297,7 +331,10 @@ fn tokio_listener(listener: StdListener) -> anyhow::Result<TcpListener> {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn private_dir(path: &std::path::Path) -> anyhow::Result<()> {

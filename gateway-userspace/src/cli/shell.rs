@@ -30,6 +30,10 @@ pub fn completions(args: &CompletionsArgs, mut command: clap::Command) {
 /// # Errors
 /// If the folder cannot be written.
 pub fn man(args: &ManArgs, command: clap::Command) -> anyhow::Result<()> {
-    clap_mangen::generate_to(command, &args.folder)
-        .with_context(|| format!("the man pages cannot be written to {}", args.folder.display()))
+    clap_mangen::generate_to(command, &args.folder).with_context(|| {
+        format!(
+            "the man pages cannot be written to {}",
+            args.folder.display()
+        )
+    })
 }

@@ -45,7 +45,9 @@ impl Acceptor {
     pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -109,9 +111,10 @@ impl Acceptor {
     }
 
     fn host(&self, conn: &InterceptedConn) -> String {
-        self.at(conn.original)
-            .next()
-            .map_or_else(|| conn.original.ip().to_string(), |database| database.host.clone())
+        self.at(conn.original).next().map_or_else(
+            || conn.original.ip().to_string(),
+            |database| database.host.clone(),
+        )
     }
 
     fn find(&self, original: SocketAddr, name: &str) -> Option<Arc<postgres::Database>> {

@@ -132,9 +132,7 @@ impl Parameter {
     pub fn new(value: &[u8], binary: bool, max: usize) -> Self {
         if value.len() > max {
             let mut sha256 = [0; 32];
-            sha256.copy_from_slice(
-                ring::digest::digest(&ring::digest::SHA256, value).as_ref(),
-            );
+            sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, value).as_ref());
             let head = value.get(..64).unwrap_or(value);
             return Self::Large {
                 sha256,
@@ -153,7 +151,11 @@ impl Parameter {
             Self::Null => None,
             Self::Text(text) => Some(Content::text(text.clone())),
             Self::Binary(bytes) => Some(Content::Hex { hex: bytes.clone() }),
-            Self::Large { sha256, bytes, head } => Some(Content::Digest {
+            Self::Large {
+                sha256,
+                bytes,
+                head,
+            } => Some(Content::Digest {
                 sha256: hex(sha256),
                 bytes: *bytes,
                 head: head.clone(),
@@ -169,7 +171,11 @@ impl Parameter {
             Self::Binary(bytes) => (true, Some(bytes.as_slice())),
             Self::Large { sha256, .. } => (true, Some(sha256.as_slice())),
         };
-        BoundParameter { type_oid: 0, binary, value }
+        BoundParameter {
+            type_oid: 0,
+            binary,
+            value,
+        }
     }
 
     fn shown(&self) -> Option<String> {
@@ -177,9 +183,11 @@ impl Parameter {
             Self::Null => None,
             Self::Text(text) => Some(text.clone()),
             Self::Binary(bytes) => Some(format!("\\x{}", hex(bytes))),
-            Self::Large { sha256, bytes, head } => {
-                Some(format!("{head}... ({bytes} bytes, sha256 {})", hex(sha256)))
-            }
+            Self::Large {
+                sha256,
+                bytes,
+                head,
+            } => Some(format!("{head}... ({bytes} bytes, sha256 {})", hex(sha256))),
         }
     }
 }
@@ -225,7 +233,10 @@ impl Hold {
             (None, needed) => format!("{needed} approvers"),
         };
         (
-            format!("cordon: the statement is held until {whom} approves it ({})", self.held.id()),
+            format!(
+                "cordon: the statement is held until {whom} approves it ({})",
+                self.held.id()
+            ),
             format!(
                 "An approver runs: cordon approvals approve {}. Cancel the statement to withdraw it.",
                 self.held.id()
@@ -305,7 +316,11 @@ impl Session {
         if !self.names.wants_catalog() {
             return Ok(false);
         }
-        let shared = self.gate.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self
+            .gate
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = shared.get(&self.database)
             && self.names.fingerprint() == Some(&snapshot.fingerprint)
         {
@@ -325,9 +340,17 @@ impl Session {
             return Err("the catalog was read before its fingerprint".to_owned());
         };
         let kinship = Arc::new(Kinship::of(&catalog));
-        let snapshot = Snapshot { fingerprint, catalog: Arc::new(catalog), kinship };
+        let snapshot = Snapshot {
+            fingerprint,
+            catalog: Arc::new(catalog),
+            kinship,
+        };
         if !private && !self.names.is_own() {
-            let mut shared = self.gate.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = self
+                .gate
+                .snapshots
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             shared.insert(self.database.clone(), snapshot.clone());
         }
         self.names.snapshot = Some(snapshot);
@@ -396,7 +419,10 @@ impl Session {
     ///
     /// # Errors
     /// If it is not understood; not yet on record, because a fresh catalog may know more.
-    pub async fn analyze(&mut self, parsed: &Arc<Parsed>) -> Result<Arc<Understood>, NotUnderstood> {
+    pub async fn analyze(
+        &mut self,
+        parsed: &Arc<Parsed>,
+    ) -> Result<Arc<Understood>, NotUnderstood> {
         self.follow_policy();
         if let Some(understood) = self.cache.get(parsed.text()) {
             return Ok(understood.clone());
@@ -431,7 +457,9 @@ impl Session {
             .run(move || analyze(&parsed, &catalog, &namespace))
             .await
             .unwrap_or_else(|error| {
-                Err(NotUnderstood::Limit(format!("the analysis failed: {error}")))
+                Err(NotUnderstood::Limit(format!(
+                    "the analysis failed: {error}"
+                )))
             })
     }
 
@@ -445,21 +473,27 @@ impl Session {
                     position: None,
                 });
             };
-            statement.output =
-                if moves { None } else { cursor.statement.output.clone() };
+            statement.output = if moves {
+                None
+            } else {
+                cursor.statement.output.clone()
+            };
             statement.relations.clone_from(&cursor.statement.relations);
             statement.functions.clone_from(&cursor.statement.functions);
         }
         let verdict = match (&self.revoked, &self.names.snapshot) {
             (Some(reason), _) => Verdict::Deny(reason.clone()),
-            (None, Some(snapshot)) => {
-                evaluate_in(&self.admission, &statement, &snapshot.kinship)
-            }
+            (None, Some(snapshot)) => evaluate_in(&self.admission, &statement, &snapshot.kinship),
             (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
         };
         let protects = self.admission.has_masks()
             && statement.relations.iter().any(|relation| !relation.system);
-        Ok(Understood::new(Arc::new(statement), verdict, self.generation, protects))
+        Ok(Understood::new(
+            Arc::new(statement),
+            verdict,
+            self.generation,
+            protects,
+        ))
     }
 
     /// SQL EXECUTE: the judgement of what was prepared, for the words of the EXECUTE.
@@ -495,16 +529,18 @@ impl Session {
         }
         let released = phase == Phase::Resume || phase == Phase::Prepare;
         let decision = match &understood.verdict {
-            Verdict::Allow(obligations) => {
-                audit::Decision::Allow { grants: obligations.grants.clone() }
-            }
-            Verdict::RequireApproval { obligations, requirement, reason } => {
-                audit::Decision::Approve {
-                    grants: obligations.grants.clone(),
-                    rule: requirement.rule.clone(),
-                    reason: reason.message.clone(),
-                }
-            }
+            Verdict::Allow(obligations) => audit::Decision::Allow {
+                grants: obligations.grants.clone(),
+            },
+            Verdict::RequireApproval {
+                obligations,
+                requirement,
+                reason,
+            } => audit::Decision::Approve {
+                grants: obligations.grants.clone(),
+                rule: requirement.rule.clone(),
+                reason: reason.message.clone(),
+            },
             Verdict::Deny(reason) => denied(reason),
         };
         let durability = if phase == Phase::Prepare {
@@ -521,9 +557,7 @@ impl Session {
             Err(error) => return Decision::Refuse(self.unrecorded(number, &error)),
         };
         match &understood.verdict {
-            Verdict::Deny(reason) => {
-                Decision::Refuse(Refusal::new(reason, self.reference(number)))
-            }
+            Verdict::Deny(reason) => Decision::Refuse(Refusal::new(reason, self.reference(number))),
             Verdict::RequireApproval { .. } if !released => {
                 self.submit(understood, phase, parameters, number).await
             }
@@ -539,7 +573,10 @@ impl Session {
     }
 
     fn note_cursor(&mut self, understood: &Arc<Understood>) {
-        if matches!(understood.statement.kind, StatementKind::DeclareCursor { .. }) {
+        if matches!(
+            understood.statement.kind,
+            StatementKind::DeclareCursor { .. }
+        ) {
             self.declaring = Some(understood.clone());
         }
     }
@@ -638,8 +675,7 @@ impl Session {
 
     /// Everything that an approval fixes.
     fn binding(&self, statement: &Statement, parameters: &[Parameter]) -> Option<Binding> {
-        let parameters: Vec<BoundParameter<'_>> =
-            parameters.iter().map(Parameter::bound).collect();
+        let parameters: Vec<BoundParameter<'_>> = parameters.iter().map(Parameter::bound).collect();
         Some(Binding::of(&Bound {
             session: &self.id,
             job: self.principal.job().id(),
@@ -693,7 +729,9 @@ impl Session {
         let unnamed = || "the names of the session are not known".to_owned();
         let held = &hold.understood;
         if held.generation == self.generation {
-            return self.binding(&held.statement, &hold.parameters).ok_or_else(unnamed);
+            return self
+                .binding(&held.statement, &hold.parameters)
+                .ok_or_else(unnamed);
         }
         let changed = || "the policy or the schema changed while the statement was held".to_owned();
         let text = held.statement.text.clone();
@@ -702,18 +740,23 @@ impl Session {
             Ok(Err(_)) | Err(_) => return Err(changed()),
         };
         let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
-        let again = self.analyze(&Arc::new(parsed)).await.map_err(|error| error.to_string())?;
+        let again = self
+            .analyze(&Arc::new(parsed))
+            .await
+            .map_err(|error| error.to_string())?;
         if again.verdict != held.verdict {
             return Err(changed());
         }
-        self.binding(&again.statement, &hold.parameters).ok_or_else(unnamed)
+        self.binding(&again.statement, &hold.parameters)
+            .ok_or_else(unnamed)
     }
 
     /// The client cancelled a held statement.
     pub async fn cancelled(&mut self, hold: Hold) -> Refusal {
         let number = hold.number;
-        let refusal =
-            self.refuse_held(&hold, number, "canceling statement due to user request").await;
+        let refusal = self
+            .refuse_held(&hold, number, "canceling statement due to user request")
+            .await;
         hold.held.withdraw("cancelled by the client");
         refusal
     }
@@ -727,7 +770,10 @@ impl Session {
             code: ReasonCode::NotApproved,
             message: message.to_owned(),
             rule,
-            hint: format!("approval {}; ask again when it can be answered", hold.held.id()),
+            hint: format!(
+                "approval {}; ask again when it can be answered",
+                hold.held.id()
+            ),
         };
         let event = self.decided(
             &hold.understood,
@@ -760,9 +806,7 @@ impl Session {
             approval: None,
         });
         match self.gate.log.append(event, Durability::Now).await {
-            Ok(receipt) => {
-                Decision::Run(Permit::new(&self.gate.log, &self.id, number, receipt))
-            }
+            Ok(receipt) => Decision::Run(Permit::new(&self.gate.log, &self.id, number, receipt)),
             Err(error) => Decision::Refuse(self.unrecorded(number, &error)),
         }
     }
@@ -801,7 +845,10 @@ impl Session {
             hint: "select the protected columns plainly, or leave them out".to_owned(),
         };
         let number = self.next_number();
-        match self.record_refusal(understood.text(), &reason, number).await {
+        match self
+            .record_refusal(understood.text(), &reason, number)
+            .await
+        {
             Ok(()) => Refusal::new(&reason, self.reference(number)),
             Err(refusal) => refusal,
         }
@@ -975,8 +1022,14 @@ fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(), Str
             origin.relation.oid == described.table_oid && origin.attnum == described.attnum
         });
         // The server stops at a view; the analysis looks through it.
-        let view = column.origins.iter().all(|o| o.relation.oid != described.table_oid)
-            && statement.relations.iter().any(|r| r.relation.oid == described.table_oid);
+        let view = column
+            .origins
+            .iter()
+            .all(|o| o.relation.oid != described.table_oid)
+            && statement
+                .relations
+                .iter()
+                .any(|r| r.relation.oid == described.table_oid);
         if !base && !view {
             return Err(format!(
                 "the database traces the column {:?} to another origin than the analysis",

@@ -78,7 +78,9 @@ impl Names {
     pub(super) fn due(&self, epoch: u64) -> bool {
         self.stale
             || self.epoch != epoch
-            || self.checked.is_none_or(|checked| checked.elapsed() >= CHECK_EVERY)
+            || self
+                .checked
+                .is_none_or(|checked| checked.elapsed() >= CHECK_EVERY)
     }
 
     pub(super) fn mark_stale(&mut self, defines: bool) {
@@ -133,7 +135,10 @@ impl Names {
     pub(super) fn is_own(&self) -> bool {
         let temporary = |schema: &String| schema.starts_with("pg_temp_");
         self.private
-            || self.namespace.as_ref().is_none_or(|names| names.search_path.iter().any(temporary))
+            || self
+                .namespace
+                .as_ref()
+                .is_none_or(|names| names.search_path.iter().any(temporary))
     }
 
     /// The end of a transaction may take back what was seen inside it. `true`: it may have made

@@ -78,7 +78,9 @@ impl Gate {
         });
         if let Err(error) = self.log.append(event, Durability::Now).await {
             tracing::error!(error = %error, "evidence cannot be written");
-            return Err(fault("the evidence cannot be written, so no session may open"));
+            return Err(fault(
+                "the evidence cannot be written, so no session may open",
+            ));
         }
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Ok(Session {
@@ -126,8 +128,10 @@ impl Gate {
     /// Records a connection that did not become a session.
     pub async fn refuse_connection(&self, refused: ConnectionRefused) {
         tracing::warn!(reason = %refused.reason, job = refused.job, "connection refused");
-        if let Err(error) =
-            self.log.append(Event::ConnectionRefused(refused), Durability::Lazy).await
+        if let Err(error) = self
+            .log
+            .append(Event::ConnectionRefused(refused), Durability::Lazy)
+            .await
         {
             tracing::error!(error = %error, "evidence cannot be written");
         }
@@ -167,15 +171,17 @@ impl Session {
             return;
         }
         self.gate.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.gate.log.record_later(Event::SessionClosed(SessionClosed {
-            session: self.id.to_string(),
-            reason: reason.to_owned(),
-            statements: self.statements,
-            rows: self.rows,
-            bytes: self.bytes,
-            cells_masked: self.cells,
-            duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
-        }));
+        self.gate
+            .log
+            .record_later(Event::SessionClosed(SessionClosed {
+                session: self.id.to_string(),
+                reason: reason.to_owned(),
+                statements: self.statements,
+                rows: self.rows,
+                bytes: self.bytes,
+                cells_masked: self.cells,
+                duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+            }));
     }
 }
 

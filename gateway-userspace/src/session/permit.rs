@@ -47,7 +47,12 @@ pub enum OutcomeKind {
 }
 
 impl Permit {
-    pub(super) fn new(log: &Arc<Log>, session: &Arc<str>, statement: u64, receipt: Receipt) -> Self {
+    pub(super) fn new(
+        log: &Arc<Log>,
+        session: &Arc<str>,
+        statement: u64,
+        receipt: Receipt,
+    ) -> Self {
         Self {
             log: Some(log.clone()),
             session: session.clone(),
@@ -73,7 +78,9 @@ impl Permit {
         let kind = match &outcome.kind {
             OutcomeKind::Ok | OutcomeKind::Suspended => audit::Outcome::Ok,
             OutcomeKind::Error(sqlstate) if sqlstate == "57014" => audit::Outcome::Cancelled,
-            OutcomeKind::Error(sqlstate) => audit::Outcome::Error { sqlstate: sqlstate.clone() },
+            OutcomeKind::Error(sqlstate) => audit::Outcome::Error {
+                sqlstate: sqlstate.clone(),
+            },
             OutcomeKind::Skipped => audit::Outcome::Abandoned,
         };
         log.record_later(Event::StatementCompleted(StatementCompleted {
@@ -109,8 +116,10 @@ impl Drop for Permit {
 /// Bytes in lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }

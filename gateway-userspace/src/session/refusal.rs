@@ -51,9 +51,11 @@ impl Refusal {
         };
         match error {
             NotUnderstood::Syntax { message, position } => server("42601", message, *position),
-            NotUnderstood::UnknownName { sqlstate, message, position } => {
-                server(sqlstate, message, *position)
-            }
+            NotUnderstood::UnknownName {
+                sqlstate,
+                message,
+                position,
+            } => server(sqlstate, message, *position),
             NotUnderstood::Limit(message) | NotUnderstood::Unsupported(message) => {
                 Self::new(&reason_of(error, message), reference)
             }
@@ -76,7 +78,9 @@ impl Refusal {
 
     /// The rule that decided.
     pub fn detail(&self) -> Option<String> {
-        self.rule.as_ref().map(|rule| format!("Decided by: {rule}."))
+        self.rule
+            .as_ref()
+            .map(|rule| format!("Decided by: {rule}."))
     }
 
     /// What would allow it.

@@ -174,7 +174,11 @@ impl Understood {
 
     pub(super) fn requirement(&self) -> Option<(&ApprovalRequirement, &Reason)> {
         match &self.verdict {
-            Verdict::RequireApproval { requirement, reason, .. } => Some((requirement, reason)),
+            Verdict::RequireApproval {
+                requirement,
+                reason,
+                ..
+            } => Some((requirement, reason)),
             Verdict::Allow(_) | Verdict::Deny(_) => None,
         }
     }
@@ -207,7 +211,10 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         defines: statement.ddl.iter().any(|ddl| !ddl.temporary),
         // A function outside the reviewed classes may do anything to the session.
         names: !statement.ddl.is_empty()
-            || statement.functions.iter().any(|function| function.class == FunctionClass::Other),
+            || statement
+                .functions
+                .iter()
+                .any(|function| function.class == FunctionClass::Other),
         ..SessionEffect::default()
     };
     match &statement.kind {
@@ -222,8 +229,10 @@ fn effect_of(statement: &Statement) -> SessionEffect {
             | TransactionControl::Commit,
         ) => effect.names = true,
         StatementKind::Prepare { name, body } => {
-            effect.prepared =
-                Some(PreparedChange::Add { name: name.clone(), body: body.clone() });
+            effect.prepared = Some(PreparedChange::Add {
+                name: name.clone(),
+                body: body.clone(),
+            });
         }
         StatementKind::Deallocate { name: Some(name) } => {
             effect.prepared = Some(PreparedChange::Remove(name.clone()));
@@ -237,7 +246,10 @@ fn effect_of(statement: &Statement) -> SessionEffect {
             effect.cursor = Some(CursorChange::Clear);
         }
         StatementKind::DeclareCursor { name, hold } => {
-            effect.cursor = Some(CursorChange::Declare { name: name.clone(), hold: *hold });
+            effect.cursor = Some(CursorChange::Declare {
+                name: name.clone(),
+                hold: *hold,
+            });
         }
         StatementKind::CloseCursor { name: Some(name) } => {
             effect.cursor = Some(CursorChange::Close(name.clone()));
@@ -253,9 +265,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         | StatementKind::CopyOut { .. }
         | StatementKind::CopyIn
         | StatementKind::Transaction(
-            TransactionControl::Begin
-            | TransactionControl::Savepoint
-            | TransactionControl::Release,
+            TransactionControl::Begin | TransactionControl::Savepoint | TransactionControl::Release,
         )
         | StatementKind::Show { .. }
         | StatementKind::Fetch { .. }
@@ -283,8 +293,11 @@ fn effects_of(statement: &Statement) -> Vec<String> {
             continue;
         }
         let name = format!("{}.{}", relation.relation.schema, relation.relation.name);
-        let columns: Vec<&str> =
-            relation.columns.keys().map(|column| column.column.as_str()).collect();
+        let columns: Vec<&str> = relation
+            .columns
+            .keys()
+            .map(|column| column.column.as_str())
+            .collect();
         for access in &relation.access {
             let verb = match access {
                 Access::Select => "select",
@@ -308,7 +321,10 @@ fn effects_of(statement: &Statement) -> Vec<String> {
             DdlAction::Drop => "drop",
         };
         let cascade = if ddl.cascade { " cascade" } else { "" };
-        effects.push(format!("{verb} {} {}.{}{cascade}", ddl.object_kind, ddl.schema, ddl.name));
+        effects.push(format!(
+            "{verb} {} {}.{}{cascade}",
+            ddl.object_kind, ddl.schema, ddl.name
+        ));
     }
     if statement.unlimited {
         effects.push("every row: no WHERE limits it".to_owned());

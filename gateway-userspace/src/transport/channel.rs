@@ -59,7 +59,12 @@ pub struct Channel {
 impl Channel {
     /// Wraps a connected stream.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, rx: BytesMut::new(), tx: BytesMut::new(), eof: false }
+        Self {
+            stream,
+            rx: BytesMut::new(),
+            tx: BytesMut::new(),
+            eof: false,
+        }
     }
 
     /// Gives the stream back, for a TLS handshake; buffered bytes are the caller's to check.

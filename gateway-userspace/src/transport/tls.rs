@@ -70,7 +70,10 @@ impl Authority {
     pub fn open(dir: &Path) -> Result<Self, TlsError> {
         let key_path = dir.join("ca.key");
         let cert_path = dir.join("ca.pem");
-        let file = |path: &Path, source| TlsError::File { path: path.to_owned(), source };
+        let file = |path: &Path, source| TlsError::File {
+            path: path.to_owned(),
+            source,
+        };
         let key = match fs::read_to_string(&key_path) {
             Ok(pem) => KeyPair::from_pem(&pem)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -87,7 +90,10 @@ impl Authority {
             Ok(pem) => {
                 use rustls::pki_types::pem::PemObject;
                 CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| {
-                    file(&cert_path, io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+                    file(
+                        &cert_path,
+                        io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+                    )
                 })?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -141,7 +147,10 @@ impl Authority {
         let hello = start.client_hello();
         let name = hello.server_name().unwrap_or(fallback).to_owned();
         let config = self.leaf(&name, address)?;
-        let tls = start.into_stream(config).await.map_err(TlsError::Handshake)?;
+        let tls = start
+            .into_stream(config)
+            .await
+            .map_err(TlsError::Handshake)?;
         if alpn_required && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(TlsError::Handshake(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -161,7 +170,9 @@ impl Authority {
         }
         let leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Cordon leaf");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Cordon leaf");
         if let Ok(dns) = key.0.as_str().try_into()
             && key.0.parse::<IpAddr>().is_err()
         {
@@ -194,7 +205,9 @@ const ALPN: &[u8] = b"postgresql";
 
 fn authority_params() -> Result<CertificateParams, TlsError> {
     let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name.push(DnType::CommonName, "Cordon host authority");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Cordon host authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -202,7 +215,11 @@ fn authority_params() -> Result<CertificateParams, TlsError> {
 
 fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     use io::Write;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -224,7 +241,9 @@ impl UpstreamTls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+        })
     }
 
     /// Encrypts without verifying (`require`): only what the configuration asks for by name.
@@ -238,7 +257,9 @@ impl UpstreamTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+        })
     }
 
     /// Runs the client side of the handshake.
@@ -248,7 +269,11 @@ impl UpstreamTls {
     pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Stream, TlsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_invalid| TlsError::Name(host.to_owned()))?;
-        let tls = self.connector.connect(name, stream).await.map_err(TlsError::Handshake)?;
+        let tls = self
+            .connector
+            .connect(name, stream)
+            .await
+            .map_err(TlsError::Handshake)?;
         Ok(Stream::TlsClient(Box::new(tls)))
     }
 }
@@ -275,7 +300,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -284,7 +314,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

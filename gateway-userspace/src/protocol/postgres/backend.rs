@@ -119,7 +119,10 @@ pub async fn cancel(destination: &Destination<'_>, key: &CancelKey) -> Result<()
         channel.tx.extend_from_slice(&key.secret);
         channel.drain().await.map_err(BackendError::Io)?;
         // The server closes when it has passed the signal on.
-        while std::future::poll_fn(|cx| channel.poll_fill(cx)).await.map_err(BackendError::Io)? > 0
+        while std::future::poll_fn(|cx| channel.poll_fill(cx))
+            .await
+            .map_err(BackendError::Io)?
+            > 0
         {
             channel.rx.clear();
         }
@@ -157,9 +160,17 @@ async fn dial(destination: &Destination<'_>) -> Result<Stream, BackendError> {
 }
 
 fn startup(channel: &mut Channel, destination: &Destination<'_>) -> Result<(), BackendError> {
-    let parameters = [("user", destination.user), ("database", destination.database)]
-        .into_iter()
-        .chain(destination.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let parameters = [
+        ("user", destination.user),
+        ("database", destination.database),
+    ]
+    .into_iter()
+    .chain(
+        destination
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     frontend::startup_message(parameters, &mut channel.tx).map_err(BackendError::Io)
 }
 
@@ -172,7 +183,10 @@ async fn login(
     let mut authenticated = false;
     let mut parameters = BTreeMap::new();
     let mut notices = Vec::new();
-    let mut key = CancelKey { pid: 0, secret: Vec::new() };
+    let mut key = CancelKey {
+        pid: 0,
+        secret: Vec::new(),
+    };
     channel.drain().await.map_err(BackendError::Io)?;
     loop {
         let (tag, message) = read_message(&mut channel).await?;
@@ -255,11 +269,19 @@ async fn login(
                 parameters.insert(name, value);
             }
             b'K' if authenticated => {
-                key = CancelKey { pid: body.u32().map_err(malformed)?, secret: body.0.to_vec() };
+                key = CancelKey {
+                    pid: body.u32().map_err(malformed)?,
+                    secret: body.0.to_vec(),
+                };
             }
             b'N' => notices.push(message),
             b'Z' if authenticated => {
-                return Ok(Backend { channel, parameters, notices, key });
+                return Ok(Backend {
+                    channel,
+                    parameters,
+                    notices,
+                    key,
+                });
             }
             b'E' => {
                 let fields = error_fields(body.0).map_err(malformed)?;
@@ -268,7 +290,10 @@ async fn login(
                         .map(|value| String::from_utf8_lossy(value).into_owned())
                         .unwrap_or_default()
                 };
-                return Err(BackendError::Refused { code: text(b'C'), message: text(b'M') });
+                return Err(BackendError::Refused {
+                    code: text(b'C'),
+                    message: text(b'M'),
+                });
             }
             tag => {
                 return Err(BackendError::Protocol(format!(

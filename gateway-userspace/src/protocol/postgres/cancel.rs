@@ -40,7 +40,10 @@ pub struct CancelRegistry<K> {
 
 impl<K> Default for CancelRegistry<K> {
     fn default() -> Self {
-        Self { entries: Mutex::default(), random: SystemRandom::new() }
+        Self {
+            entries: Mutex::default(),
+            random: SystemRandom::new(),
+        }
     }
 }
 
@@ -68,7 +71,11 @@ impl<K> CancelRegistry<K> {
                 continue;
             }
             entries.insert(pid, (secret, entry));
-            return Some(IssuedKey { registry: self.clone(), pid, secret });
+            return Some(IssuedKey {
+                registry: self.clone(),
+                pid,
+                secret,
+            });
         }
     }
 
@@ -97,7 +104,11 @@ impl CancelTarget {
 
 impl<K> Drop for IssuedKey<K> {
     fn drop(&mut self) {
-        let mut entries = self.registry.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self
+            .registry
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         entries.remove(&self.pid);
     }
 }
@@ -106,7 +117,10 @@ mod ring {
     pub use ::ring::*;
 
     /// Compares a secret without telling how much of it was right.
-    #[expect(deprecated, reason = "ring offers no other public constant-time comparison")]
+    #[expect(
+        deprecated,
+        reason = "ring offers no other public constant-time comparison"
+    )]
     pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
         ::ring::constant_time::verify_slices_are_equal(a, b).is_ok()
     }

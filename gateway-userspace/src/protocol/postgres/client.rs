@@ -35,7 +35,10 @@ impl Connection {
             FrontendMessage::Parse(parse) => self.parse(&parse, frame).await,
             FrontendMessage::Bind(bind) => self.bind(&bind, frame).await,
             FrontendMessage::Describe(target) => self.describe(target, frame),
-            FrontendMessage::Execute { portal, max_rows: _ } => self.execute(portal, frame).await,
+            FrontendMessage::Execute {
+                portal,
+                max_rows: _,
+            } => self.execute(portal, frame).await,
             FrontendMessage::Close(target) => {
                 self.close_name(target, frame);
                 Ok(())
@@ -73,9 +76,9 @@ impl Connection {
             FrontendMessage::Password => {
                 Err(Close::protocol("unexpected password message".to_owned()))
             }
-            FrontendMessage::Unknown(tag) => {
-                Err(Close::protocol(format!("invalid frontend message type {tag}")))
-            }
+            FrontendMessage::Unknown(tag) => Err(Close::protocol(format!(
+                "invalid frontend message type {tag}"
+            ))),
         }
     }
 
@@ -92,7 +95,8 @@ impl Connection {
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let name = format!("cordon refused {}", refusal.reference());
         put_bind_empty(&mut self.server.tx, b"", name.as_bytes());
-        self.expected.push_back(Expected::Refused(Box::new(refusal)));
+        self.expected
+            .push_back(Expected::Refused(Box::new(refusal)));
         self.pipeline_open = true;
     }
 
@@ -162,13 +166,19 @@ impl Connection {
         if self.skip_until_sync {
             return Ok(());
         }
-        let statement = Arc::new(Prepared { text: Arc::from(text), shape: OnceLock::new() });
+        let statement = Arc::new(Prepared {
+            text: Arc::from(text),
+            shape: OnceLock::new(),
+        });
         let name = parse.name.to_vec();
         let previous = self.statements.insert(name.clone(), statement);
         self.server.tx.extend_from_slice(frame);
         self.expected.push_back(Expected::Parse {
             forward: true,
-            undo: Undo { name: Some(name), previous },
+            undo: Undo {
+                name: Some(name),
+                previous,
+            },
         });
         self.pipeline_open = true;
         Ok(())
@@ -213,7 +223,10 @@ impl Connection {
         self.server.tx.extend_from_slice(frame);
         self.expected.push_back(Expected::Bind {
             forward: true,
-            undo: Undo { name: Some(name), previous },
+            undo: Undo {
+                name: Some(name),
+                previous,
+            },
         });
         self.pipeline_open = true;
         Ok(())
@@ -222,9 +235,10 @@ impl Connection {
     fn describe(&mut self, target: Target<'_>, frame: &Bytes) -> Result<(), Close> {
         let expected = match target {
             Target::Statement(name) => match self.statements.get(name) {
-                Some(statement) => {
-                    Expected::DescribeStatement { forward: true, statement: statement.clone() }
-                }
+                Some(statement) => Expected::DescribeStatement {
+                    forward: true,
+                    statement: statement.clone(),
+                },
                 None => {
                     let name = String::from_utf8_lossy(name);
                     let message = format!("prepared statement \"{name}\" does not exist");
@@ -241,7 +255,10 @@ impl Connection {
                     self.refuse_pipeline(Refusal::as_server("34000", message));
                     return Ok(());
                 }
-                Expected::DescribePortal { forward_rows: true, forward_no_data: true }
+                Expected::DescribePortal {
+                    forward_rows: true,
+                    forward_no_data: true,
+                }
             }
         };
         self.server.tx.extend_from_slice(frame);
@@ -254,7 +271,10 @@ impl Connection {
         let (statement, portal) = match target {
             Target::Statement(name) => (
                 match self.statements.remove(name) {
-                    Some(previous) => Undo { name: Some(name.to_vec()), previous: Some(previous) },
+                    Some(previous) => Undo {
+                        name: Some(name.to_vec()),
+                        previous: Some(previous),
+                    },
                     None => Undo::nothing(),
                 },
                 Undo::nothing(),
@@ -262,13 +282,20 @@ impl Connection {
             Target::Portal(name) => (
                 Undo::nothing(),
                 match self.portals.remove(name) {
-                    Some(previous) => Undo { name: Some(name.to_vec()), previous: Some(previous) },
+                    Some(previous) => Undo {
+                        name: Some(name.to_vec()),
+                        previous: Some(previous),
+                    },
                     None => Undo::nothing(),
                 },
             ),
         };
         self.server.tx.extend_from_slice(frame);
-        self.expected.push_back(Expected::Close { forward: true, statement, portal });
+        self.expected.push_back(Expected::Close {
+            forward: true,
+            statement,
+            portal,
+        });
         self.pipeline_open = true;
     }
 
@@ -306,10 +333,16 @@ impl Connection {
             return Ok(());
         }
         let approved = portal.approved.load(std::sync::atomic::Ordering::Relaxed);
-        let phase = if approved { Phase::Resume } else { Phase::Execute };
+        let phase = if approved {
+            Phase::Resume
+        } else {
+            Phase::Execute
+        };
         match self.permit(&understood, phase, &portal.parameters).await? {
             Ok(permit) => {
-                portal.approved.store(true, std::sync::atomic::Ordering::Relaxed);
+                portal
+                    .approved
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
                 self.send_execute(permit, &understood, masker, Origin::Execute, frame);
             }
             Err(refusal) => self.refuse_pipeline(refusal),
@@ -324,7 +357,8 @@ impl Connection {
                 let masker = Arc::new(RowMasker::passthrough());
                 let running = Running::new(permit, masker, effect, false, Origin::Execute);
                 self.server.tx.extend_from_slice(frame);
-                self.expected.push_back(Expected::Execute(Box::new(running)));
+                self.expected
+                    .push_back(Expected::Execute(Box::new(running)));
                 self.pipeline_open = true;
             }
             Decision::Refuse(refusal) => self.refuse_pipeline(refusal),
@@ -361,7 +395,8 @@ impl Connection {
         let protects = understood.protects();
         let running = Running::new(permit, masker, effect, protects, origin);
         self.server.tx.extend_from_slice(execute);
-        self.expected.push_back(Expected::Execute(Box::new(running)));
+        self.expected
+            .push_back(Expected::Execute(Box::new(running)));
         self.pipeline_open = true;
     }
 
@@ -401,11 +436,19 @@ impl Connection {
             }
         }
         let shape = portal.statement.shape.get().cloned().flatten();
-        let shape = match shape.as_deref().map(|shape| portal.shape(shape)).transpose() {
+        let shape = match shape
+            .as_deref()
+            .map(|shape| portal.shape(shape))
+            .transpose()
+        {
             Ok(shape) => shape,
             Err(error) => return Err(Close::protocol(error.to_string())),
         };
-        Ok(self.session.bind_masks(understood, shape.as_deref()).await.map(Arc::new))
+        Ok(self
+            .session
+            .bind_masks(understood, shape.as_deref())
+            .await
+            .map(Arc::new))
     }
 
     fn name_of(&self, statement: &Arc<Prepared>) -> Option<Vec<u8>> {

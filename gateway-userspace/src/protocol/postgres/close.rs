@@ -51,7 +51,12 @@ impl Close {
 
     /// Puts a fatal error on the channel, to be sent at the close.
     pub fn report(mut channel: Channel, code: &str, message: &str) -> Self {
-        let report = Report { severity: "FATAL", code, message, ..Report::default() };
+        let report = Report {
+            severity: "FATAL",
+            code,
+            message,
+            ..Report::default()
+        };
         put_report(&mut channel.tx, b'E', &report);
         Self::Report(Box::new(channel), message.to_owned())
     }
@@ -65,9 +70,10 @@ impl Close {
             | Self::Report(..)
             | Self::Silent(_) => None,
             Self::Protocol(message) => Some(("08P01", message.clone())),
-            Self::Server(error) => {
-                Some(("08006", format!("the connection to the database failed: {error}")))
-            }
+            Self::Server(error) => Some((
+                "08006",
+                format!("the connection to the database failed: {error}"),
+            )),
             Self::Upstream(message) => Some(("08006", message.clone())),
             Self::Fatal { code, message } => Some((code, message.clone())),
         }

@@ -12,7 +12,6 @@ use std::{
     task::{Context, Poll},
 };
 
-
 use super::{
     cancel::CancelTarget,
     close::Close,
@@ -117,11 +116,25 @@ impl Connection {
             Err(close) => close,
         };
         if let Some((code, message)) = close.farewell() {
-            let report = Report { severity: "FATAL", code, message: &message, ..Report::default() };
+            let report = Report {
+                severity: "FATAL",
+                code,
+                message: &message,
+                ..Report::default()
+            };
             put_report(&mut self.client.tx, b'E', &report);
         }
-        let busy = self.expected.iter().any(|e| matches!(e, Expected::Execute(_)));
-        let Self { mut client, mut server, session, expected, .. } = self;
+        let busy = self
+            .expected
+            .iter()
+            .any(|e| matches!(e, Expected::Execute(_)));
+        let Self {
+            mut client,
+            mut server,
+            session,
+            expected,
+            ..
+        } = self;
         // Permits that never completed record themselves as abandoned.
         drop(expected);
         // A client that does not read its farewell must not delay the end of the server's side.
@@ -187,7 +200,10 @@ impl Connection {
             && let Poll::Ready(reason) = self.ended.as_mut().poll(cx)
         {
             self.has_ended = true;
-            return Poll::Ready(Err(Close::Fatal { code: "57P01", message: reason }));
+            return Poll::Ready(Err(Close::Fatal {
+                code: "57P01",
+                message: reason,
+            }));
         }
         let server_was_high = self.server.tx.len() >= HIGH_WATER;
         let client_was_high = self.client.tx.len() >= HIGH_WATER;
@@ -221,7 +237,11 @@ impl Connection {
             }
             progress = true;
         }
-        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if progress {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Length of the client message that is being received.

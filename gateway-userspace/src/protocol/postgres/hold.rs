@@ -18,10 +18,7 @@ enum Event {
 impl Connection {
     /// Waits for the answer. The client sees notices meanwhile; a cancel request, a disconnect or
     /// the end of the job withdraws the request.
-    pub(super) async fn hold(
-        &mut self,
-        mut hold: Hold,
-    ) -> Result<Result<Permit, Refusal>, Close> {
+    pub(super) async fn hold(&mut self, mut hold: Hold) -> Result<Result<Permit, Refusal>, Close> {
         self.settle().await?;
         let (message, hint) = hold.notice();
         put_own_notice(&mut self.client.tx, &message, &hint);

@@ -43,14 +43,18 @@ impl Connection {
         }
         let private = self.pipeline_open || self.status != b'I';
         let epoch = self.session.epoch();
-        let rows = self.gateway_query(&[NameQueries::NAMESPACE, NameQueries::FINGERPRINT]).await?;
+        let rows = self
+            .gateway_query(&[NameQueries::NAMESPACE, NameQueries::FINGERPRINT])
+            .await?;
         let wants_catalog = self
             .session
             .install_namespace(&rows, private, epoch)
             .map_err(Close::Upstream)?;
         if wants_catalog || force {
             let rows = self.gateway_query(NameQueries::catalog()).await?;
-            self.session.install_catalog(&rows, private).map_err(Close::Upstream)?;
+            self.session
+                .install_catalog(&rows, private)
+                .map_err(Close::Upstream)?;
         }
         Ok(())
     }
@@ -76,7 +80,9 @@ impl Connection {
         }
         self.settle().await?;
         if let Some(error) = self.internal_error.take() {
-            return Err(Close::Upstream(format!("the catalog cannot be read: {error}")));
+            return Err(Close::Upstream(format!(
+                "the catalog cannot be read: {error}"
+            )));
         }
         Ok(std::mem::take(&mut self.internal))
     }
@@ -147,9 +153,12 @@ impl Connection {
         match &effect.prepared {
             None => {}
             Some(PreparedChange::Add { name, body }) => {
-                let statement =
-                    Prepared { text: Arc::from(body.as_str()), shape: std::sync::OnceLock::new() };
-                self.statements.insert(name.as_bytes().to_vec(), Arc::new(statement));
+                let statement = Prepared {
+                    text: Arc::from(body.as_str()),
+                    shape: std::sync::OnceLock::new(),
+                };
+                self.statements
+                    .insert(name.as_bytes().to_vec(), Arc::new(statement));
             }
             Some(PreparedChange::Remove(name)) => {
                 self.statements.remove(name.as_bytes());

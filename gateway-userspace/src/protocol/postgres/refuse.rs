@@ -7,14 +7,18 @@ use crate::session::Refusal;
 
 /// ErrorResponse for a refusal.
 pub fn put_refusal(out: &mut BytesMut, refusal: &Refusal) {
-    put_report(out, b'E', &Report {
-        severity: "ERROR",
-        code: refusal.sqlstate(),
-        message: &refusal.message(),
-        detail: refusal.detail().as_deref(),
-        hint: refusal.hint(),
-        position: refusal.position(),
-    });
+    put_report(
+        out,
+        b'E',
+        &Report {
+            severity: "ERROR",
+            code: refusal.sqlstate(),
+            message: &refusal.message(),
+            detail: refusal.detail().as_deref(),
+            hint: refusal.hint(),
+            position: refusal.position(),
+        },
+    );
 }
 
 /// The server's error for the client. With `protects`, the fields that quote values are left
@@ -50,7 +54,10 @@ fn put_redacted(out: &mut BytesMut, tag: u8, fields: &[(u8, &[u8])]) {
                 b'D' | b'H' | b'W' | b'q' | b'p' => {}
                 b'M' if quotes_values => {
                     out.put_u8(b'M');
-                    put_cstr(out, b"the message is withheld: the statement touches protected columns");
+                    put_cstr(
+                        out,
+                        b"the message is withheld: the statement touches protected columns",
+                    );
                 }
                 code => {
                     out.put_u8(*code);
@@ -64,13 +71,17 @@ fn put_redacted(out: &mut BytesMut, tag: u8, fields: &[(u8, &[u8])]) {
 
 /// A notice of our own.
 pub fn put_own_notice(out: &mut BytesMut, message: &str, hint: &str) {
-    put_report(out, b'N', &Report {
-        severity: "NOTICE",
-        code: "00000",
-        message,
-        hint: Some(hint),
-        ..Report::default()
-    });
+    put_report(
+        out,
+        b'N',
+        &Report {
+            severity: "NOTICE",
+            code: "00000",
+            message,
+            hint: Some(hint),
+            ..Report::default()
+        },
+    );
 }
 
 #[cfg(test)]
@@ -80,13 +91,17 @@ mod tests {
     #[test]
     fn a_protected_failing_row_does_not_reach_the_client() {
         let mut frame = BytesMut::new();
-        put_report(&mut frame, b'E', &Report {
-            severity: "ERROR",
-            code: "23502",
-            message: "null value in column \"id\" violates not-null constraint",
-            detail: Some("Failing row contains (null, ada@example.com)."),
-            ..Report::default()
-        });
+        put_report(
+            &mut frame,
+            b'E',
+            &Report {
+                severity: "ERROR",
+                code: "23502",
+                message: "null value in column \"id\" violates not-null constraint",
+                detail: Some("Failing row contains (null, ada@example.com)."),
+                ..Report::default()
+            },
+        );
         let fields = error_fields(&frame[HEADER..]).unwrap();
         let mut out = BytesMut::new();
         put_server_error(&mut out, &frame, &fields, true);
@@ -98,12 +113,16 @@ mod tests {
     #[test]
     fn a_cast_error_that_quotes_the_value_is_withheld() {
         let mut frame = BytesMut::new();
-        put_report(&mut frame, b'E', &Report {
-            severity: "ERROR",
-            code: "22P02",
-            message: "invalid input syntax for type integer: \"ada@example.com\"",
-            ..Report::default()
-        });
+        put_report(
+            &mut frame,
+            b'E',
+            &Report {
+                severity: "ERROR",
+                code: "22P02",
+                message: "invalid input syntax for type integer: \"ada@example.com\"",
+                ..Report::default()
+            },
+        );
         let fields = error_fields(&frame[HEADER..]).unwrap();
         let mut out = BytesMut::new();
         put_server_error(&mut out, &frame, &fields, true);

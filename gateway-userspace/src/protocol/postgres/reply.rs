@@ -55,7 +55,10 @@ impl Portal {
             .iter()
             .enumerate()
             .map(|(index, column)| {
-                Ok(ColumnShape { format: format_of(index)?, ..column.clone() })
+                Ok(ColumnShape {
+                    format: format_of(index)?,
+                    ..column.clone()
+                })
             })
             .collect()
     }
@@ -96,7 +99,9 @@ pub struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("permit", &self.permit).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("permit", &self.permit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,7 +173,10 @@ pub struct Undo<T> {
 impl<T> Undo<T> {
     /// Nothing to undo.
     pub fn nothing() -> Self {
-        Self { name: None, previous: None }
+        Self {
+            name: None,
+            previous: None,
+        }
     }
 
     /// Restores the table.

@@ -58,7 +58,9 @@ struct Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +79,11 @@ struct Opened {
 impl Service {
     /// Wires it together.
     pub fn new(gate: Arc<Gate>, authority: Arc<Authority>) -> Arc<Self> {
-        Arc::new(Self { gate, authority, cancels: Arc::default() })
+        Arc::new(Self {
+            gate,
+            authority,
+            cancels: Arc::default(),
+        })
     }
 
     /// Serves one connection to its end. `find` names the database that a start-up message means
@@ -103,7 +109,8 @@ impl Service {
                 channel.close().await;
             }
             Err(close) => {
-                self.refuse_unstarted(&conn, identity.ok().as_ref(), &close).await;
+                self.refuse_unstarted(&conn, identity.ok().as_ref(), &close)
+                    .await;
                 if let Close::Report(mut channel, _) = close {
                     channel.close().await;
                 }
@@ -142,7 +149,14 @@ impl Service {
         }
         match self.open(&mut client, message, conn, identity, find).await {
             Ok(opened) => {
-                let Opened { server, session, target, ended, key, upstream } = opened;
+                let Opened {
+                    server,
+                    session,
+                    target,
+                    ended,
+                    key,
+                    upstream,
+                } = opened;
                 let connection = Connection::new(client, server, session, target, ended);
                 let (close, session, busy) = connection.serve().await;
                 drop(key);
@@ -186,14 +200,21 @@ impl Service {
                 message.database(),
                 conn.original
             );
-            self.refused(conn, Some(&principal), RefusalCause::UnknownDatabase, &reason).await;
+            self.refused(
+                conn,
+                Some(&principal),
+                RefusalCause::UnknownDatabase,
+                &reason,
+            )
+            .await;
             fatal(client, "3D000", &format!("cordon: {reason}"));
             return Err(());
         };
         let parameters = match upstream_parameters(message) {
             Ok(parameters) => parameters,
             Err(reason) => {
-                self.refused(conn, Some(&principal), RefusalCause::Protocol, &reason).await;
+                self.refused(conn, Some(&principal), RefusalCause::Protocol, &reason)
+                    .await;
                 fatal(client, "0A000", &format!("cordon: {reason}"));
                 return Err(());
             }
@@ -283,16 +304,25 @@ impl Service {
         put_backend_key(&mut client.tx, key.pid, key.secret);
         put_ready(&mut client.tx, b'I');
         let life = session.principal().life().clone();
-        let ended: Ended = Box::pin(async move {
-            format!("cordon: the job has ended: {}", life.ended().await)
-        });
-        Ok(Opened { server: backend.channel, session, target, ended, key, upstream })
+        let ended: Ended =
+            Box::pin(async move { format!("cordon: the job has ended: {}", life.ended().await) });
+        Ok(Opened {
+            server: backend.channel,
+            session,
+            target,
+            ended,
+            key,
+            upstream,
+        })
     }
 
     async fn cancel(&self, pid: u32, secret: &[u8], identity: Result<Principal, IdentityRefusal>) {
         let Ok(principal) = identity else { return };
         let Some(entry) = self.cancels.find(pid, secret, principal.job().id()) else {
-            tracing::warn!(job = principal.job().id(), "cancel request without a valid key");
+            tracing::warn!(
+                job = principal.job().id(),
+                "cancel request without a valid key"
+            );
             return;
         };
         if entry.target.cancel_held() {
@@ -346,21 +376,30 @@ async fn cancel_upstream(upstream: &Upstream) -> Result<(), BackendError> {
 }
 
 fn fatal(client: &mut Channel, code: &str, message: &str) {
-    let report = Report { severity: "FATAL", code, message, ..Report::default() };
+    let report = Report {
+        severity: "FATAL",
+        code,
+        message,
+        ..Report::default()
+    };
     put_report(&mut client.tx, b'E', &report);
 }
 
 fn put_fatal_refusal(client: &mut Channel, refusal: &Refusal) {
     let message = refusal.message();
     let detail = refusal.detail();
-    put_report(&mut client.tx, b'E', &Report {
-        severity: "FATAL",
-        code: refusal.sqlstate(),
-        message: &message,
-        detail: detail.as_deref(),
-        hint: refusal.hint(),
-        position: None,
-    });
+    put_report(
+        &mut client.tx,
+        b'E',
+        &Report {
+            severity: "FATAL",
+            code: refusal.sqlstate(),
+            message: &message,
+            detail: detail.as_deref(),
+            hint: refusal.hint(),
+            position: None,
+        },
+    );
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -52,7 +52,9 @@ impl Connection {
                 }
                 Framing::Incomplete => return Ok(()),
                 Framing::Malformed => {
-                    return Err(Close::Upstream("malformed message from the database".to_owned()));
+                    return Err(Close::Upstream(
+                        "malformed message from the database".to_owned(),
+                    ));
                 }
             }
         }
@@ -94,9 +96,12 @@ impl Connection {
             Some(Expected::Execute(running)) => {
                 let frame = self.server.rx.split_to(len);
                 let body = frame.get(HEADER..).unwrap_or_default();
-                let row = running.masker.mask(body, &mut self.client.tx).map_err(|error| {
-                    Close::Upstream(format!("a row does not have the described shape: {error}"))
-                })?;
+                let row = running
+                    .masker
+                    .mask(body, &mut self.client.tx)
+                    .map_err(|error| {
+                        Close::Upstream(format!("a row does not have the described shape: {error}"))
+                    })?;
                 running.cells += u64::from(row.masked());
                 running.rows += 1;
                 let sent = self.client.tx.get(row.range()).unwrap_or_default();
@@ -136,7 +141,8 @@ impl Connection {
             b'3' => match self.expected.pop_front() {
                 Some(Expected::Close { forward, .. }) => self.forward_if(forward, frame),
                 Some(Expected::Internal { closes }) if closes > 1 => {
-                    self.expected.push_front(Expected::Internal { closes: closes - 1 });
+                    self.expected
+                        .push_front(Expected::Internal { closes: closes - 1 });
                 }
                 Some(Expected::Internal { .. }) => {}
                 _ => return Err(unexpected(tag)),
@@ -197,7 +203,11 @@ impl Connection {
     fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
-                let shape = if tag == b'T' { Some(self.shape(body)?) } else { None };
+                let shape = if tag == b'T' {
+                    Some(self.shape(body)?)
+                } else {
+                    None
+                };
                 let known = statement.shape.get_or_init(|| shape.clone());
                 if *known != shape {
                     return Err(Close::Upstream(
@@ -208,8 +218,15 @@ impl Connection {
                 self.forward_if(forward, frame);
                 Ok(())
             }
-            Some(Expected::DescribePortal { forward_rows, forward_no_data }) => {
-                let forward = if tag == b'T' { forward_rows } else { forward_no_data };
+            Some(Expected::DescribePortal {
+                forward_rows,
+                forward_no_data,
+            }) => {
+                let forward = if tag == b'T' {
+                    forward_rows
+                } else {
+                    forward_no_data
+                };
                 self.forward_if(forward, frame);
                 Ok(())
             }
@@ -218,7 +235,9 @@ impl Connection {
     }
 
     fn shape(&self, body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
-        row_description(body).map(Arc::from).map_err(|error| Close::Upstream(error.to_string()))
+        row_description(body)
+            .map(Arc::from)
+            .map_err(|error| Close::Upstream(error.to_string()))
     }
 
     fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
@@ -226,27 +245,33 @@ impl Connection {
             Some(Expected::Execute(running)) => {
                 let running = *running;
                 if tag == b's' {
-                    self.session.complete(running.permit, outcome(
-                        OutcomeKind::Suspended,
-                        String::new(),
-                        running.rows,
-                        running.bytes,
-                        running.cells,
-                        running.digest,
-                    ));
+                    self.session.complete(
+                        running.permit,
+                        outcome(
+                            OutcomeKind::Suspended,
+                            String::new(),
+                            running.rows,
+                            running.bytes,
+                            running.cells,
+                            running.digest,
+                        ),
+                    );
                 } else {
                     let command = Body(body).cstr().unwrap_or_default();
                     let command = String::from_utf8_lossy(command).into_owned();
                     self.session.apply(&running.effect);
                     self.apply_names(&running.effect);
-                    self.session.complete(running.permit, outcome(
-                        OutcomeKind::Ok,
-                        command,
-                        running.rows,
-                        running.bytes,
-                        running.cells,
-                        running.digest,
-                    ));
+                    self.session.complete(
+                        running.permit,
+                        outcome(
+                            OutcomeKind::Ok,
+                            command,
+                            running.rows,
+                            running.bytes,
+                            running.cells,
+                            running.digest,
+                        ),
+                    );
                 }
                 self.forward_if(true, frame);
                 Ok(())
@@ -291,14 +316,17 @@ impl Connection {
                     }
                 }
                 self.copy_in = None;
-                self.session.complete(running.permit, outcome(
-                    OutcomeKind::Error(sqlstate),
-                    String::new(),
-                    running.rows,
-                    running.bytes,
-                    running.cells,
-                    running.digest,
-                ));
+                self.session.complete(
+                    running.permit,
+                    outcome(
+                        OutcomeKind::Error(sqlstate),
+                        String::new(),
+                        running.rows,
+                        running.bytes,
+                        running.cells,
+                        running.digest,
+                    ),
+                );
                 self.session.failed();
                 refuse::put_server_error(&mut self.client.tx, frame, &fields, protects);
             }
@@ -336,27 +364,28 @@ impl Connection {
 
     /// Takes back, newest first, what the server will skip after an error.
     fn skip_to_ready(&mut self) {
-        let skipped =
-            self.expected.iter().take_while(|e| !matches!(e, Expected::Ready { .. })).count();
+        let skipped = self
+            .expected
+            .iter()
+            .take_while(|e| !matches!(e, Expected::Ready { .. }))
+            .count();
         let mut entries: Vec<Expected> = self.expected.drain(..skipped).collect();
         while let Some(entry) = entries.pop() {
             match entry {
                 Expected::Parse { undo, .. } => undo.apply(&mut self.statements),
                 Expected::Bind { undo, .. } => undo.apply(&mut self.portals),
-                Expected::Close { statement, portal, .. } => {
+                Expected::Close {
+                    statement, portal, ..
+                } => {
                     statement.apply(&mut self.statements);
                     portal.apply(&mut self.portals);
                 }
                 Expected::Execute(running) => {
                     let running = *running;
-                    self.session.complete(running.permit, outcome(
-                        OutcomeKind::Skipped,
-                        String::new(),
-                        0,
-                        0,
-                        0,
-                        running.digest,
-                    ));
+                    self.session.complete(
+                        running.permit,
+                        outcome(OutcomeKind::Skipped, String::new(), 0, 0, 0, running.digest),
+                    );
                 }
                 Expected::DescribeStatement { .. }
                 | Expected::DescribePortal { .. }
@@ -466,11 +495,21 @@ fn outcome(
 ) -> Outcome {
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest.finish().as_ref());
-    Outcome { kind, command, rows, bytes, cells, digest: sha256 }
+    Outcome {
+        kind,
+        command,
+        rows,
+        bytes,
+        cells,
+        digest: sha256,
+    }
 }
 
 fn unexpected(tag: u8) -> Close {
-    Close::Upstream(format!("unexpected message {:?} from the database", char::from(tag)))
+    Close::Upstream(format!(
+        "unexpected message {:?} from the database",
+        char::from(tag)
+    ))
 }
 
 impl Running {

@@ -98,15 +98,27 @@ impl Connection {
         self.statements.remove(&b""[..]);
         self.portals.remove(&b""[..]);
         put_parse(&mut self.server.tx, b"", text.as_bytes(), &[]);
-        self.expected.push_back(Expected::Parse { forward: false, undo: Undo::nothing() });
+        self.expected.push_back(Expected::Parse {
+            forward: false,
+            undo: Undo::nothing(),
+        });
         put_bind_empty(&mut self.server.tx, b"", b"");
-        self.expected.push_back(Expected::Bind { forward: false, undo: Undo::nothing() });
+        self.expected.push_back(Expected::Bind {
+            forward: false,
+            undo: Undo::nothing(),
+        });
         put_describe(&mut self.server.tx, b'P', b"");
-        self.expected
-            .push_back(Expected::DescribePortal { forward_rows: true, forward_no_data: false });
+        self.expected.push_back(Expected::DescribePortal {
+            forward_rows: true,
+            forward_no_data: false,
+        });
         let mut execute = BytesMut::with_capacity(16);
         put_execute(&mut execute, b"");
-        let origin = if last { Origin::QueryLast } else { Origin::QueryMore };
+        let origin = if last {
+            Origin::QueryLast
+        } else {
+            Origin::QueryMore
+        };
         self.send_execute(permit, understood, masker, origin, &execute);
         if last {
             self.sync(true);
@@ -130,10 +142,16 @@ impl Connection {
         text: &str,
     ) -> Result<Described, Close> {
         if understood.shape.get().is_none() {
-            let statement = Arc::new(Prepared { text: Arc::from(text), shape: OnceLock::new() });
+            let statement = Arc::new(Prepared {
+                text: Arc::from(text),
+                shape: OnceLock::new(),
+            });
             self.statements.remove(&b""[..]);
             put_parse(&mut self.server.tx, b"", text.as_bytes(), &[]);
-            self.expected.push_back(Expected::Parse { forward: false, undo: Undo::nothing() });
+            self.expected.push_back(Expected::Parse {
+                forward: false,
+                undo: Undo::nothing(),
+            });
             put_describe(&mut self.server.tx, b'S', b"");
             self.expected.push_back(Expected::DescribeStatement {
                 forward: false,
@@ -151,10 +169,12 @@ impl Connection {
             let _ = understood.shape.set(shape);
         }
         let shape = understood.shape.get().cloned().flatten();
-        Ok(match self.session.bind_masks(understood, shape.as_deref()).await {
-            Ok(masker) => Described::Masker(Arc::new(masker)),
-            Err(refusal) => Described::Refused(refusal),
-        })
+        Ok(
+            match self.session.bind_masks(understood, shape.as_deref()).await {
+                Ok(masker) => Described::Masker(Arc::new(masker)),
+                Err(refusal) => Described::Refused(refusal),
+            },
+        )
     }
 }
 

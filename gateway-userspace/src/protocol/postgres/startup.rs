@@ -50,7 +50,11 @@ pub struct StartupMessage {
 impl StartupMessage {
     /// The value of a parameter; the last one wins, as in the server.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The database: `database`, or the user's name.
@@ -102,12 +106,16 @@ async fn negotiate(
     loop {
         let packet = read_packet(&mut channel).await?;
         let mut body = Body(&packet);
-        let code = body.u32().map_err(|_short| Close::protocol("invalid start-up packet"))?;
+        let code = body
+            .u32()
+            .map_err(|_short| Close::protocol("invalid start-up packet"))?;
         match code {
             SSL_REQUEST if !channel.stream().is_tls() => {
                 if !channel.rx.is_empty() {
                     // CVE-2021-23222 class: bytes sent in clear would count as sent in TLS.
-                    return Err(Close::protocol("received unencrypted data after SSL request"));
+                    return Err(Close::protocol(
+                        "received unencrypted data after SSL request",
+                    ));
                 }
                 channel.tx.extend_from_slice(b"S");
                 channel.drain().await.map_err(Close::client)?;
@@ -119,13 +127,17 @@ async fn negotiate(
             GSSENC_REQUEST if !channel.stream().is_tls() && !gss_refused => {
                 gss_refused = true;
                 if !channel.rx.is_empty() {
-                    return Err(Close::protocol("received unencrypted data after GSSAPI request"));
+                    return Err(Close::protocol(
+                        "received unencrypted data after GSSAPI request",
+                    ));
                 }
                 channel.tx.extend_from_slice(b"N");
                 channel.drain().await.map_err(Close::client)?;
             }
             CANCEL_REQUEST => {
-                let pid = body.u32().map_err(|_short| Close::Silent("short cancel request"))?;
+                let pid = body
+                    .u32()
+                    .map_err(|_short| Close::Silent("short cancel request"))?;
                 let secret = body.0.to_vec();
                 if !(4..=256).contains(&secret.len()) {
                     return Err(Close::Silent("cancel key of a wrong length"));
@@ -137,7 +149,11 @@ async fn negotiate(
                 let message = parameters(body, version & 0xffff, tls);
                 return match message {
                     Some(message) => Ok((channel, Start::Session(Box::new(message)))),
-                    None => Err(Close::report(channel, "08P01", "invalid start-up packet layout")),
+                    None => Err(Close::report(
+                        channel,
+                        "08P01",
+                        "invalid start-up packet layout",
+                    )),
                 };
             }
             version => {
@@ -155,7 +171,10 @@ async fn negotiate(
 /// One start-up packet: a length that counts itself, and the rest.
 async fn read_packet(channel: &mut Channel) -> Result<BytesMut, Close> {
     channel.fill_to(4).await.map_err(Close::client)?;
-    let length = channel.rx.get(..4).map_or(0, |mut word| word.get_u32() as usize);
+    let length = channel
+        .rx
+        .get(..4)
+        .map_or(0, |mut word| word.get_u32() as usize);
     if !(8..=MAX_STARTUP).contains(&length) {
         return Err(Close::protocol("invalid length of start-up packet"));
     }
@@ -167,7 +186,11 @@ async fn read_packet(channel: &mut Channel) -> Result<BytesMut, Close> {
 
 /// `None` if the layout is wrong.
 fn parameters(mut body: Body<'_>, minor: u32, tls: bool) -> Option<StartupMessage> {
-    let mut message = StartupMessage { minor, tls, ..StartupMessage::default() };
+    let mut message = StartupMessage {
+        minor,
+        tls,
+        ..StartupMessage::default()
+    };
     loop {
         let name = body.cstr().ok()?;
         if name.is_empty() {
@@ -199,7 +222,10 @@ pub fn upstream_parameters(message: &StartupMessage) -> Result<Vec<(String, Stri
         match name.as_str() {
             "user" | "database" => {}
             "replication" => {
-                if !matches!(value.to_ascii_lowercase().as_str(), "false" | "off" | "no" | "0") {
+                if !matches!(
+                    value.to_ascii_lowercase().as_str(),
+                    "false" | "off" | "no" | "0"
+                ) {
                     return Err("replication connections are not supported".to_owned());
                 }
             }
@@ -247,8 +273,10 @@ fn setting(name: &str, value: &str) -> Result<(String, String), String> {
     let lower = name.to_ascii_lowercase();
     match lower.as_str() {
         "client_encoding" => {
-            let plain: String =
-                value.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+            let plain: String = value
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .collect::<String>();
             if matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode") {
                 Ok((lower, "UTF8".to_owned()))
             } else {
@@ -256,15 +284,16 @@ fn setting(name: &str, value: &str) -> Result<(String, String), String> {
             }
         }
         "standard_conforming_strings" => {
-            if matches!(value.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1") {
+            if matches!(
+                value.to_ascii_lowercase().as_str(),
+                "on" | "true" | "yes" | "1"
+            ) {
                 Ok((lower, "on".to_owned()))
             } else {
                 Err("standard_conforming_strings must be on".to_owned())
             }
         }
-        known if SETTINGS.binary_search(&known).is_ok() => {
-            Ok((name.to_owned(), value.to_owned()))
-        }
+        known if SETTINGS.binary_search(&known).is_ok() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("the start-up parameter {name:?} is not supported")),
     }
 }
@@ -337,7 +366,10 @@ mod tests {
     #[test]
     fn replication_in_any_spelling_is_refused() {
         for value in ["true", "on", "1", "database", "yes"] {
-            assert!(upstream_parameters(&message(&[("replication", value)])).is_err(), "{value}");
+            assert!(
+                upstream_parameters(&message(&[("replication", value)])).is_err(),
+                "{value}"
+            );
         }
         assert!(upstream_parameters(&message(&[("replication", "false")])).is_ok());
     }

@@ -22,7 +22,13 @@ pub fn row_description(body: &[u8]) -> Result<Vec<ColumnShape>, Malformed> {
         let _type_len = fields.i16()?;
         let _type_modifier = fields.i32()?;
         let format = format(fields.i16()?)?;
-        shape.push(ColumnShape { name, table_oid, attnum, type_oid, format });
+        shape.push(ColumnShape {
+            name,
+            table_oid,
+            attnum,
+            type_oid,
+            format,
+        });
     }
     fields.end()?;
     Ok(shape)
@@ -59,7 +65,10 @@ pub fn error_fields(body: &[u8]) -> Result<Vec<(u8, &[u8])>, Malformed> {
 
 /// The value of one field of an ErrorResponse.
 pub fn error_field<'a>(fields: &[(u8, &'a [u8])], code: u8) -> Option<&'a [u8]> {
-    fields.iter().find(|(field, _)| *field == code).map(|(_, value)| *value)
+    fields
+        .iter()
+        .find(|(field, _)| *field == code)
+        .map(|(_, value)| *value)
 }
 
 /// What an ErrorResponse or NoticeResponse of our own says.

@@ -93,7 +93,11 @@ impl<'a> Body<'a> {
     }
     /// Nothing may be left.
     pub fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -103,7 +107,9 @@ pub fn put_message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)
     let start = out.len();
     out.put_u32(0);
     body(out);
-    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX).to_be_bytes();
+    let length = u32::try_from(out.len() - start)
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
     if let Some(word) = out.get_mut(start..start + 4) {
         word.copy_from_slice(&length);
     }
@@ -133,7 +139,10 @@ mod tests {
         for end in 0..HEADER {
             assert_eq!(framing(&message[..end]), Framing::Incomplete);
         }
-        assert_eq!(framing(&message[..6]), Framing::Partial { tag: b'Q', len: 7 });
+        assert_eq!(
+            framing(&message[..6]),
+            Framing::Partial { tag: b'Q', len: 7 }
+        );
         assert_eq!(framing(&message), Framing::Complete { tag: b'Q', len: 7 });
     }
 }

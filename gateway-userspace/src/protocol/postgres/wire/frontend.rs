@@ -108,10 +108,19 @@ impl<'a> FrontendMessage<'a> {
                     });
                 }
                 let result_formats = formats(&mut fields)?;
-                Self::Bind(Bind { portal, statement, parameter_formats, parameters, result_formats })
+                Self::Bind(Bind {
+                    portal,
+                    statement,
+                    parameter_formats,
+                    parameters,
+                    result_formats,
+                })
             }
             b'D' => Self::Describe(target(&mut fields)?),
-            b'E' => Self::Execute { portal: fields.cstr()?, max_rows: fields.i32()? },
+            b'E' => Self::Execute {
+                portal: fields.cstr()?,
+                max_rows: fields.i32()?,
+            },
             b'C' => Self::Close(target(&mut fields)?),
             b'H' => Self::Flush,
             b'S' => Self::Sync,
