@@ -1,4 +1,4 @@
-//! The daemon's configuration: [`file`] as written, [`resolve`]d into a [`Config`] that is valid.
+//! The daemon's configuration: as written in the file, then resolved into a [`Config`] that is valid.
 //!
 //! A `Config` can only be had by loading: durations are parsed, names resolved to addresses and
 //! uids, secrets and certificates read. What the rest of the daemon takes from it needs no
