@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `cordon` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cordon::cli::main()
+}

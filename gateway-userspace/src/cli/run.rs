@@ -184,7 +184,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
     tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));
-    if let config::Scope::Cgroups(_) = config.intercept.scope {
+    if let Scope::Cgroups(_) = config.intercept.scope {
         let interceptor = interceptor.clone();
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(5));

@@ -481,24 +481,37 @@ impl Session {
             statement.relations.clone_from(&cursor.statement.relations);
             statement.functions.clone_from(&cursor.statement.functions);
         }
+        if let StatementKind::Set { name, value: Some(value), .. } = &statement.kind
+            && name == "search_path"
+            && shadows_system(value)
+        {
+            return Err(NotUnderstood::Unsupported(
+                "a search_path that names pg_catalog behind another schema lets that schema \
+                 replace built-in functions and operators"
+                    .to_owned(),
+            ));
+        }
+        Ok(self.weigh(statement))
+    }
+
+    fn weigh(&self, statement: Statement) -> Understood {
         let verdict = match (&self.revoked, &self.names.snapshot) {
             (Some(reason), _) => Verdict::Deny(reason.clone()),
-            (None, Some(snapshot)) => evaluate_in(&self.admission, &statement, &snapshot.kinship),
+            (None, Some(snapshot)) => {
+                evaluate_in(&self.admission, &statement, &snapshot.kinship)
+            }
             (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
         };
         let protects = self.admission.has_masks()
             && statement.relations.iter().any(|relation| !relation.system);
-        Ok(Understood::new(
-            Arc::new(statement),
-            verdict,
-            self.generation,
-            protects,
-        ))
+        let text = statement.text.clone();
+        Understood::new(Arc::new(statement), verdict, self.generation, protects, text)
     }
 
-    /// SQL EXECUTE: the judgement of what was prepared, for the words of the EXECUTE.
+    /// SQL EXECUTE: judges what was prepared together with what the arguments do.
     pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
-        Arc::new(Understood::worded(inner, execute.text()))
+        let statement = Understood::executing(&execute.statement, &inner.statement);
+        Arc::new(self.weigh(statement))
     }
 
     fn reference(&self, number: u64) -> String {
@@ -921,7 +934,17 @@ impl Session {
         }
     }
 
-    /// True for a cursor that DECLARE made in this session.
+    /// A named portal, from which SQL can FETCH.
+    pub fn bind_cursor(&mut self, name: String, understood: Arc<Understood>) {
+        self.cursors.insert(name, (understood, false));
+    }
+
+    /// A portal was closed.
+    pub fn close_cursor(&mut self, name: &str) {
+        self.cursors.remove(name);
+    }
+
+    /// True for a cursor that DECLARE or a Bind made in this session.
     pub fn has_cursor(&self, name: &str) -> bool {
         self.cursors.contains_key(name)
     }
@@ -970,6 +993,16 @@ impl Session {
             }
         }
     }
+}
+
+/// True if `pg_catalog` is listed, and not first: then names of ours would be looked for
+/// elsewhere before.
+pub fn shadows_system(search_path: &str) -> bool {
+    search_path
+        .split(',')
+        .map(|schema| schema.trim().trim_matches(['"', '\'']))
+        .position(|schema| schema.eq_ignore_ascii_case("pg_catalog"))
+        .is_some_and(|position| position > 0)
 }
 
 fn denied(reason: &Reason) -> audit::Decision {

@@ -5,6 +5,10 @@ use crate::{
     sql::NotUnderstood,
 };
 
+/// The server's own hint for an unknown function.
+const NO_FUNCTION: &str = "No function matches the given name and argument types. \
+                           You might need to add explicit type casts.";
+
 /// Why something is refused, in the words for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -55,7 +59,10 @@ impl Refusal {
                 sqlstate,
                 message,
                 position,
-            } => server(sqlstate, message, *position),
+            } => Self {
+                hint: (*sqlstate == "42883").then(|| NO_FUNCTION.to_owned()),
+                ..server(sqlstate, message, *position)
+            },
             NotUnderstood::Limit(message) | NotUnderstood::Unsupported(message) => {
                 Self::new(&reason_of(error, message), reference)
             }

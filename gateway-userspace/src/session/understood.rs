@@ -87,6 +87,7 @@ impl Understood {
         verdict: Verdict,
         generation: u64,
         protects: bool,
+        text: String,
     ) -> Self {
         let effect = effect_of(&statement);
         let executes = match &statement.kind {
@@ -112,7 +113,7 @@ impl Understood {
             relations: relations_of(&statement),
             effects: effects_of(&statement),
             masked,
-            text: statement.text.clone(),
+            text,
             statement,
             verdict,
             generation,
@@ -123,18 +124,16 @@ impl Understood {
         }
     }
 
-    /// The same judgement for other words: SQL EXECUTE of a prepared statement.
-    pub(super) fn worded(inner: &Self, text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            executes: None,
-            ..Self::new(
-                inner.statement.clone(),
-                inner.verdict.clone(),
-                inner.generation,
-                inner.protects,
-            )
+    /// SQL EXECUTE with its prepared statement: the effects are those of both, since the
+    /// arguments may call functions and read tables of their own.
+    pub(super) fn executing(execute: &Statement, inner: &Statement) -> Statement {
+        let mut merged = inner.clone();
+        for relation in &execute.relations {
+            merged.relations.push(relation.clone());
         }
+        merged.functions.extend(execute.functions.iter().cloned());
+        merged.text.clone_from(&execute.text);
+        merged
     }
 
     /// The text to be sent.
@@ -145,6 +144,11 @@ impl Understood {
     /// For SQL EXECUTE: the name of the prepared statement, as long as it is not resolved.
     pub fn executes(&self) -> Option<&str> {
         self.executes.as_deref()
+    }
+
+    /// COPY FROM STDIN: the client's data follows.
+    pub fn copies_in(&self) -> bool {
+        matches!(self.statement.kind, StatementKind::CopyIn)
     }
 
     /// What it changes in the session once it has completed.

@@ -188,16 +188,16 @@ impl Connection {
         if !self.past_barrier().await? {
             return Ok(());
         }
-        if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
+        let portal_name = String::from_utf8_lossy(bind.portal).into_owned();
+        if self.has_portal(bind.portal, &portal_name) {
             self.settle().await?;
             if self.skip_until_sync {
                 return Ok(());
             }
-            if self.portals.contains_key(bind.portal) {
-                let name = String::from_utf8_lossy(bind.portal).into_owned();
+            if self.has_portal(bind.portal, &portal_name) {
                 self.refuse_pipeline(Refusal::as_server(
                     "42P03",
-                    format!("cursor \"{name}\" already exists"),
+                    format!("cursor \"{portal_name}\" already exists"),
                 ));
                 return Ok(());
             }
@@ -212,6 +212,15 @@ impl Connection {
             self.refuse_pipeline(Refusal::as_server("26000", message));
             return Ok(());
         };
+        if !bind.portal.is_empty() {
+            // A named portal is a cursor too: SQL can FETCH from it.
+            if let Ok(Some(understood)) = self.understand_one(&statement.text).await? {
+                self.session.bind_cursor(portal_name, understood);
+            }
+            if self.skip_until_sync {
+                return Ok(());
+            }
+        }
         let portal = Arc::new(Portal {
             statement,
             parameters: parameters(bind),
@@ -230,6 +239,11 @@ impl Connection {
         });
         self.pipeline_open = true;
         Ok(())
+    }
+
+    /// The unnamed portal is replaced, others are not: by a portal or a cursor of that name.
+    fn has_portal(&self, name: &[u8], text: &str) -> bool {
+        !name.is_empty() && (self.portals.contains_key(name) || self.session.has_cursor(text))
     }
 
     fn describe(&mut self, target: Target<'_>, frame: &Bytes) -> Result<(), Close> {
@@ -280,7 +294,10 @@ impl Connection {
                 Undo::nothing(),
             ),
             Target::Portal(name) => (
-                Undo::nothing(),
+                {
+                    self.session.close_cursor(&String::from_utf8_lossy(name));
+                    Undo::nothing()
+                },
                 match self.portals.remove(name) {
                     Some(previous) => Undo {
                         name: Some(name.to_vec()),
@@ -393,7 +410,8 @@ impl Connection {
         let effect = understood.effect();
         self.barrier |= effect.is_barrier();
         let protects = understood.protects();
-        let running = Running::new(permit, masker, effect, protects, origin);
+        let mut running = Running::new(permit, masker, effect, protects, origin);
+        running.copies_in = understood.copies_in();
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));

@@ -175,6 +175,13 @@ impl Connection {
             return self.step_copy();
         }
         match super::wire::framing(&self.client.rx) {
+            // Some drivers send the data before they have been asked for it.
+            Framing::Complete { tag: b'd' | b'c' | b'f', .. }
+            | Framing::Partial { tag: b'd' | b'f', .. }
+                if self.copy_is_coming() =>
+            {
+                Ok(false)
+            }
             Framing::Complete { tag, len } => {
                 let frame = self.client.rx.split_to(len).freeze();
                 self.handle_client(tag, &frame).await?;
@@ -188,6 +195,12 @@ impl Connection {
             Framing::Partial { .. } | Framing::Incomplete => Ok(false),
             Framing::Malformed => Err(Close::protocol("invalid message length")),
         }
+    }
+
+    fn copy_is_coming(&self) -> bool {
+        self.expected
+            .iter()
+            .any(|expected| matches!(expected, Expected::Execute(running) if running.copies_in))
     }
 
     /// Waits until either side has something new, writing what can be written meanwhile.

@@ -87,6 +87,8 @@ pub struct Running {
     pub protects: bool,
     /// Which message asked for it.
     pub origin: Origin,
+    /// COPY FROM STDIN.
+    pub copies_in: bool,
     /// Rows sent to the client so far.
     pub rows: u64,
     /// Bytes of results sent to the client so far.

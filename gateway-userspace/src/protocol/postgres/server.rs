@@ -527,6 +527,7 @@ impl Running {
             effect,
             protects,
             origin,
+            copies_in: false,
             rows: 0,
             bytes: 0,
             cells: 0,

@@ -8,7 +8,10 @@ use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 
 use super::{close::Close, wire::Body};
-use crate::transport::{Authority, Channel, Stream};
+use crate::{
+    session::shadows_system,
+    transport::{Authority, Channel, Stream},
+};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
@@ -292,6 +295,9 @@ fn setting(name: &str, value: &str) -> Result<(String, String), String> {
             } else {
                 Err("standard_conforming_strings must be on".to_owned())
             }
+        }
+        "search_path" if shadows_system(value) => {
+            Err("a search_path that names pg_catalog behind another schema is refused".to_owned())
         }
         known if SETTINGS.binary_search(&known).is_ok() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("the start-up parameter {name:?} is not supported")),

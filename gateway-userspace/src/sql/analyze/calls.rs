@@ -224,10 +224,33 @@ impl<'a> Walk<'a> {
             return Err(self.unknown(
                 "42883",
                 *location,
-                format!("function {} does not exist", parts.join(".")),
+                format!("function {}({}) does not exist", parts.join("."), self.type_names(&values)),
             ));
         }
         Ok(self.returned(&candidates, result))
+    }
+
+    /// Types as the server's message for an unknown function lists them.
+    fn type_names(&self, values: &[Value<'a>]) -> String {
+        let name = |value: &Value<'a>| match value.type_oid {
+            0 => "unknown",
+            16 => "boolean",
+            20 => "bigint",
+            21 => "smallint",
+            23 => "integer",
+            25 => "text",
+            700 => "real",
+            701 => "double precision",
+            1042 => "character",
+            1043 => "character varying",
+            1083 => "time without time zone",
+            1114 => "timestamp without time zone",
+            1184 => "timestamp with time zone",
+            1266 => "time with time zone",
+            1700 => "numeric",
+            oid => self.catalog.type_info.get(&oid).map_or("unknown", |info| info.name.as_str()),
+        };
+        values.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// The result of a call: its type and fields where all candidates agree.
