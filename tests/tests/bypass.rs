@@ -353,7 +353,7 @@ fn state(stand: &Stand) -> Result<String> {
         ))?);
     }
     for sql in [
-        "SELECT string_agg(relname || relkind || relowner || coalesce(relacl::text, '') || relrowsecurity, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+        "SELECT string_agg(relname::text || relkind::text || relowner::text || coalesce(relacl::text, '') || relrowsecurity::text, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
         "SELECT string_agg(rolname || rolsuper || rolcreaterole, ',' ORDER BY rolname) FROM pg_authid",
         "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
         "SELECT count(*) FROM pg_rewrite",

@@ -123,6 +123,14 @@ impl Admission {
         self.masks
     }
 
+    /// True if a mask rule protects this column of a table.
+    pub fn protects(&self, schema: &str, table: &str, column: &str) -> bool {
+        self.masks
+            && self
+                .mask_rules()
+                .any(|(_, _, rule)| rule.protects(schema, table, column, false))
+    }
+
     pub(super) fn has_denies(&self) -> bool {
         self.denies
     }

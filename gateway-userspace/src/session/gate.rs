@@ -481,7 +481,11 @@ impl Session {
             statement.relations.clone_from(&cursor.statement.relations);
             statement.functions.clone_from(&cursor.statement.functions);
         }
-        if let StatementKind::Set { name, value: Some(value), .. } = &statement.kind
+        if let StatementKind::Set {
+            name,
+            value: Some(value),
+            ..
+        } = &statement.kind
             && name == "search_path"
             && shadows_system(value)
         {
@@ -497,15 +501,52 @@ impl Session {
     fn weigh(&self, statement: Statement) -> Understood {
         let verdict = match (&self.revoked, &self.names.snapshot) {
             (Some(reason), _) => Verdict::Deny(reason.clone()),
-            (None, Some(snapshot)) => {
-                evaluate_in(&self.admission, &statement, &snapshot.kinship)
-            }
+            (None, Some(snapshot)) => evaluate_in(&self.admission, &statement, &snapshot.kinship),
             (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
         };
-        let protects = self.admission.has_masks()
-            && statement.relations.iter().any(|relation| !relation.system);
+        let protects = self.touches_protected(&statement);
         let text = statement.text.clone();
-        Understood::new(Arc::new(statement), verdict, self.generation, protects, text)
+        Understood::new(
+            Arc::new(statement),
+            verdict,
+            self.generation,
+            protects,
+            text,
+        )
+    }
+
+    /// True if any table that the statement touches, or one of its family, has a protected
+    /// column: then the server's errors may quote one.
+    fn touches_protected(&self, statement: &Statement) -> bool {
+        if !self.admission.has_masks() {
+            return false;
+        }
+        let Some(snapshot) = &self.names.snapshot else {
+            return true;
+        };
+        let protected = |schema: &str, name: &str| {
+            snapshot
+                .catalog
+                .relation(schema, name)
+                .is_none_or(|relation| {
+                    relation
+                        .columns
+                        .iter()
+                        .any(|column| self.admission.protects(schema, name, &column.name))
+                })
+        };
+        statement
+            .relations
+            .iter()
+            .filter(|used| !used.system)
+            .any(|used| {
+                protected(&used.relation.schema, &used.relation.name)
+                    || snapshot
+                        .kinship
+                        .of_relation(&used.relation)
+                        .iter()
+                        .any(|(schema, name)| protected(schema, name))
+            })
     }
 
     /// SQL EXECUTE: judges what was prepared together with what the arguments do.

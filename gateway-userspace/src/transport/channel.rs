@@ -115,6 +115,16 @@ impl Channel {
         Poll::Ready(Ok(()))
     }
 
+    /// A pending error of the socket: a reset that no read or write has met yet.
+    pub fn take_error(&self) -> Option<io::Error> {
+        let tcp = match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::TlsServer(tls) => tls.get_ref().0,
+            Stream::TlsClient(tls) => tls.get_ref().0,
+        };
+        tcp.take_error().unwrap_or_else(Some)
+    }
+
     /// Reads until `rx` holds at least `len` bytes.
     ///
     /// # Errors

@@ -10,13 +10,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::{
     cancel::CancelTarget,
     close::Close,
     reply::{Expected, Origin, Portal, Prepared},
-    wire::{Framing, Report, put_flush, put_report, put_terminate},
+    wire::{Framing, Report, put_flush, put_parameter_status, put_report, put_terminate},
 };
 use crate::{session::Session, transport::Channel};
 
@@ -24,6 +25,8 @@ use crate::{session::Session, transport::Channel};
 pub(super) const HIGH_WATER: usize = 256 * 1024;
 /// Longest message buffered from a client, in bytes: a Bind with large parameters.
 pub(super) const MAX_CLIENT_MESSAGE: usize = 64 * 1024 * 1024;
+/// How often a half-closed client is looked at.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Longest row buffered for masking, in bytes; unmasked rows stream whatever their size.
 pub(super) const MAX_MASKED_ROW: usize = 64 * 1024 * 1024;
 
@@ -69,6 +72,8 @@ pub struct Connection {
     pub(super) ended: Pin<Box<dyn Future<Output = String> + Send>>,
     /// The job has ended; its future must not be polled again.
     pub(super) has_ended: bool,
+    /// A half-closed client has been probed.
+    pub(super) probed: bool,
     /// The server reported an error since a statement of a Query set this to `false`.
     pub(super) failed_in_query: bool,
 }
@@ -103,6 +108,7 @@ impl Connection {
             cancel,
             ended,
             has_ended: false,
+            probed: false,
             failed_in_query: false,
         }
     }
@@ -155,6 +161,9 @@ impl Connection {
                 }
                 self.process_server()?;
             }
+            if self.expected.is_empty() && self.client.is_eof() {
+                return Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into()));
+            }
             if self.expected.is_empty() {
                 self.client.release_idle();
                 self.server.release_idle();
@@ -176,12 +185,13 @@ impl Connection {
         }
         match super::wire::framing(&self.client.rx) {
             // Some drivers send the data before they have been asked for it.
-            Framing::Complete { tag: b'd' | b'c' | b'f', .. }
-            | Framing::Partial { tag: b'd' | b'f', .. }
-                if self.copy_is_coming() =>
-            {
-                Ok(false)
+            Framing::Complete {
+                tag: b'd' | b'c' | b'f',
+                ..
             }
+            | Framing::Partial {
+                tag: b'd' | b'f', ..
+            } if self.copy_is_coming() => Ok(false),
             Framing::Complete { tag, len } => {
                 let frame = self.client.rx.split_to(len).freeze();
                 self.handle_client(tag, &frame).await?;
@@ -205,7 +215,27 @@ impl Connection {
 
     /// Waits until either side has something new, writing what can be written meanwhile.
     pub(super) async fn pump(&mut self) -> Result<(), Close> {
-        std::future::poll_fn(|cx| self.poll_pump(cx)).await
+        if !self.client.is_eof() {
+            return std::future::poll_fn(|cx| self.poll_pump(cx)).await;
+        }
+        // Half-closed: the client may still wait for what it asked for. One that is gone answers
+        // the probe with a reset.
+        let gone = || Close::Client(std::io::ErrorKind::UnexpectedEof.into());
+        if self.client.stream().is_tls() {
+            return Err(gone());
+        }
+        if !std::mem::replace(&mut self.probed, true) {
+            put_parameter_status(&mut self.client.tx, b"integer_datetimes", b"on");
+        }
+        let pumped = std::future::poll_fn(|cx| self.poll_pump(cx));
+        match tokio::time::timeout(PROBE_EVERY, pumped).await {
+            Ok(outcome) => outcome?,
+            Err(_elapsed) => {}
+        }
+        match self.client.take_error() {
+            None => Ok(()),
+            Some(error) => Err(Close::Client(error)),
+        }
     }
 
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Close>> {
@@ -241,13 +271,13 @@ impl Connection {
             }
             progress = true;
         }
-        if self.server.tx.len() < HIGH_WATER
+        if !self.client.is_eof()
+            && self.server.tx.len() < HIGH_WATER
             && self.client.rx.len() < HIGH_WATER.max(self.client_wants())
             && let Poll::Ready(outcome) = self.client.poll_fill(cx)
         {
-            if outcome.map_err(Close::Client)? == 0 {
-                return Poll::Ready(Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into())));
-            }
+            // The end of the client's sending side is a change too.
+            outcome.map_err(Close::Client)?;
             progress = true;
         }
         if progress {

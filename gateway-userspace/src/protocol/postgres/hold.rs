@@ -60,6 +60,9 @@ impl Connection {
                     let (message, hint) = hold.notice();
                     put_own_notice(&mut self.client.tx, &message, &hint);
                 }
+                Event::Traffic if self.client.is_eof() => {
+                    return Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into()));
+                }
                 Event::Traffic => self.process_server()?,
             }
         }

@@ -224,7 +224,11 @@ impl<'a> Walk<'a> {
             return Err(self.unknown(
                 "42883",
                 *location,
-                format!("function {}({}) does not exist", parts.join("."), self.type_names(&values)),
+                format!(
+                    "function {}({}) does not exist",
+                    parts.join("."),
+                    self.type_names(&values)
+                ),
             ));
         }
         Ok(self.returned(&candidates, result))
@@ -248,7 +252,11 @@ impl<'a> Walk<'a> {
             1184 => "timestamp with time zone",
             1266 => "time with time zone",
             1700 => "numeric",
-            oid => self.catalog.type_info.get(&oid).map_or("unknown", |info| info.name.as_str()),
+            oid => self
+                .catalog
+                .type_info
+                .get(&oid)
+                .map_or("unknown", |info| info.name.as_str()),
         };
         values.iter().map(name).collect::<Vec<_>>().join(", ")
     }
