@@ -148,12 +148,12 @@ const ROWS: &[Row] = &[
     row("M13-case-folding", NoLeak, &["SELECT EMAIL, Ssn FROM PUBLIC.CUSTOMERS"]),
     row("M13-backslash-quote", Refused, &["SET backslash_quote = on"]),
     row("M13-role", Refused, &["SET ROLE postgres"]),
-    row("M13-authorization", Refused, &["SET SESSION AUTHORIZATION DEFAULT"]),
+    row("M13-authorization", Refused, &["SET SESSION AUTHORIZATION app"]),
     row("M13-replication-role", Refused, &["SET session_replication_role = replica"]),
     row("M13-xmloption-update", Refused, &["UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'"]),
     // M14: names move
     row("M14-search-path", NoLeak, &["SET search_path = public, pg_catalog", "SELECT email FROM customers", "RESET search_path"]),
-    row("M14-shadow", Refused, &["CREATE TEMP TABLE customers (email text)"]),
+    row("M14-shadow", NoLeak, &["CREATE TEMP TABLE customers (email text)", "INSERT INTO customers SELECT email FROM public.customers", "SELECT email FROM customers", "DROP TABLE customers"]),
     row("M14-alter-path", Refused, &["ALTER ROLE agent_rw SET search_path = pg_temp"]),
     // M15: through the catalog
     row("M15-view", NoLeak, &["SELECT contact, reference FROM public.customer_contacts"]),

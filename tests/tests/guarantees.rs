@@ -44,7 +44,7 @@ fn g1_no_way_round_a_direct_dial_from_a_job_never_reaches_the_database() -> Resu
             .output()?,
     );
     direct.success().context("the fixture's own direct login")?;
-    let before = stand.cluster.log()?.matches("user=app").count();
+    let before = stand.cluster.log()?.matches("authorized: user=app").count();
 
     let job = stand
         .job()
@@ -74,7 +74,7 @@ fn g1_no_way_round_a_direct_dial_from_a_job_never_reaches_the_database() -> Resu
         stand.cluster.logins()?
     );
     drop(session);
-    let after = stand.cluster.log()?.matches("user=app").count();
+    let after = stand.cluster.log()?.matches("authorized: user=app").count();
     ensure!(before == after, "a job's own login reached the database");
     Ok(())
 }

@@ -57,8 +57,8 @@ enum SessionsCommand {
     },
     /// Show the statements of a session, their verdicts and outcomes, as they happened.
     Replay {
-        /// Session id, or the start of it.
-        id: String,
+        /// Session id, or the start of it; default: the latest session.
+        id: Option<String>,
         /// So many times as fast; pauses of more than five seconds are shortened.
         #[arg(
             long,
@@ -90,6 +90,13 @@ pub fn run(args: SessionsArgs) -> anyhow::Result<ExitCode> {
         SessionsCommand::Show { id } => show(&mut output, &read_session(&dir, &id)?)?,
         SessionsCommand::Replay { id, speed, instant } => {
             let pace = (!instant).then_some(speed);
+            let id = match id {
+                Some(id) => id,
+                None => list_sessions(&dir)?
+                    .pop()
+                    .map(|session| session.session)
+                    .ok_or_else(|| anyhow::anyhow!("no session is recorded yet"))?,
+            };
             replay(
                 &mut output,
                 &read_session(&dir, &id)?,

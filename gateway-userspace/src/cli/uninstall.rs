@@ -30,11 +30,18 @@ pub fn run(args: &UninstallArgs) -> anyhow::Result<()> {
     detach_all(&config.intercept.pin_dir).context("the programs cannot be removed")?;
     let folder = CgroupRoot::find()?.folder(&config.jobs.cgroup);
     if let Ok(children) = std::fs::read_dir(&folder) {
-        for child in children.flatten() {
-            // A cgroup with processes stays; so does its parent.
-            let _busy = std::fs::remove_dir(child.path());
+        // A cgroup with processes stays, and so does its parent; those that are just exiting get
+        // a moment.
+        let children: Vec<_> = children.flatten().filter(|child| child.path().is_dir()).collect();
+        for _ in 0..100 {
+            for child in &children {
+                let _busy_or_gone = std::fs::remove_dir(child.path());
+            }
+            if std::fs::remove_dir(&folder).is_ok() || !folder.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        let _busy = std::fs::remove_dir(&folder);
     }
     println!("removed; connections to databases are no longer intercepted");
     Ok(())

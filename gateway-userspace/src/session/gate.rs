@@ -581,7 +581,10 @@ impl Session {
             };
             return Decision::Refuse(Refusal::new(&reason, self.reference(number)));
         }
-        let released = phase == Phase::Resume || phase == Phase::Prepare;
+        // Preparing runs nothing: what is prepared is held when it is executed.
+        let released = phase == Phase::Resume
+            || phase == Phase::Prepare
+            || matches!(understood.statement.kind, StatementKind::Prepare { .. });
         let decision = match &understood.verdict {
             Verdict::Allow(obligations) => audit::Decision::Allow {
                 grants: obligations.grants.clone(),
@@ -718,7 +721,9 @@ impl Session {
                 Some(reason) => format!("{by} denied the statement: {reason}"),
                 None => format!("{by} denied the statement"),
             },
-            Some(ApprovalOutcome::Expired) => "nobody approved the statement in time".to_owned(),
+            Some(ApprovalOutcome::Expired) => {
+                "the request expired: nobody approved the statement in time".to_owned()
+            },
             Some(ApprovalOutcome::Withdrawn { reason }) => {
                 format!("the request was withdrawn: {reason}")
             }

@@ -179,6 +179,8 @@ pub struct Function {
     pub extension: Option<String>,
     /// Written in C or built in: only a superuser can have made it.
     pub compiled: bool,
+    /// Types of the input arguments, in order.
+    pub arg_types: Vec<u32>,
 }
 
 /// An operator of the catalog.

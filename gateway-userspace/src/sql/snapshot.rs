@@ -64,7 +64,7 @@ p.pronargdefaults::pg_catalog.text, (p.provariadic <> 0)::pg_catalog.text, p.pro
 p.prokind::pg_catalog.text, p.prosecdef::pg_catalog.text, p.proretset::pg_catalog.text, p.prorettype::pg_catalog.oid::pg_catalog.text, \
 CASE WHEN p.proargmodes IS NOT NULL THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.proargnames[m.o], p.proallargtypes[m.o]::pg_catalog.int8) ORDER BY m.o) \
 FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS m (m, o) WHERE m.m IN ('o', 'b', 't'))::pg_catalog.text END, \
-e.extname, (l.lanname IN ('c', 'internal'))::pg_catalog.text \
+e.extname, (l.lanname IN ('c', 'internal'))::pg_catalog.text, p.proargtypes::pg_catalog.text \
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang \
 LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e' \
@@ -270,6 +270,12 @@ impl Catalog {
             out_types: out.iter().map(|(_, oid)| *oid).collect(),
             extension: row.optional(12).map(ToOwned::to_owned),
             compiled: row.flag(13)?,
+            arg_types: row
+                .optional(14)
+                .unwrap_or_default()
+                .split_ascii_whitespace()
+                .map_while(|oid| oid.parse().ok())
+                .collect(),
         };
         self.functions
             .entry(row.text(1)?.to_owned())

@@ -11,7 +11,7 @@ use super::{
     reply::{Expected, Origin, Portal, Prepared, Running, Undo},
     wire::{
         Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty,
-        put_describe, put_sync,
+        put_describe, put_flush, put_sync,
     },
 };
 use crate::{
@@ -517,8 +517,11 @@ impl Connection {
                 FrontendMessage::decode(tag, body)
                     .map_err(|error| Close::protocol(error.to_string()))?;
                 self.server.tx.extend_from_slice(frame);
-                if self.copy_in.take() == Some(Origin::QueryLast) {
-                    self.sync(true);
+                match self.copy_in.take() {
+                    Some(Origin::QueryLast) => self.sync(true),
+                    // The server has ignored the Flush that came with the statement.
+                    Some(Origin::QueryMore | Origin::Execute) => put_flush(&mut self.server.tx),
+                    None => {}
                 }
             }
             // The server ignores these during a COPY.

@@ -189,8 +189,9 @@ impl Service {
                     | IdentityRefusal::UnknownJob { .. }
                     | IdentityRefusal::LeftJob { .. } => RefusalCause::NoJob,
                 };
-                self.refused(conn, None, cause, &refusal.to_string()).await;
-                fatal(client, "28000", &format!("cordon: {refusal}"));
+                let message = format!("cordon: {refusal} (ref {:x})", conn.cookie);
+                self.refused(conn, None, cause, &message).await;
+                fatal(client, "28000", &message);
                 return Err(());
             }
         };

@@ -27,6 +27,26 @@ pub(super) enum TriggerEvent {
     Truncate = 32,
 }
 
+/// The built-in function that takes exactly these types, if there is one. The server prefers it to
+/// every other: `pg_catalog` is looked up first, and an exact match wins. An argument whose type
+/// is not known leaves all candidates in.
+fn exact_builtin<'a>(
+    candidates: &[(&'a str, &'a Function)],
+    values: &[Value<'a>],
+) -> Option<(&'a str, &'a Function)> {
+    candidates.iter().copied().find(|(_, function)| {
+        function.schema == "pg_catalog"
+            && !function.variadic
+            && !values.is_empty()
+            && function.arg_types.len() == values.len()
+            && function
+                .arg_types
+                .iter()
+                .zip(values)
+                .all(|(expected, value)| value.type_oid != 0 && value.type_oid == *expected)
+    })
+}
+
 impl<'a> Walk<'a> {
     /// Every function that a call by this name and number of arguments may mean.
     pub fn candidates(
@@ -176,7 +196,16 @@ impl<'a> Walk<'a> {
         let Some(parts) = strings(funcname) else {
             return Err(self.unsupported("a function name that is no name"));
         };
-        let candidates = self.candidates(&parts, count)?;
+        let mut candidates = self.candidates(&parts, count)?;
+        let builtin_first = self
+            .namespace
+            .search_path
+            .iter()
+            .find(|schema| !schema.starts_with("pg_temp"))
+            .is_some_and(|schema| schema == "pg_catalog");
+        if builtin_first && let Some(exact) = exact_builtin(&candidates, &values) {
+            candidates = vec![exact];
+        }
         let literal = args.first().and_then(|arg| match &arg.node {
             Some(NodeEnum::AConst(constant)) => match &constant.val {
                 Some(pg_query::protobuf::a_const::Val::Sval(text)) => Some(text.sval.as_str()),

@@ -100,6 +100,7 @@ fn function(
             kind: b'f',
             return_type: returns,
             compiled: schema == "pg_catalog",
+            arg_types: Vec::new(),
             ..Function::default()
         });
     oid
