@@ -434,7 +434,8 @@ fn g7_recorded_every_decision_is_in_evidence_that_verifies_and_shows_no_protecte
         "SELECT email, ssn FROM public.customers",
         "public.secrets",
         "42501",
-        "@canary.example",
+        "email: partial",
+        "result_sha256",
     ] {
         ensure!(
             replay.stdout.contains(needed),

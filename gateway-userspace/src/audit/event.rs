@@ -254,6 +254,9 @@ pub enum Decision {
     Deny {
         /// Kind of refusal: `not-permitted`, `not-understood`, ...
         code: String,
+        /// SQLSTATE that the client was told.
+        #[serde(default)]
+        sqlstate: String,
         /// The rule that decided.
         rule: String,
         /// Why, as the client was told.

@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::control::Control;
 use crate::{
@@ -96,6 +100,12 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
 }
 
 async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
+    // Before anything else: a signal that comes meanwhile must not cut the start short.
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        reload: signal(SignalKind::hangup())?,
+    };
     // The default for libraries that ask for one (the issuer's keys over https).
     let _already = rustls::crypto::ring::default_provider().install_default();
     private_dir(&config.state_dir)?;
@@ -204,7 +214,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         port = config.intercept.port,
         "ready"
     );
-    wait_for_stop(&config, &gate).await?;
+    wait_for_stop(&config, &gate, signals).await?;
 
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
@@ -216,11 +226,23 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     Ok(())
 }
 
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
 /// Waits for SIGTERM or SIGINT; SIGHUP loads the policy again.
-async fn wait_for_stop(config: &Config, gate: &Arc<Gate>) -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
-    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
-    let mut reload = tokio::signal::unix::signal(SignalKind::hangup())?;
+async fn wait_for_stop(
+    config: &Config,
+    gate: &Arc<Gate>,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let Signals {
+        terminate,
+        interrupt,
+        reload,
+    } = &mut signals;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),

@@ -32,7 +32,10 @@ pub fn run(args: &UninstallArgs) -> anyhow::Result<()> {
     if let Ok(children) = std::fs::read_dir(&folder) {
         // A cgroup with processes stays, and so does its parent; those that are just exiting get
         // a moment.
-        let children: Vec<_> = children.flatten().filter(|child| child.path().is_dir()).collect();
+        let children: Vec<_> = children
+            .flatten()
+            .filter(|child| child.path().is_dir())
+            .collect();
         for _ in 0..100 {
             for child in &children {
                 let _busy_or_gone = std::fs::remove_dir(child.path());

@@ -15,7 +15,7 @@ use super::{
     Outcome, Permit, Refusal, Rows, SessionEffect, Understood,
     names::{Names, Snapshot},
     permit::hex,
-    refusal::{code_name, reason_of},
+    refusal::{code_name, reason_of, sqlstate},
     understood::CursorChange,
 };
 use crate::{
@@ -128,8 +128,9 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// A value as it came in a Bind; longer ones than `max` bytes are kept by digest.
-    pub fn new(value: &[u8], binary: bool, max: usize) -> Self {
+    /// A value as it came in a Bind; longer ones than `max` bytes are kept by digest. Binary values
+    /// of common types are shown as people write them.
+    pub fn new(value: &[u8], binary: bool, type_oid: u32, max: usize) -> Self {
         if value.len() > max {
             let mut sha256 = [0; 32];
             sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, value).as_ref());
@@ -139,6 +140,9 @@ impl Parameter {
                 bytes: value.len() as u64,
                 head: String::from_utf8_lossy(head).into_owned(),
             };
+        }
+        if binary && let Some(text) = readable(value, type_oid) {
+            return Self::Text(text);
         }
         match std::str::from_utf8(value) {
             Ok(text) if !binary => Self::Text(text.to_owned()),
@@ -189,6 +193,21 @@ impl Parameter {
                 head,
             } => Some(format!("{head}... ({bytes} bytes, sha256 {})", hex(sha256))),
         }
+    }
+}
+
+/// A value in binary format as text, for the types that are plain to read.
+fn readable(value: &[u8], type_oid: u32) -> Option<String> {
+    match type_oid {
+        16 => Some(if value == [0] { "false" } else { "true" }.to_owned()),
+        20 => Some(i64::from_be_bytes(value.try_into().ok()?).to_string()),
+        21 => Some(i16::from_be_bytes(value.try_into().ok()?).to_string()),
+        23 => Some(i32::from_be_bytes(value.try_into().ok()?).to_string()),
+        26 => Some(u32::from_be_bytes(value.try_into().ok()?).to_string()),
+        700 => Some(f32::from_be_bytes(value.try_into().ok()?).to_string()),
+        701 => Some(f64::from_be_bytes(value.try_into().ok()?).to_string()),
+        18 | 19 | 25 | 114 | 1042 | 1043 => std::str::from_utf8(value).ok().map(str::to_owned),
+        _ => None,
     }
 }
 
@@ -723,7 +742,7 @@ impl Session {
             },
             Some(ApprovalOutcome::Expired) => {
                 "the request expired: nobody approved the statement in time".to_owned()
-            },
+            }
             Some(ApprovalOutcome::Withdrawn { reason }) => {
                 format!("the request was withdrawn: {reason}")
             }
@@ -1054,6 +1073,7 @@ pub fn shadows_system(search_path: &str) -> bool {
 fn denied(reason: &Reason) -> audit::Decision {
     audit::Decision::Deny {
         code: code_name(reason.code).to_owned(),
+        sqlstate: sqlstate(reason.code).to_owned(),
         rule: reason.rule.clone(),
         reason: reason.message.clone(),
         hint: reason.hint.clone(),

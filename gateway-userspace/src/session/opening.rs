@@ -161,32 +161,37 @@ fn fault(message: &str) -> Refusal {
 }
 
 impl Session {
-    /// Records the end of the session.
-    pub fn close(mut self, reason: &str) {
-        self.record_close(reason);
+    /// Records the end of the session, and with it every outcome that still waits to be written.
+    pub async fn close(mut self, reason: &str) {
+        if let Some(event) = self.closing(reason)
+            && let Err(error) = self.gate.log.append(event, Durability::Lazy).await
+        {
+            tracing::error!(%error, "the end of a session is not on record");
+        }
     }
 
-    fn record_close(&mut self, reason: &str) {
+    /// The session's last event, once.
+    fn closing(&mut self, reason: &str) -> Option<Event> {
         if std::mem::replace(&mut self.closed, true) {
-            return;
+            return None;
         }
         self.gate.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.gate
-            .log
-            .record_later(Event::SessionClosed(SessionClosed {
-                session: self.id.to_string(),
-                reason: reason.to_owned(),
-                statements: self.statements,
-                rows: self.rows,
-                bytes: self.bytes,
-                cells_masked: self.cells,
-                duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
-            }));
+        Some(Event::SessionClosed(SessionClosed {
+            session: self.id.to_string(),
+            reason: reason.to_owned(),
+            statements: self.statements,
+            rows: self.rows,
+            bytes: self.bytes,
+            cells_masked: self.cells,
+            duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.record_close("the session's task ended");
+        if let Some(event) = self.closing("the session's task ended") {
+            self.gate.log.record_later(event);
+        }
     }
 }

@@ -168,6 +168,7 @@ impl Connection {
         }
         let statement = Arc::new(Prepared {
             text: Arc::from(text),
+            types: parse.types.clone(),
             shape: OnceLock::new(),
         });
         let name = parse.name.to_vec();
@@ -221,9 +222,10 @@ impl Connection {
                 return Ok(());
             }
         }
+        let types = statement.types.clone();
         let portal = Arc::new(Portal {
             statement,
-            parameters: parameters(bind),
+            parameters: parameters(bind, &types),
             formats: bind.result_formats.clone(),
             approved: false.into(),
         });
@@ -560,7 +562,7 @@ impl Connection {
 }
 
 /// Parameters as text for the evidence: text as it is, binary in hex.
-fn parameters(bind: &Bind<'_>) -> Vec<Parameter> {
+fn parameters(bind: &Bind<'_>, types: &[u32]) -> Vec<Parameter> {
     let format = |index: usize| match bind.parameter_formats.as_slice() {
         [] => 0,
         [one] => *one,
@@ -570,7 +572,10 @@ fn parameters(bind: &Bind<'_>) -> Vec<Parameter> {
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            value.map(|value| Parameter::new(value, format(index) == 1, MAX_PARAMETER))
+            value.map(|value| {
+                let type_oid = types.get(index).copied().unwrap_or(0);
+                Parameter::new(value, format(index) == 1, type_oid, MAX_PARAMETER)
+            })
         })
         .map(|value| value.unwrap_or(Parameter::Null))
         .collect()

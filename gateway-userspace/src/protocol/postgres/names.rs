@@ -155,6 +155,7 @@ impl Connection {
             Some(PreparedChange::Add { name, body }) => {
                 let statement = Prepared {
                     text: Arc::from(body.as_str()),
+                    types: Vec::new(),
                     shape: std::sync::OnceLock::new(),
                 };
                 self.statements

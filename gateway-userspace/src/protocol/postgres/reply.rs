@@ -18,6 +18,8 @@ use crate::{
 pub struct Prepared {
     /// Its text; empty for an empty statement.
     pub text: Arc<str>,
+    /// Types of its parameters as far as Parse named them; 0 where it left them to the server.
+    pub types: Vec<u32>,
     /// What Describe said of its result; `None` inside: it returns no rows.
     pub shape: OnceLock<Option<Arc<[ColumnShape]>>>,
 }

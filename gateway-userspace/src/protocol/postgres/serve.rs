@@ -164,7 +164,7 @@ impl Service {
                     tracing::warn!(error = %chain(&error), "what still runs was not cancelled");
                 }
                 tracing::info!(session = session.id(), reason = %close.reason(), "session closed");
-                session.close(&close.reason());
+                session.close(&close.reason()).await;
             }
             Err(()) => client.close().await,
         }
@@ -189,9 +189,23 @@ impl Service {
                     | IdentityRefusal::UnknownJob { .. }
                     | IdentityRefusal::LeftJob { .. } => RefusalCause::NoJob,
                 };
-                let message = format!("cordon: {refusal} (ref {:x})", conn.cookie);
+                let text = refusal.to_string();
+                // What is wrong, and after the semicolon what to do.
+                let (wrong, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+                let message = format!("cordon: {wrong} (ref {:x})", conn.cookie);
                 self.refused(conn, None, cause, &message).await;
-                fatal(client, "28000", &message);
+                put_report(
+                    &mut client.tx,
+                    b'E',
+                    &Report {
+                        severity: "FATAL",
+                        code: "28000",
+                        message: &message,
+                        detail: Some("Decided by: every session belongs to a job."),
+                        hint: (!remedy.is_empty()).then_some(remedy),
+                        position: None,
+                    },
+                );
                 return Err(());
             }
         };
@@ -241,7 +255,7 @@ impl Service {
                 };
                 tracing::error!(session = session.id(), error = %chain(&error), "no upstream");
                 fatal(client, code, &text);
-                session.close(&chain(&error));
+                session.close(&chain(&error)).await;
                 Err(())
             }
         }

@@ -144,6 +144,7 @@ impl Connection {
         if understood.shape.get().is_none() {
             let statement = Arc::new(Prepared {
                 text: Arc::from(text),
+                types: Vec::new(),
                 shape: OnceLock::new(),
             });
             self.statements.remove(&b""[..]);
