@@ -208,7 +208,7 @@ impl Show {
 
         let [approver, _] = APPROVERS;
         command(&format!("{approver}$ cordon approvals show {id}"));
-        print_output(&self.cordon(approver, &["approvals", "show", &id])?);
+        print_output(&self.shown(approver, &["approvals", "show", &id])?);
         command(&format!(
             "{approver}$ cordon approvals approve {id} --reason 'test order'"
         ));
@@ -265,19 +265,25 @@ impl Show {
     }
 
     fn replay(&self) -> Result<()> {
-        title("Every session can be replayed, as the job saw it");
+        title("Every session can be replayed: statements, verdicts, outcomes");
         let dir = self.daemon.evidence_dir().display().to_string();
-        command(&format!("auditor# cordon sessions replay --dir {dir}"));
-        let list = self
-            .cordon("root", &["sessions", "list", "--dir", &dir])?
-            .success()?;
-        ensure!(!list.stdout.trim().is_empty(), "no session is listed");
-        let replay = self
-            .cordon("root", &["sessions", "replay", "--dir", &dir])?
-            .success()?;
+        let list = self.cordon("root", &["sessions", "list", "--dir", &dir])?;
+        let session = list
+            .json()?
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|session| session["denied"].as_u64().is_some_and(|denied| denied > 0))
+            .and_then(|session| session["session"].as_str().map(str::to_owned))
+            .context("no session with a refusal is listed")?;
+        command(&format!("auditor# cordon sessions replay {session} --instant"));
+        let replay = self.shown(
+            "root",
+            &["sessions", "replay", &session, "--instant", "--dir", &dir],
+        )?;
         let lines: Vec<&str> = replay.stdout.lines().collect();
         for line in lines.iter().take(30) {
-            println!("  {}", line.chars().take(160).collect::<String>());
+            println!("  {line}");
         }
         if lines.len() > 30 {
             println!("  ... {} lines more", lines.len() - 30);
@@ -287,7 +293,7 @@ impl Show {
             "the refused statement is not in it"
         );
         canary::none_in("the replay", &replay.all())?;
-        promise("the recording holds what the job saw, never a clear value");
+        promise("the record tells what was asked, decided and returned, and holds no protected value");
         Ok(())
     }
 
@@ -374,6 +380,16 @@ impl Show {
 
     fn live(&self) -> Result<LivePsql> {
         self.daemon.job().live()
+    }
+
+    /// As `cordon`, printed as on a terminal.
+    fn shown(&self, user: &str, args: &[&str]) -> Result<Output> {
+        let mut command = self.daemon.cli_as(user, args)?;
+        let output = Output::from(command.env("CLICOLOR_FORCE", "1").output()?);
+        if output.code != Some(0) {
+            bail!("cordon {} failed: {}", args.join(" "), output.all());
+        }
+        Ok(output)
     }
 
     fn cordon(&self, user: &str, args: &[&str]) -> Result<Output> {

@@ -54,11 +54,11 @@ const WIDTH: usize = 100;
 
 impl Output<StdoutLock<'static>> {
     /// Standard output: JSON if asked for or if it is no terminal; colours unless `NO_COLOR` is
-    /// set or the terminal is dumb.
+    /// set or the terminal is dumb. `CLICOLOR_FORCE` makes anything count as a terminal.
     pub fn stdout(json: bool) -> Self {
         let out = io::stdout().lock();
-        let terminal = out.is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let terminal = out.is_terminal() || set("CLICOLOR_FORCE");
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let width =
             rustix::termios::tcgetwinsize(&out).map_or(WIDTH, |size| usize::from(size.ws_col));
