@@ -280,3 +280,48 @@ fn names_are_resolved_in_the_live_session_at_each_execution() -> Result<()> {
         .query("EXECUTE p; SELECT email FROM public.customers; SELECT email FROM customers;")?;
     canary::none_in("after", &output.all())
 }
+
+/// A grant that may write a table with protected columns: its errors quote whole rows.
+const WRITES_CUSTOMERS: &str = r#"version: 1
+grants:
+  - name: agent-customers
+    why: Fixes the country of customers; their addresses stay hidden.
+    who: { issuer: test, assurance: oidc-verified, claims: { repository_id: "123456" } }
+    database: shop
+    role: { login: agent_rw }
+    allow:
+      - select: public.customers
+      - update: public.customers (country)
+      - insert: public.customers
+    mask:
+      - column: public.customers.email
+        with: partial
+      - column: "*.*.ssn"
+        with: redact
+"#;
+
+/// M5: the server's own errors show the whole row that fails.
+#[test]
+fn errors_on_a_protected_table_keep_their_code_and_lose_their_values() -> Result<()> {
+    let stand = Stand::with_policy(WRITES_CUSTOMERS)?;
+    let job = stand.job();
+    let output = job.sql("UPDATE public.customers SET country = NULL WHERE id = 1")?;
+    ensure!(output.sqlstates() == ["23502"], "{}", output.all());
+    ensure!(
+        output.stderr.contains("violates not-null"),
+        "{}",
+        output.all()
+    );
+    canary::none_in("a failing row", &output.all())?;
+    // The address in the key's detail is the client's own guess, and would confirm it.
+    let guess = "INSERT INTO public.customers (id, name, email, ssn, country) \
+                 SELECT 77, 'x', 'alice.kq7vd@canary.example', 'x', 'GB'";
+    let output = job.sql(guess)?;
+    ensure!(output.sqlstates() == ["23505"], "{}", output.all());
+    ensure!(
+        !output.stderr.contains("already exists"),
+        "{}",
+        output.all()
+    );
+    Ok(())
+}

@@ -286,7 +286,7 @@ fn m8_functions_that_run_text_need_a_grant() {
         ),
         (
             "select nofunction(1)",
-            "42883: function nofunction does not exist",
+            "42883: function nofunction(integer) does not exist",
         ),
         ("select * from peek(1)", "fn:public.peek! -> peek<"),
         (
