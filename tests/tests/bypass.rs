@@ -154,6 +154,7 @@ const ROWS: &[Row] = &[
     // M14: names move
     row("M14-search-path", NoLeak, &["SET search_path = public, pg_catalog", "SELECT email FROM customers", "RESET search_path"]),
     row("M14-shadow", NoLeak, &["CREATE TEMP TABLE customers (email text)", "INSERT INTO customers SELECT email FROM public.customers", "SELECT email FROM customers", "DROP TABLE customers"]),
+    row("M14-view-twice", NoLeak, &["BEGIN", "CREATE TEMP VIEW v AS SELECT note AS x FROM public.orders", "SELECT x FROM v", "CREATE OR REPLACE TEMP VIEW v AS SELECT email AS x FROM public.customers", "SELECT x FROM v", "COMMIT", "SELECT x FROM v", "DROP VIEW v"]),
     row("M14-alter-path", Refused, &["ALTER ROLE agent_rw SET search_path = pg_temp"]),
     // M15: through the catalog
     row("M15-view", NoLeak, &["SELECT contact, reference FROM public.customer_contacts"]),

@@ -24,8 +24,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("intercept", &[]),
     ("identity", &["config", "intercept"]),
     ("policy", &["identity", "masking", "sql"]),
-    ("approval", &["config", "identity", "policy"]),
-    ("upstream", &["config", "identity", "policy", "transport"]),
+    ("approval", &["admin", "audit", "policy", "sql"]),
     (
         "session",
         &[
@@ -37,12 +36,13 @@ const RULES: &[(&str, &[&str])] = &[
             "policy",
             "sql",
             "telemetry",
-            "upstream",
         ],
     ),
     (
         "protocol",
         &[
+            "identity",
+            "intercept",
             "masking",
             "session",
             "sql",

@@ -8,11 +8,10 @@ use tokio::{
 };
 
 use crate::{
-    audit::{ConnectionRefused, RefusalCause},
     identity::{Jobs, resolve},
     intercept::{Claim, InterceptedConn},
     protocol::postgres,
-    session::Gate,
+    session::{ConnectionRefused, Gate, RefusalCause},
 };
 
 /// Connections served at the same time, at most; more wait in the listener's queue.

@@ -813,9 +813,8 @@ impl Session {
         }
         let changed = || "the policy or the schema changed while the statement was held".to_owned();
         let text = held.statement.text.clone();
-        let statements = match self.gate.stack.run(move || split(&text)).await {
-            Ok(Ok(statements)) => statements,
-            Ok(Err(_)) | Err(_) => return Err(changed()),
+        let Ok(Ok(statements)) = self.gate.stack.run(move || split(&text)).await else {
+            return Err(changed());
         };
         let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
         let again = self
@@ -1015,17 +1014,20 @@ impl Session {
     }
 
     /// Records how a statement ended.
-    pub fn complete(&mut self, permit: Permit, outcome: Outcome) {
+    pub fn complete(&mut self, permit: Permit, outcome: &Outcome) {
         self.rows += outcome.rows;
         self.bytes += outcome.bytes;
         self.cells += outcome.cells;
-        permit.complete(&outcome);
+        permit.complete(outcome);
     }
 
     /// Follows what a completed statement changed in the session.
     pub fn apply(&mut self, effect: &SessionEffect) {
         if effect.names {
-            self.names.mark_stale(effect.defines);
+            self.names.mark_stale(effect.redefines, effect.defines);
+            if effect.redefines {
+                self.forget();
+            }
         }
         if effect.prepared.is_some() || effect.cursor.is_some() {
             self.forget();

@@ -83,7 +83,12 @@ impl Names {
                 .is_none_or(|checked| checked.elapsed() >= CHECK_EVERY)
     }
 
-    pub(super) fn mark_stale(&mut self, defines: bool) {
+    /// `redefines`: the catalog may have changed. Its fingerprint does not tell a second change of
+    /// the same row within one transaction, so the snapshot goes.
+    pub(super) fn mark_stale(&mut self, redefines: bool, defines: bool) {
+        if redefines {
+            self.snapshot = None;
+        }
         self.stale = true;
         self.changed_in_transaction = true;
         self.defined_in_transaction |= defines;

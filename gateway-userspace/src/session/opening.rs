@@ -10,11 +10,9 @@ use std::{
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Gate, Refusal, Session, names::Names, permit::hex};
+pub use crate::audit::{ConnectionRefused, ProcessRecord, RefusalCause};
 use crate::{
-    audit::{
-        ConnectionRefused, Durability, Event, ProcessRecord, RefusalCause, SessionClosed,
-        SessionOpened,
-    },
+    audit::{Durability, Event, SessionClosed, SessionOpened},
     identity::{Principal, ProcessEvidence},
     policy::{Reason, ReasonCode},
 };

@@ -31,6 +31,8 @@ pub struct Understood {
 pub struct SessionEffect {
     /// What names mean has to be looked up again.
     pub names: bool,
+    /// It may have changed the catalog: what was read of it is void.
+    pub redefines: bool,
     /// It defines something that other sessions see too.
     pub defines: bool,
     /// A change of the names of prepared statements.
@@ -221,12 +223,16 @@ fn effect_of(statement: &Statement) -> SessionEffect {
                 .any(|function| function.class == FunctionClass::Other),
         ..SessionEffect::default()
     };
+    effect.redefines = effect.names;
     match &statement.kind {
-        StatementKind::Set { .. }
-        | StatementKind::Ddl
+        StatementKind::Ddl
         | StatementKind::Privilege
         | StatementKind::Procedural
-        | StatementKind::Maintenance
+        | StatementKind::Maintenance => {
+            effect.names = true;
+            effect.redefines = true;
+        }
+        StatementKind::Set { .. }
         | StatementKind::Transaction(
             TransactionControl::Rollback
             | TransactionControl::RollbackTo

@@ -18,10 +18,12 @@ use super::{
     },
 };
 use crate::{
-    audit::{ConnectionRefused, RefusalCause},
     identity::{IdentityRefusal, Principal},
     intercept::InterceptedConn,
-    session::{Gate, Opening, Refusal, Session, process_record},
+    session::{
+        ConnectionRefused, Gate, Opening, ProcessRecord, Refusal, RefusalCause, Session,
+        process_record,
+    },
     transport::{Authority, Channel, UpstreamTls},
 };
 
@@ -361,11 +363,11 @@ impl Service {
                 reason: reason.to_owned(),
                 job: principal.map(|principal| principal.job().id().to_owned()),
                 process: Some(principal.map_or_else(
-                    || crate::audit::ProcessRecord {
+                    || ProcessRecord {
                         pid: conn.pid,
                         uid: conn.uid,
                         comm: conn.comm.clone(),
-                        ..crate::audit::ProcessRecord::default()
+                        ..ProcessRecord::default()
                     },
                     |principal| process_record(principal.process()),
                 )),

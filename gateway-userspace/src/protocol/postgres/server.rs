@@ -204,7 +204,7 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
-                    Some(self.shape(body)?)
+                    Some(shape_of(body)?)
                 } else {
                     None
                 };
@@ -234,12 +234,6 @@ impl Connection {
         }
     }
 
-    fn shape(&self, body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
-        row_description(body)
-            .map(Arc::from)
-            .map_err(|error| Close::Upstream(error.to_string()))
-    }
-
     fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
@@ -247,7 +241,7 @@ impl Connection {
                 if tag == b's' {
                     self.session.complete(
                         running.permit,
-                        outcome(
+                        &outcome(
                             OutcomeKind::Suspended,
                             String::new(),
                             running.rows,
@@ -263,7 +257,7 @@ impl Connection {
                     self.apply_names(&running.effect);
                     self.session.complete(
                         running.permit,
-                        outcome(
+                        &outcome(
                             OutcomeKind::Ok,
                             command,
                             running.rows,
@@ -318,7 +312,7 @@ impl Connection {
                 self.copy_in = None;
                 self.session.complete(
                     running.permit,
-                    outcome(
+                    &outcome(
                         OutcomeKind::Error(sqlstate),
                         String::new(),
                         running.rows,
@@ -384,7 +378,7 @@ impl Connection {
                     let running = *running;
                     self.session.complete(
                         running.permit,
-                        outcome(OutcomeKind::Skipped, String::new(), 0, 0, 0, running.digest),
+                        &outcome(OutcomeKind::Skipped, String::new(), 0, 0, 0, running.digest),
                     );
                 }
                 Expected::DescribeStatement { .. }
@@ -483,6 +477,12 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
             ),
         })
     }
+}
+
+fn shape_of(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
+    row_description(body)
+        .map(Arc::from)
+        .map_err(|error| Close::Upstream(error.to_string()))
 }
 
 fn outcome(

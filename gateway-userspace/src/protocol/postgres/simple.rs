@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     masking::RowMasker,
-    session::{Phase, Refusal, Understood},
+    session::{Decision, Phase, Refusal, Understood},
 };
 
 impl Connection {
@@ -142,6 +142,11 @@ impl Connection {
         text: &str,
     ) -> Result<Described, Close> {
         if understood.shape.get().is_none() {
+            // Not even its Parse goes out before a decision is on record.
+            match self.session.decide(understood, Phase::Prepare, &[]).await {
+                Decision::Run(_) | Decision::Hold(_) => {}
+                Decision::Refuse(refusal) => return Ok(Described::Refused(refusal)),
+            }
             let statement = Arc::new(Prepared {
                 text: Arc::from(text),
                 types: Vec::new(),
