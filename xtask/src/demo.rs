@@ -276,7 +276,9 @@ impl Show {
             .find(|session| session["denied"].as_u64().is_some_and(|denied| denied > 0))
             .and_then(|session| session["session"].as_str().map(str::to_owned))
             .context("no session with a refusal is listed")?;
-        command(&format!("auditor# cordon sessions replay {session} --instant"));
+        command(&format!(
+            "auditor# cordon sessions replay {session} --instant"
+        ));
         let replay = self.shown(
             "root",
             &["sessions", "replay", &session, "--instant", "--dir", &dir],
@@ -293,7 +295,9 @@ impl Show {
             "the refused statement is not in it"
         );
         canary::none_in("the replay", &replay.all())?;
-        promise("the record tells what was asked, decided and returned, and holds no protected value");
+        promise(
+            "the record tells what was asked, decided and returned, and holds no protected value",
+        );
         Ok(())
     }
 

@@ -109,16 +109,6 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A principal of a job that never ends, for tests of other modules.
-    #[cfg(test)]
-    pub(crate) fn fixture(job: JobIdentity, process: ProcessEvidence) -> Principal {
-        Self {
-            job: Arc::new(job),
-            process,
-            life: Life::new(),
-        }
-    }
-
     /// The job.
     pub fn job(&self) -> &Arc<JobIdentity> {
         &self.job

@@ -813,9 +813,8 @@ impl Session {
         }
         let changed = || "the policy or the schema changed while the statement was held".to_owned();
         let text = held.statement.text.clone();
-        let statements = match self.gate.stack.run(move || split(&text)).await {
-            Ok(Ok(statements)) => statements,
-            Ok(Err(_)) | Err(_) => return Err(changed()),
+        let Ok(Ok(statements)) = self.gate.stack.run(move || split(&text)).await else {
+            return Err(changed());
         };
         let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
         let again = self
@@ -1015,6 +1014,10 @@ impl Session {
     }
 
     /// Records how a statement ended.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an outcome is told once, as the permit is used once"
+    )]
     pub fn complete(&mut self, permit: Permit, outcome: Outcome) {
         self.rows += outcome.rows;
         self.bytes += outcome.bytes;

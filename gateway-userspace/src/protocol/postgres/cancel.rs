@@ -31,10 +31,13 @@ pub struct CancelEntry<K> {
     pub upstream: Arc<K>,
 }
 
+/// By process id as told to the client: the secret, and what the two lead to.
+type Entries<K> = HashMap<u32, ([u8; 4], CancelEntry<K>)>;
+
 /// All keys given out.
 #[derive(Debug)]
 pub struct CancelRegistry<K> {
-    entries: Mutex<HashMap<u32, ([u8; 4], CancelEntry<K>)>>,
+    entries: Mutex<Entries<K>>,
     random: SystemRandom,
 }
 

@@ -34,7 +34,10 @@ impl Connection {
             FrontendMessage::Query(text) => self.query(text).await,
             FrontendMessage::Parse(parse) => self.parse(&parse, frame).await,
             FrontendMessage::Bind(bind) => self.bind(&bind, frame).await,
-            FrontendMessage::Describe(target) => self.describe(target, frame),
+            FrontendMessage::Describe(target) => {
+                self.describe(target, frame);
+                Ok(())
+            }
             FrontendMessage::Execute {
                 portal,
                 max_rows: _,
@@ -248,20 +251,20 @@ impl Connection {
         !name.is_empty() && (self.portals.contains_key(name) || self.session.has_cursor(text))
     }
 
-    fn describe(&mut self, target: Target<'_>, frame: &Bytes) -> Result<(), Close> {
+    fn describe(&mut self, target: Target<'_>, frame: &Bytes) {
         let expected = match target {
-            Target::Statement(name) => match self.statements.get(name) {
-                Some(statement) => Expected::DescribeStatement {
-                    forward: true,
-                    statement: statement.clone(),
-                },
-                None => {
+            Target::Statement(name) => {
+                let Some(statement) = self.statements.get(name) else {
                     let name = String::from_utf8_lossy(name);
                     let message = format!("prepared statement \"{name}\" does not exist");
                     self.refuse_pipeline(Refusal::as_server("26000", message));
-                    return Ok(());
+                    return;
+                };
+                Expected::DescribeStatement {
+                    forward: true,
+                    statement: statement.clone(),
                 }
-            },
+            }
             Target::Portal(name) => {
                 // libpq describes the cursors of SQL DECLARE as the portals that they are.
                 let cursor = std::str::from_utf8(name).is_ok_and(|n| self.session.has_cursor(n));
@@ -269,7 +272,7 @@ impl Connection {
                     let name = String::from_utf8_lossy(name);
                     let message = format!("portal \"{name}\" does not exist");
                     self.refuse_pipeline(Refusal::as_server("34000", message));
-                    return Ok(());
+                    return;
                 }
                 Expected::DescribePortal {
                     forward_rows: true,
@@ -280,7 +283,6 @@ impl Connection {
         self.server.tx.extend_from_slice(frame);
         self.expected.push_back(expected);
         self.pipeline_open = true;
-        Ok(())
     }
 
     fn close_name(&mut self, target: Target<'_>, frame: &Bytes) {

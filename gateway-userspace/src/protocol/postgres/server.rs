@@ -204,7 +204,7 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
-                    Some(self.shape(body)?)
+                    Some(shape(body)?)
                 } else {
                     None
                 };
@@ -232,12 +232,6 @@ impl Connection {
             }
             _ => Err(unexpected(tag)),
         }
-    }
-
-    fn shape(&self, body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
-        row_description(body)
-            .map(Arc::from)
-            .map_err(|error| Close::Upstream(error.to_string()))
     }
 
     fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
@@ -534,4 +528,10 @@ impl Running {
             digest: ring::digest::Context::new(&ring::digest::SHA256),
         }
     }
+}
+
+fn shape(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
+    row_description(body)
+        .map(Arc::from)
+        .map_err(|error| Close::Upstream(error.to_string()))
 }
