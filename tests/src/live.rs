@@ -53,7 +53,7 @@ impl LivePsql {
         ]
     }
 
-    /// Starts psql in `command` (see [`LivePsql::argv`]).
+    /// Starts psql in `command`, whose command line is that of `argv`.
     pub fn start(mut command: Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())

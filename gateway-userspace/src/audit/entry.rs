@@ -1,5 +1,5 @@
 //! Reading entries back, for listing and replay. Checks nothing but that they are readable:
-//! whether they are true is for [`super::verify`].
+//! whether they are true is for [`super::verify()`].
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 //!
 //! One [`Log`] per host. Every entry carries the hash of the one before it, all entries are the
 //! leaves of an RFC 6962 Merkle tree, and the tree's head is signed again and again
-//! ([`Checkpoint`]). The bytes are specified in `docs/evidence-format.md`. [`verify`] checks a
+//! ([`Checkpoint`]). The bytes are specified in `docs/evidence-format.md`. [`verify()`] checks a
 //! log offline and shares nothing with the writer but that specification.
 
 mod blobs;

@@ -1,7 +1,7 @@
 //! Decides what a principal may do with a statement. Knows nothing of bytes.
 //!
 //! [`Policy::load`] reads a folder of files; [`Policy::admit`] finds the grants of a job in a
-//! database; [`evaluate`] weighs one statement against them. `docs/policy.md` describes the files.
+//! database; [`evaluate()`] weighs one statement against them. `docs/policy.md` describes the files.
 
 mod admit;
 mod error;

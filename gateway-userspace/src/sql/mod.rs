@@ -2,7 +2,7 @@
 //! [`Statement`]s out; no I/O, nothing of policy.
 //!
 //! [`split`] reads a text with `PostgreSQL`'s own grammar and gives one [`Parsed`] per statement;
-//! [`analyze`] resolves every name of one of them against a [`Catalog`] in a [`Namespace`]. Both
+//! [`analyze()`] resolves every name of one of them against a [`Catalog`] in a [`Namespace`]. Both
 //! recurse over the statement and want the deep stacks of [`BigStack`].
 
 mod analyze;
