@@ -104,6 +104,16 @@ impl Cluster {
         Ok(output.success()?.stdout.trim_end().to_owned())
     }
 
+    /// Connection string of the superuser over the Unix socket, for tests that bring their own
+    /// client.
+    pub fn admin_url(&self) -> String {
+        format!(
+            "host={} port={} user=postgres dbname=postgres",
+            self.scratch.path().display(),
+            self.port
+        )
+    }
+
     /// A number from the superuser's side.
     pub fn count(&self, sql: &str) -> Result<u64> {
         let answer = self.admin(sql)?;

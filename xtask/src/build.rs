@@ -86,7 +86,9 @@ pub fn daemon(release: bool, no_install: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
     step(&format!("build cordon ({profile})"), || {
         let mut build = cargo();
-        build.args(["build", "--package", "cordon", "--bin", "cordon"]);
+        // The whole workspace, as the tests are built: another choice of packages would choose other
+        // features of their dependencies, and build those twice.
+        build.args(["build", "--workspace", "--bins"]);
         if release {
             build.arg("--release");
         }

@@ -64,6 +64,9 @@ pub fn run(args: &Test) -> Result<()> {
     ensure_packages(PACKAGES, args.no_install)?;
     build::daemon(false, args.no_install)?;
     let suites = step("build the tests", suites)?;
+    // The unit tests that ask a real server; the other suites start their own.
+    let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
+    let server = cluster.admin_url();
     let mut results = Vec::new();
     for suite in suites {
         if !args.suites.is_empty() && !args.suites.iter().any(|wanted| suite.name.contains(wanted))
@@ -71,7 +74,7 @@ pub fn run(args: &Test) -> Result<()> {
             continue;
         }
         let count = step(&format!("test {}", suite.name), || {
-            run_suite(&suite, args.filter.as_deref())
+            run_suite(&suite, args.filter.as_deref(), &server)
         });
         // A suite that ended without a result (a crash) counts as one failure.
         let count = count.unwrap_or_else(|error| {
@@ -185,11 +188,14 @@ fn suites() -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-fn run_suite(suite: &Suite, filter: Option<&str>) -> Result<Count> {
+fn run_suite(suite: &Suite, filter: Option<&str>, server: &str) -> Result<Count> {
     let mut command = Command::new(&suite.program);
     command
         .current_dir(&suite.package)
         .env("CARGO_MANIFEST_DIR", &suite.package)
+        // A test that finds no server fails instead of being skipped.
+        .env("CI", "1")
+        .env("CORDON_TEST_POSTGRES", server)
         .args(filter);
     if SERIAL.contains(&suite.name.as_str()) {
         command.arg("--test-threads=1");

@@ -535,9 +535,3 @@ impl Running {
         }
     }
 }
-
-fn shape(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
-    row_description(body)
-        .map(Arc::from)
-        .map_err(|error| Close::Upstream(error.to_string()))
-}
