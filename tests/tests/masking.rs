@@ -325,3 +325,29 @@ fn errors_on_a_protected_table_keep_their_code_and_lose_their_values() -> Result
     );
     Ok(())
 }
+
+/// M20: SQL EXECUTE of a statement that the protocol prepared, closed and prepared anew.
+#[test]
+fn execute_follows_the_statement_that_its_name_means_now() -> Result<()> {
+    const PROGRAM: &str = r#"
+raw = logged_in()
+out = []
+for text in (b"SELECT note FROM public.orders WHERE id = 1", b"SELECT email FROM public.customers WHERE id = 1"):
+    raw.send(frame(b"C", b"Ss\0") + frame(b"P", b"s\0" + text + b"\0\0\0") + SYNC)
+    out.append(raw.seen())
+    for turn in range(2):
+        raw.send(query("EXECUTE s;"))
+        out.append(raw.seen())
+json.dump(out, sys.stdout)
+"#;
+    let stand = Stand::shared()?;
+    let shown = cordon_tests::raw::run(&stand.job(), PROGRAM, &[])?;
+    canary::none_in("EXECUTE", &shown.to_string())?;
+    let emails: Vec<&str> = [4, 5]
+        .iter()
+        .filter_map(|step| shown[*step]["rows"][0][0].as_str())
+        .collect();
+    ensure!(shown[1]["rows"][0][0] == "gift wrap", "{shown}");
+    ensure!(emails.len() == 2, "{shown}");
+    masked("EXECUTE", &emails)
+}

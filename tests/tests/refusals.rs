@@ -154,7 +154,7 @@ fn an_allowed_write_works_within_its_columns_only() -> Result<()> {
         "refused"
     );
     session
-        .query("DELETE FROM public.order_notes;")?
+        .query("DELETE FROM public.owned_other;")?
         .refused_with("42501")?;
     ensure!(
         stand

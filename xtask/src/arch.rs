@@ -41,8 +41,9 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "protocol",
         &[
-            "identity",
-            "intercept",
+            "identity::IdentityRefusal",
+            "identity::Principal",
+            "intercept::InterceptedConn",
             "masking",
             "session",
             "sql",

@@ -86,11 +86,13 @@ pub fn daemon(release: bool, no_install: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
     step(&format!("build cordon ({profile})"), || {
         let mut build = cargo();
-        // The whole workspace, as the tests are built: another choice of packages would choose other
-        // features of their dependencies, and build those twice.
-        build.args(["build", "--workspace", "--bins"]);
+        build.args(["build", "--bin", "cordon"]);
         if release {
-            build.arg("--release");
+            build.args(["--release", "--package", "cordon"]);
+        } else {
+            // With the features of the whole workspace, so that the tests find built what it is
+            // made of.
+            build.arg("--workspace");
         }
         run(&mut build)
     })?;

@@ -37,8 +37,21 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 }
 
 /// The cargo that runs this program.
+///
+/// What `cargo run` tells this program about its own package is taken away: build scripts that watch
+/// these variables (ring's does) would run again, with all that depends on them, whenever a build by
+/// hand follows one from here.
 pub fn cargo() -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if of_package {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// Runs a command; a failure is an error that names it.

@@ -448,18 +448,20 @@ impl Session {
         }
         let statement = self.resolve(parsed).await?;
         let understood = Arc::new(self.judge(statement)?);
-        if parsed.text().len() <= MAX_CACHED_TEXT
-            && !matches!(
-                understood.statement.kind,
-                StatementKind::Fetch { .. } | StatementKind::Execute { .. }
-            )
-        {
-            if self.cache.len() >= MAX_CACHED {
-                self.cache.clear();
-            }
-            self.cache.insert(parsed.text().into(), understood.clone());
-        }
+        self.remember(parsed.text(), &understood);
         Ok(understood)
+    }
+
+    /// Keeps what is known of a text. Also for a text that holds this one statement and no more, as
+    /// with a semicolon at its end.
+    pub fn remember(&mut self, text: &str, understood: &Arc<Understood>) {
+        if understood.fleeting || text.len() > MAX_CACHED_TEXT {
+            return;
+        }
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(text.into(), understood.clone());
     }
 
     async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
@@ -571,7 +573,9 @@ impl Session {
     /// SQL EXECUTE: judges what was prepared together with what the arguments do.
     pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
         let statement = Understood::executing(&execute.statement, &inner.statement);
-        Arc::new(self.weigh(statement))
+        let mut understood = self.weigh(statement);
+        understood.fleeting = true;
+        Arc::new(understood)
     }
 
     fn reference(&self, number: u64) -> String {

@@ -22,6 +22,8 @@ pub struct Understood {
     text: String,
     effect: SessionEffect,
     executes: Option<String>,
+    /// What it means changes with every cursor and prepared statement: never kept.
+    pub(super) fleeting: bool,
     /// The result columns as the server described them; `None` inside: it returns no rows.
     pub shape: OnceLock<Option<Arc<[ColumnShape]>>>,
 }
@@ -92,6 +94,10 @@ impl Understood {
         text: String,
     ) -> Self {
         let effect = effect_of(&statement);
+        let fleeting = matches!(
+            statement.kind,
+            StatementKind::Fetch { .. } | StatementKind::Execute { .. }
+        );
         let executes = match &statement.kind {
             StatementKind::Execute { name } => Some(name.clone()),
             _ => None,
@@ -122,6 +128,7 @@ impl Understood {
             protects,
             effect,
             executes,
+            fleeting,
             shape: OnceLock::new(),
         }
     }

@@ -313,22 +313,28 @@ pub struct Database {
 }
 
 impl Database {
-    /// On every address of the host.
-    fn start() -> Self {
-        let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port for the database");
-        let port = v4.local_addr().expect("its address").port();
+    fn listen() -> std::io::Result<(TcpListener, TcpListener)> {
+        let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = v4.local_addr()?.port();
         let v6 = rustix::net::socket(
             rustix::net::AddressFamily::INET6,
             rustix::net::SocketType::STREAM,
             None,
-        )
-        .and_then(|socket| {
-            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
-            rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-            rustix::net::listen(&socket, 128)?;
-            Ok(TcpListener::from(socket))
-        })
-        .expect("the database listens over IPv6");
+        )?;
+        rustix::net::sockopt::set_ipv6_v6only(&v6, true)?;
+        rustix::net::bind(&v6, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+        rustix::net::listen(&v6, 128)?;
+        Ok((v4, TcpListener::from(v6)))
+    }
+
+    /// On every address of the host.
+    fn start() -> Self {
+        // The port that IPv4 is given may be another test's over IPv6: then the next one.
+        let (v4, v6) = std::iter::repeat_with(Self::listen)
+            .take(50)
+            .find_map(Result::ok)
+            .expect("a port for the database over IPv4 and IPv6");
+        let port = v4.local_addr().expect("its address").port();
         let (accepted, received) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let listeners = vec![Arc::new(v4), Arc::new(v6)];
         let threads = listeners

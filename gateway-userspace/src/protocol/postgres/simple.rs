@@ -63,6 +63,9 @@ impl Connection {
                     return Ok(());
                 }
             };
+            if count == 1 {
+                self.session.remember(text, &understood);
+            }
             if !self.statement(&understood, last).await? {
                 return Ok(());
             }
