@@ -313,7 +313,7 @@ pub struct Database {
 }
 
 impl Database {
-    fn listen() -> std::io::Result<(TcpListener, TcpListener)> {
+    fn listen() -> io::Result<(TcpListener, TcpListener)> {
         let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = v4.local_addr()?.port();
         let v6 = rustix::net::socket(
