@@ -26,7 +26,10 @@ use crate::{
     identity::{Principal, SessionGuard},
     masking::{ColumnShape, MaskKey, RowMasker},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict, evaluate_in},
-    sql::{BigStack, Catalog, NotUnderstood, Parsed, Statement, StatementKind, analyze, split},
+    sql::{
+        BigStack, Catalog, Namespace, NotUnderstood, Parsed, Statement, StatementKind, analyze,
+        split,
+    },
 };
 
 /// Understood texts kept by a session, at most.
@@ -275,6 +278,8 @@ pub struct Session {
     /// Set when a new policy no longer admits the job.
     pub(super) revoked: Option<Reason>,
     pub(super) names: Names,
+    /// The search path that is on record.
+    pub(super) recorded: Option<Arc<Namespace>>,
     pub(super) generation: u64,
     pub(super) cache: HashMap<Box<str>, Arc<Understood>>,
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,
@@ -494,28 +499,9 @@ impl Session {
                     position: None,
                 });
             };
-            statement.output = if moves {
-                None
-            } else {
-                cursor.statement.output.clone()
-            };
-            statement.relations.clone_from(&cursor.statement.relations);
-            statement.functions.clone_from(&cursor.statement.functions);
+            fetch_from(&mut statement, &cursor.statement, moves);
         }
-        if let StatementKind::Set {
-            name,
-            value: Some(value),
-            ..
-        } = &statement.kind
-            && name == "search_path"
-            && shadows_system(value)
-        {
-            return Err(NotUnderstood::Unsupported(
-                "a search_path that names pg_catalog behind another schema lets that schema \
-                 replace built-in functions and operators"
-                    .to_owned(),
-            ));
-        }
+        refuse_shadowing(&statement)?;
         Ok(self.weigh(statement))
     }
 
@@ -661,8 +647,23 @@ impl Session {
         }
     }
 
+    /// The search path, if it is another one than on record.
+    fn search_path(&mut self) -> Vec<String> {
+        let Some(namespace) = &self.names.namespace else {
+            return Vec::new();
+        };
+        let same = self.recorded.as_ref().is_some_and(|recorded| {
+            Arc::ptr_eq(recorded, namespace) || recorded.search_path == namespace.search_path
+        });
+        if same {
+            return Vec::new();
+        }
+        self.recorded = Some(namespace.clone());
+        namespace.search_path.clone()
+    }
+
     fn decided(
-        &self,
+        &mut self,
         understood: &Understood,
         phase: Phase,
         parameters: &[Parameter],
@@ -681,6 +682,7 @@ impl Session {
             decision,
             policy: self.policy_hex.clone(),
             masked: understood.masked.clone(),
+            search_path: self.search_path(),
             approval,
         })
     }
@@ -884,6 +886,7 @@ impl Session {
             decision: audit::Decision::Allow { grants: Vec::new() },
             policy: self.policy_hex.clone(),
             masked: Vec::new(),
+            search_path: self.search_path(),
             approval: None,
         });
         match self.gate.log.append(event, Durability::Now).await {
@@ -952,6 +955,7 @@ impl Session {
             decision: denied(reason),
             policy: self.policy_hex.clone(),
             masked: Vec::new(),
+            search_path: self.search_path(),
             approval: None,
         });
         match self.gate.log.append(event, Durability::Now).await {
@@ -960,7 +964,8 @@ impl Session {
         }
     }
 
-    fn unrecorded(&self, number: u64, error: &audit::AppendError) -> Refusal {
+    fn unrecorded(&mut self, number: u64, error: &audit::AppendError) -> Refusal {
+        self.recorded = None;
         tracing::error!(session = %self.id, error = %error, "evidence cannot be written");
         self.fault(number, "the evidence cannot be written, so nothing may run")
     }
@@ -1064,6 +1069,32 @@ impl Session {
             }
         }
     }
+}
+
+/// A FETCH does what its cursor's query does, and returns what that selects.
+pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool) {
+    fetch.output = if moves { None } else { cursor.output.clone() };
+    fetch.relations.clone_from(&cursor.relations);
+    fetch.functions.clone_from(&cursor.functions);
+}
+
+/// Refuses a `SET search_path` under which built-in names may mean something else.
+pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstood> {
+    if let StatementKind::Set {
+        name,
+        value: Some(value),
+        ..
+    } = &statement.kind
+        && name == "search_path"
+        && shadows_system(value)
+    {
+        return Err(NotUnderstood::Unsupported(
+            "a search_path that names pg_catalog behind another schema lets that schema \
+             replace built-in functions and operators"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// True if `pg_catalog` is listed, and not first: then names of ours would be looked for

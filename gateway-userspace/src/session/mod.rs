@@ -8,6 +8,7 @@ mod names;
 mod opening;
 mod permit;
 mod refusal;
+mod rehearsal;
 mod understood;
 
 pub use gate::*;
@@ -15,4 +16,5 @@ pub use names::*;
 pub use opening::*;
 pub use permit::{Outcome, OutcomeKind, Permit, hex};
 pub use refusal::*;
+pub use rehearsal::Rehearsal;
 pub use understood::*;
