@@ -4,17 +4,25 @@
 //! [`Permit`] exists only once its decision is on record.
 
 mod gate;
+mod hold;
 mod names;
 mod opening;
+mod parameter;
 mod permit;
+mod record;
 mod refusal;
 mod rehearsal;
+mod result;
+mod understand;
 mod understood;
 
 pub use gate::*;
+pub use hold::Hold;
 pub use names::*;
 pub use opening::*;
+pub use parameter::Parameter;
 pub use permit::{Outcome, OutcomeKind, Permit, hex};
 pub use refusal::*;
 pub use rehearsal::Rehearsal;
+pub use understand::shadows_system;
 pub use understood::*;

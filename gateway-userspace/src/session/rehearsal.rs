@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Understood,
-    gate::{fetch_from, refuse_shadowing},
+    understand::{fetch_from, refuse_shadowing},
 };
 use crate::{
     policy::Kinship,
