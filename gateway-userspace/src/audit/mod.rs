@@ -39,7 +39,10 @@ pub(crate) use hex::encode as to_hex;
 pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
 pub use recover::{Cut, Recovery};
 pub use scrub::scrub_command_line;
-pub use sessions::{SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session};
+pub use sessions::{
+    Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,
+    read_sessions,
+};
 pub use verify::{
     DeclaredGap, Problem, Progress, Report, VerifyOptions, latest_checkpoint, verify,
 };

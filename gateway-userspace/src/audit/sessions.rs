@@ -8,8 +8,8 @@ use super::{
     entry::{Entry, load, read_entries},
     error::ReadError,
     event::{
-        ApprovalDecided, ApprovalRequested, Decision, Event, SessionClosed, SessionOpened,
-        StatementCompleted, StatementDecided,
+        ApprovalDecided, ApprovalRequested, Decision, Event, JobStarted, SessionClosed,
+        SessionOpened, StatementCompleted, StatementDecided,
     },
 };
 
@@ -74,6 +74,76 @@ pub struct StatementRecord {
     pub answers: Vec<ApprovalDecided>,
     /// How it ended; `None` for what was denied or never ended.
     pub completed: Option<StatementCompleted>,
+}
+
+/// Sessions in full, and the jobs that the log knows.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// The sessions, oldest first.
+    pub sessions: Vec<SessionRecord>,
+    /// Every job, by its id.
+    pub jobs: BTreeMap<String, JobStarted>,
+}
+
+/// The sessions of the log in `dir` that `wanted` picks, by how and when they opened; texts from
+/// side files filled in.
+pub fn read_sessions(
+    dir: &Path,
+    wanted: impl Fn(&SessionOpened, &str) -> bool,
+) -> Result<Recorded, ReadError> {
+    struct Open {
+        id: String,
+        record: Option<SessionRecord>,
+        approvals: BTreeMap<String, usize>,
+    }
+    let mut jobs = BTreeMap::new();
+    let mut picked: Vec<Open> = Vec::new();
+    let mut by_id: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_approval: BTreeMap<String, usize> = BTreeMap::new();
+    read_entries(dir, |entry| {
+        match &entry.event {
+            Some(Event::JobStarted(job)) => {
+                jobs.insert(job.job.clone(), job.clone());
+            }
+            Some(Event::SessionOpened(opened)) if wanted(opened, &entry.time) => {
+                by_id.insert(opened.session.clone(), picked.len());
+                picked.push(Open {
+                    id: opened.session.clone(),
+                    record: None,
+                    approvals: BTreeMap::new(),
+                });
+            }
+            Some(_) | None => {}
+        }
+        let at = match &entry.event {
+            Some(Event::SessionOpened(opened)) => by_id.get(&opened.session),
+            Some(Event::StatementDecided(decided)) => by_id.get(&decided.session),
+            Some(Event::StatementCompleted(completed)) => by_id.get(&completed.session),
+            Some(Event::ApprovalRequested(requested)) => {
+                let at = by_id.get(&requested.session);
+                if let Some(at) = at {
+                    by_approval.insert(requested.approval.clone(), *at);
+                }
+                at
+            }
+            Some(Event::ApprovalDecided(answer)) => by_approval.get(&answer.approval),
+            Some(Event::SessionClosed(closed)) => by_id.get(&closed.session),
+            Some(_) | None => None,
+        };
+        if let Some(open) = at.and_then(|at| picked.get_mut(*at)) {
+            collect(&mut open.record, &mut open.approvals, &open.id, entry);
+        }
+        true
+    })?;
+    let mut sessions: Vec<SessionRecord> =
+        picked.into_iter().filter_map(|open| open.record).collect();
+    for statement in sessions
+        .iter_mut()
+        .flat_map(|session| &mut session.statements)
+    {
+        statement.decided.text = load(dir, &statement.decided.text)?;
+    }
+    Ok(Recorded { sessions, jobs })
 }
 
 /// The sessions of the log in `dir`, oldest first; memory grows with their number, not with that

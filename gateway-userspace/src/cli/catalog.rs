@@ -15,10 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     admin::rfc3339,
     config::{read_roots, system_roots},
-    protocol::postgres::{
-        ask::ask,
-        backend::Destination,
-    },
+    protocol::postgres::{ask::ask, backend::Destination},
     sql::{CATALOG_QUERIES, NAMESPACE_SQL, SavedCatalog},
     transport::UpstreamTls,
 };
@@ -143,7 +140,9 @@ impl Server {
                 "sslmode" => mode = value.into_owned(),
                 "sslrootcert" if value == "system" => root = None,
                 "sslrootcert" => root = Some(PathBuf::from(value.as_ref())),
-                other => bail!("the parameter `{other}` is not known here; known: sslmode, sslrootcert"),
+                other => {
+                    bail!("the parameter `{other}` is not known here; known: sslmode, sslrootcert")
+                }
             }
         }
         let tls = match mode.as_str() {
@@ -257,7 +256,10 @@ mod tests {
             (server.host.as_str(), server.port, server.database.as_str()),
             ("db.internal", 6543, "my shop")
         );
-        assert_eq!((server.user.as_str(), &server.tls), ("ann@x", &Tls::VerifyFull(None)));
+        assert_eq!(
+            (server.user.as_str(), &server.tls),
+            ("ann@x", &Tls::VerifyFull(None))
+        );
         let server =
             Server::parse("postgresql://a@[::1]/d?sslmode=verify-full&sslrootcert=/etc/ca.pem")
                 .expect("an address");
@@ -296,11 +298,18 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("permissions");
         };
         mode(0o600);
-        let found = |text: &str| server(text).password_in(&file).expect("readable").to_string();
+        let found = |text: &str| {
+            server(text)
+                .password_in(&file)
+                .expect("readable")
+                .to_string()
+        };
         assert_eq!(found("postgres://a%3Ab@h/d"), "pa\\ss:word");
         assert_eq!(found("postgres://c@h/d"), "last");
         mode(0o644);
-        let error = server("postgres://c@h/d").password_in(&file).expect_err("open to others");
+        let error = server("postgres://c@h/d")
+            .password_in(&file)
+            .expect_err("open to others");
         assert!(error.to_string().contains("chmod 0600"), "{error}");
     }
 }

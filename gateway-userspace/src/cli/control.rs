@@ -171,7 +171,11 @@ impl ControlPlane for Control {
     fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String> {
         let found = self.databases.iter().find(|known| known.name == database);
         let database = found.ok_or_else(|| {
-            let known: Vec<&str> = self.databases.iter().map(|known| known.name.as_str()).collect();
+            let known: Vec<&str> = self
+                .databases
+                .iter()
+                .map(|known| known.name.as_str())
+                .collect();
             format!(
                 "no database {database:?} is configured; known: {}",
                 known.join(", ")

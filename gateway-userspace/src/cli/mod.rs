@@ -39,7 +39,7 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Verify the evidence log.
     Evidence(evidence::EvidenceArgs),
-    /// Check policy files.
+    /// Check, explain, test, suggest and compare policies.
     Policy(policy::PolicyArgs),
     /// Show the state of the daemon.
     Status(status::StatusArgs),
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         }
         Command::Sessions(args) => sessions::run(args),
         Command::Evidence(args) => evidence::run(args),
-        Command::Policy(args) => policy::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Policy(args) => policy::run(args),
         Command::Status(args) => status::run(args),
         Command::Uninstall(args) => uninstall::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {

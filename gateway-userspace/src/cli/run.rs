@@ -193,7 +193,12 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         );
     }
     let config = Arc::new(config);
-    let control = Arc::new(Control::new(config.clone(), gate.clone(), jobs.clone(), served));
+    let control = Arc::new(Control::new(
+        config.clone(),
+        gate.clone(),
+        jobs.clone(),
+        served,
+    ));
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
     tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Parses one or more `number unit` pairs, units `ms`, `s`, `m`, `h`, `d`, in falling order.
-pub(super) fn parse(written: &str) -> Result<Duration, String> {
+pub(crate) fn parse(written: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
             "`{written}` is not a duration; write a number with a unit, for example `30s`, `10m`, `1h30m`"

@@ -27,6 +27,8 @@ pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use secret::Secret;
 
+pub(crate) use duration::parse as parse_duration;
+
 pub(crate) use certificates::{read_roots, system_roots};
 
 /// Where the configuration is looked for if nothing else is said.

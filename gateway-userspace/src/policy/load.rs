@@ -20,8 +20,8 @@ use super::{
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 impl Policy {
-    /// Loads every `*.yaml` of a folder, in order of their names. Hidden files are left out. If
-    /// anything is wrong with any of them, nothing is loaded and every problem is reported.
+    /// Loads every `*.yaml` of a folder, in order of their names. Hidden files and test cases
+    /// (`*.test.yaml`) are left out. If anything is wrong with any of them, nothing is loaded and every problem is reported.
     pub fn load(dir: &Path) -> Result<Self, PolicyError> {
         let files = list(dir).map_err(|problem| PolicyError::new(vec![problem]))?;
         let mut sources = Vec::new();
@@ -83,7 +83,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
             continue;
         }
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("yaml") => files.push(path),
+            Some("yaml") if is_policy_file(&path) => files.push(path),
             // A rule that its author believes in force must not be passed over in silence.
             Some("yml") => {
                 let wanted = path.with_extension("yaml");
@@ -108,6 +108,18 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
         ));
     }
     Ok(files)
+}
+
+/// True for the files that make a policy: `*.yaml`, but for hidden ones and test cases.
+pub fn is_policy_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".yaml") && !name.starts_with('.') && !is_test_file(path)
+}
+
+/// True for test cases of a policy: `*.test.yaml`.
+pub fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".test.yaml") && !name.starts_with('.')
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

@@ -4,6 +4,7 @@
 //! database; [`evaluate()`] weighs one statement against them. `docs/policy.md` describes the files.
 
 mod admit;
+pub mod draft;
 mod error;
 mod evaluate;
 pub mod explain;
@@ -33,6 +34,7 @@ pub use evaluate::{evaluate, evaluate_in};
 pub use glob::Glob;
 pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Rule, Verb, Who};
 pub use kinship::Kinship;
+pub use load::{is_policy_file, is_test_file};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;
 pub use verdict::*;

@@ -62,10 +62,12 @@ impl Need {
                 name: Glob::new("*"),
             },
         };
-        let columns = self
-            .columns
-            .as_ref()
-            .map(|columns| columns.iter().map(|(_, name)| Glob::literal(name)).collect());
+        let columns = self.columns.as_ref().map(|columns| {
+            columns
+                .iter()
+                .map(|(_, name)| Glob::literal(name))
+                .collect()
+        });
         Rule {
             verb: self.verb,
             targets: vec![Target { object, columns }],
@@ -157,10 +159,7 @@ pub(super) fn join(needs: impl IntoIterator<Item = Need>) -> Vec<Need> {
 
 /// Leaves out every need, and every column, without which `passes` still holds; the broadest
 /// first. `passes` is told which need the trial is about.
-pub(super) fn minimise(
-    mut needs: Vec<Need>,
-    passes: impl Fn(&[Need], &Need) -> bool,
-) -> Vec<Need> {
+pub(super) fn minimise(mut needs: Vec<Need>, passes: impl Fn(&[Need], &Need) -> bool) -> Vec<Need> {
     needs.sort();
     for at in (0..needs.len()).rev() {
         let need = needs.remove(at);
@@ -200,9 +199,7 @@ fn accesses(used: &RelationUse) -> BTreeSet<Access> {
 }
 
 fn read(used: &RelationUse) -> BTreeSet<(i16, String)> {
-    columns(used, |uses| {
-        uses.iter().any(|by| *by != ColumnUse::Written)
-    })
+    columns(used, |uses| uses.iter().any(|by| *by != ColumnUse::Written))
 }
 
 fn written(used: &RelationUse) -> BTreeSet<(i16, String)> {

@@ -22,7 +22,11 @@ pub(super) struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     pub(super) fn new(job: &'a JobIdentity, admission: &'a Admission) -> Self {
-        Self::of(job, admission.database(), admission.grants().cloned().collect())
+        Self::of(
+            job,
+            admission.database(),
+            admission.grants().cloned().collect(),
+        )
     }
 
     /// Grants that match the job.

@@ -95,9 +95,10 @@ impl Rehearsal {
         };
         match statement.kind.clone() {
             StatementKind::Fetch { name, moves } => {
-                let cursor = self.cursors.get(&name).ok_or_else(|| {
-                    unknown("34000", format!("cursor \"{name}\" does not exist"))
-                })?;
+                let cursor = self
+                    .cursors
+                    .get(&name)
+                    .ok_or_else(|| unknown("34000", format!("cursor \"{name}\" does not exist")))?;
                 fetch_from(&mut statement, cursor, moves);
             }
             StatementKind::Execute { name } => {
@@ -219,7 +220,13 @@ impl Rehearsal {
         // The session's temporary schema, where it has one, and pg_catalog come first unless they
         // are named.
         let temporary = |schema: &&String| schema.starts_with("pg_temp_");
-        let mut path: Vec<String> = self.start.search_path.iter().filter(temporary).cloned().collect();
+        let mut path: Vec<String> = self
+            .start
+            .search_path
+            .iter()
+            .filter(temporary)
+            .cloned()
+            .collect();
         let named: Vec<&str> = setting
             .split(',')
             .map(|part| part.trim().trim_matches(['"', '\'']))

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use view::{
     ColumnView, DefinitionView, FunctionView, MaskView, OutputView, ReasonView, RelationView,
-    VerdictView,
+    VerdictView, output_of,
 };
 
 use super::{
@@ -160,7 +160,7 @@ pub fn explain(
         relations: view::relations(statement),
         functions: view::functions(statement),
         definitions: view::definitions(statement),
-        output: view::output(statement, &verdict),
+        output: output_of(statement, &verdict),
         masks: view::masks(admission, statement, kinship),
         every_row: statement.unlimited,
         verdict: VerdictView::of(&verdict),

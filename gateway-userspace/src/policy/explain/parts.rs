@@ -13,9 +13,7 @@ use crate::{
         pattern::{ObjectPattern, Target, qualified, quoted},
         probe::Probe,
     },
-    sql::{
-        Access, ColumnRef, ColumnUse, DdlAction, RelationUse, Statement, StatementKind,
-    },
+    sql::{Access, ColumnRef, ColumnUse, DdlAction, RelationUse, Statement, StatementKind},
 };
 
 /// What a part does, by itself: statements that do nothing else.
@@ -227,9 +225,10 @@ fn taken(statement: &Statement) -> Vec<Taken> {
         } else {
             qualified(&effect.schema, &effect.name)
         };
-        let on = effect.on.as_ref().map_or(String::new(), |on| {
-            format!(" on {}", relation_name(on))
-        });
+        let on = effect
+            .on
+            .as_ref()
+            .map_or(String::new(), |on| format!(" on {}", relation_name(on)));
         let whole = Statement {
             ddl: vec![effect.clone()],
             ..nothing(statement, StatementKind::Ddl)
@@ -302,7 +301,11 @@ fn of_relation(statement: &Statement, used: &RelationUse) -> Vec<Taken> {
                 units.push((None, whole.clone()));
             }
             Taken {
-                what: format!("{} {}", words::access(access), relation_name(&used.relation)),
+                what: format!(
+                    "{} {}",
+                    words::access(access),
+                    relation_name(&used.relation)
+                ),
                 units,
                 whole,
                 without_masks: true,
@@ -321,14 +324,20 @@ fn of_kind(statement: &Statement) -> Vec<Taken> {
     };
     match &statement.kind {
         StatementKind::Set { name, .. } => {
-            vec![one(format!("set {name}"), nothing(statement, statement.kind.clone()))]
+            vec![one(
+                format!("set {name}"),
+                nothing(statement, statement.kind.clone()),
+            )]
         }
         StatementKind::Notify | StatementKind::Privilege => {
             let what = words::kind(&statement.kind).to_owned();
             vec![one(what, nothing(statement, statement.kind.clone()))]
         }
         StatementKind::Procedural if statement.functions.is_empty() => {
-            vec![one("do".to_owned(), nothing(statement, StatementKind::Procedural))]
+            vec![one(
+                "do".to_owned(),
+                nothing(statement, StatementKind::Procedural),
+            )]
         }
         StatementKind::Maintenance if statement.relations.is_empty() => vec![one(
             "maintain the whole database".to_owned(),

@@ -232,7 +232,8 @@ pub struct OutputView {
     pub mask: Option<&'static str>,
 }
 
-pub(super) fn output(statement: &Statement, verdict: &Verdict) -> Option<Vec<OutputView>> {
+/// The columns of a statement's result under a verdict; `None`: it returns no rows.
+pub fn output_of(statement: &Statement, verdict: &Verdict) -> Option<Vec<OutputView>> {
     let redactions = match verdict {
         Verdict::Allow(obligations) | Verdict::RequireApproval { obligations, .. } => {
             obligations.redactions.as_slice()

@@ -212,7 +212,7 @@ fn protection<'a>(
     found
 }
 
-fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
+pub(in crate::policy) fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
     if strictness(one) >= strictness(other) {
         one
     } else {

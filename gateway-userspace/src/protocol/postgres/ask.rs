@@ -29,10 +29,7 @@ pub struct Answers {
 ///
 /// # Errors
 /// If the database cannot be reached or refuses.
-pub async fn ask(
-    destination: &Destination<'_>,
-    queries: &[&str],
-) -> Result<Answers, BackendError> {
+pub async fn ask(destination: &Destination<'_>, queries: &[&str]) -> Result<Answers, BackendError> {
     let backend = connect(destination).await?;
     let server = backend
         .parameters
@@ -119,10 +116,7 @@ mod tests {
     #[test]
     fn a_row_is_read_with_its_nulls_and_refused_where_it_is_cut() {
         let row = [0, 2, 0, 0, 0, 2, b'a', b'b', 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(
-            data_row(&row),
-            Ok(vec![Some("ab".to_owned()), None])
-        );
+        assert_eq!(data_row(&row), Ok(vec![Some("ab".to_owned()), None]));
         for end in 0..row.len() {
             assert!(data_row(&row[..end]).is_err(), "{end}");
         }
