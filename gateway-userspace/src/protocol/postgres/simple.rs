@@ -79,21 +79,21 @@ impl Connection {
         let mut understood = understood.clone();
         let parsed = match self.read_query(&mut understood).await? {
             Ok(parsed) => parsed,
-            Err(refusal) => return self.query_over(refusal),
+            Err(refusal) => return Ok(self.query_over(refusal)),
         };
         let understood = &understood;
         let masker = if understood.needs_shape() {
             let shape = understood.shape.get().cloned().flatten();
             match self.session.bind_masks(understood, shape.as_deref()).await {
                 Ok(masker) => Arc::new(masker),
-                Err(refusal) => return self.query_over(Some(refusal)),
+                Err(refusal) => return Ok(self.query_over(Some(refusal))),
             }
         } else {
             Arc::new(RowMasker::passthrough())
         };
         let permit = match self.permit(understood, Phase::Simple, &[]).await? {
             Ok(permit) => permit,
-            Err(refusal) => return self.query_over(Some(refusal)),
+            Err(refusal) => return Ok(self.query_over(Some(refusal))),
         };
         // A Query replaces the unnamed statement and portal, as the server itself would.
         self.statements.remove(&b""[..]);
@@ -131,19 +131,19 @@ impl Connection {
         self.failed_in_query = false;
         self.settle().await?;
         if self.failed_in_query {
-            return self.query_over(None);
+            return Ok(self.query_over(None));
         }
         Ok(true)
     }
 
-    /// Ends a Query, with a refusal or after an error that the client has been told.
-    fn query_over(&mut self, refusal: Option<Refusal>) -> Result<bool, Close> {
+    /// Ends a Query, with a refusal or after an error that the client has been told: `false`.
+    fn query_over(&mut self, refusal: Option<Refusal>) -> bool {
         if let Some(refusal) = refusal {
             self.refuse(refusal);
         }
         self.sync(true);
         self.skip_until_sync = false;
-        Ok(false)
+        false
     }
 
     /// Has the server read a statement that is new to it, once per text and session: for its
