@@ -24,7 +24,7 @@ use crate::{
     identity::{Principal, SessionGuard},
     masking::MaskKey,
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
-    sql::{BigStack, Catalog, StatementKind},
+    sql::{BigStack, Catalog, Namespace, StatementKind},
 };
 
 /// What all sessions share.
@@ -134,6 +134,8 @@ pub struct Session {
     /// Set when a new policy no longer admits the job.
     pub(super) revoked: Option<Reason>,
     pub(super) names: Names,
+    /// The names whose search path is on record.
+    pub(super) recorded: Option<Arc<Namespace>>,
     pub(super) generation: u64,
     pub(super) cache: HashMap<Box<str>, Arc<Understood>>,
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,

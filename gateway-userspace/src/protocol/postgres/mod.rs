@@ -4,6 +4,7 @@
 //! [`connection::Connection`], which alternates between `client.rs` (and `simple.rs`) and
 //! `server.rs` until it ends.
 
+pub mod ask;
 pub mod backend;
 mod cancel;
 mod client;
