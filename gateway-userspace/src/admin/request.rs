@@ -156,6 +156,9 @@ pub struct StatusView {
     pub jobs: u32,
     /// Open sessions.
     pub sessions: u32,
+    /// Statements refused because the database read them differently than the analysis.
+    #[serde(default)]
+    pub disagreements: u64,
     /// Held statements.
     pub held: u32,
     /// Entries in the evidence log.

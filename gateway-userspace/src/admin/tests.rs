@@ -91,6 +91,7 @@ impl ControlPlane for Plane {
             jobs: 0,
             sessions: 0,
             held: 0,
+            disagreements: 0,
             evidence_entries: 0,
             databases: [].into(),
         }

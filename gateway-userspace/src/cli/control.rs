@@ -162,6 +162,7 @@ impl ControlPlane for Control {
             policy: hex(&self.gate.policy().digest()),
             jobs: count(self.jobs.list().len()),
             sessions: self.gate.sessions(),
+            disagreements: self.gate.disagreements(),
             held: count(self.gate.approvals().open()),
             evidence_entries: self.gate.log().entries(),
             databases,

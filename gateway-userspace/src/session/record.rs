@@ -103,11 +103,7 @@ impl Session {
             rule: "only statements that can be decided are forwarded".to_owned(),
             hint: hint.to_owned(),
         };
-        let number = self.next_number();
-        match self.record_refusal("", &reason, number).await {
-            Ok(()) => Refusal::new(&reason, self.reference(number)),
-            Err(refusal) => refusal,
-        }
+        self.refuse_for("", &reason).await
     }
 
     /// Refuses a statement whose result cannot be masked.
@@ -118,12 +114,14 @@ impl Session {
             rule: "what cannot be masked is denied".to_owned(),
             hint: "select the protected columns plainly, or leave them out".to_owned(),
         };
+        self.refuse_for(understood.text(), &reason).await
+    }
+
+    /// Refuses a text for a reason, on record.
+    pub(super) async fn refuse_for(&mut self, text: &str, reason: &Reason) -> Refusal {
         let number = self.next_number();
-        match self
-            .record_refusal(understood.text(), &reason, number)
-            .await
-        {
-            Ok(()) => Refusal::new(&reason, self.reference(number)),
+        match self.record_refusal(text, reason, number).await {
+            Ok(()) => Refusal::new(reason, self.reference(number)),
             Err(refusal) => refusal,
         }
     }

@@ -51,6 +51,12 @@ impl Session {
         understood.generation == self.generation
     }
 
+    /// True as long as a statement may be decided as it was understood: follows the policy first.
+    pub fn still_holds(&mut self, understood: &Understood) -> bool {
+        self.follow_policy();
+        !understood.fleeting && self.is_current(understood)
+    }
+
     /// Splits a text into its statements.
     ///
     /// # Errors
@@ -188,6 +194,9 @@ impl Session {
         let statement = Understood::executing(&execute.statement, &inner.statement);
         let mut understood = self.weigh(statement);
         understood.fleeting = true;
+        // The server reads the prepared statement; EXECUTE itself holds no query.
+        understood.confirms = inner.confirms.clone().filter(|text| !text.contains('$'));
+        understood.confirmed = inner.confirmed.clone();
         Arc::new(understood)
     }
 }
