@@ -1,6 +1,8 @@
 //! Looks up relations, columns and types.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::rc::Rc;
 
 use pg_query::protobuf::{self, RangeVar, TypeName};
 
@@ -97,12 +99,13 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Vec::new();
         };
-        used.relation
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(order, column)| Col::new(column.name.as_str(), self.column_value(index, order)))
-            .collect()
+        let mut columns = Vec::with_capacity(used.relation.columns.len());
+        for (order, column) in used.relation.columns.iter().enumerate() {
+            let col = Col::new(column.name.as_str(), self.column_value(index, order));
+            self.named.push((index, column.attnum, Rc::clone(&col.used)));
+            columns.push(col);
+        }
+        columns
     }
 
     // ---- columns -----------------------------------------------------------------------------
@@ -183,7 +186,11 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Ok(None);
         };
-        Ok(system_column(used.relation, name).map(|attnum| Value {
+        let Some(attnum) = system_column(used.relation, name) else {
+            return Ok(None);
+        };
+        self.named.push((index, attnum, Rc::new(Cell::new(true))));
+        Ok(Some(Value {
             origins: [(index, attnum)].into(),
             shape: Shape::Direct,
             ..Value::default()
