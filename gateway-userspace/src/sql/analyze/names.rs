@@ -384,6 +384,17 @@ impl<'a> Walk<'a> {
         Some(fields.collect())
     }
 
+    /// As [`Self::mark_unused`], for the items of a level. What a function of unknown columns
+    /// computes decides how many rows there are.
+    pub fn mark_computed(&mut self, items: &[Item<'a>]) {
+        for item in items {
+            self.mark_unused(&item.columns);
+            if let Some(open) = &item.open {
+                self.mark(open, ColumnUse::Filter);
+            }
+        }
+    }
+
     /// Marks everything that a scope's item computed but nobody took: what is computed can be
     /// made to fail or not to, depending on the value.
     pub fn mark_unused(&mut self, columns: &[Col<'a>]) {

@@ -1121,3 +1121,22 @@ fn columns_that_are_only_named_are_reported() {
         ("select id from customers c where exists (select c.ssn)", "customers:S(id=o,ssn=n) -> id=customers.id"),
     ]);
 }
+
+#[test]
+fn m3_what_a_sub_select_computes_is_a_filter_wherever_it_stands() {
+    // An expression that nobody takes can still be made to fail, depending on the value.
+    check(&[
+        (
+            "select x.id from ((select id, 1 / length(ssn) y from customers) s join orders o using (id)) as x",
+            "customers:S(id=of,ssn=f) orders:S(id=of) -> id~customers.id+orders.id",
+        ),
+        (
+            "update orders set note = 'x' from (select id, 1 / length(ssn) y from customers) s where s.id = orders.id",
+            "customers:S(id=f,ssn=f) orders:SU(id=f,note=w)",
+        ),
+        (
+            "delete from orders using (select id, 1 / length(ssn) y from customers) s where s.id = orders.id",
+            "customers:S(id=f,ssn=f) order_items:D() orders:SD(id=f)",
+        ),
+    ]);
+}
