@@ -80,10 +80,7 @@ fn suite(cluster: &Cluster, selection: &Selection) -> Result<Report> {
         ("PG_LIBDIR".to_owned(), of(&library)),
         ("PG_DLSUFFIX".to_owned(), ".so".to_owned()),
     ];
-    let mut report = Report {
-        corpus: "regression".to_owned(),
-        ..Report::default()
-    };
+    let mut report = Report::new("regression");
     let start = Instant::now();
     for script in scripts {
         let path = folder.join("sql").join(format!("{script}.sql"));
@@ -96,7 +93,7 @@ fn suite(cluster: &Cluster, selection: &Selection) -> Result<Report> {
                 "{script}: {} statements, {:.1} s, {} under-reported so far",
                 report.statements - before,
                 started.elapsed().as_secs_f64(),
-                report.missed.total()
+                report.under_reported()
             );
         }
     }
@@ -107,10 +104,7 @@ fn suite(cluster: &Cluster, selection: &Selection) -> Result<Report> {
 fn tpc(cluster: &Cluster, benchmark: &corpora::Benchmark) -> Result<Report> {
     let place = place(cluster, &benchmark.name)?;
     place.connect()?.rows(&benchmark.tables)?;
-    let mut report = Report {
-        corpus: benchmark.name.clone(),
-        ..Report::default()
-    };
+    let mut report = Report::new(&benchmark.name);
     let start = Instant::now();
     for (index, query) in benchmark.queries.iter().enumerate() {
         let name = format!("{} {}", benchmark.name, index + 1);

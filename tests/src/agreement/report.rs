@@ -31,20 +31,17 @@ pub struct Verdict<'v> {
 
 /// A statement, and what is to be said of it.
 #[derive(Clone, Debug)]
-pub struct Case {
-    /// The script.
-    pub file: String,
-    /// The text.
-    pub text: String,
-    /// What is to be said.
-    pub what: String,
+struct Case {
+    file: String,
+    text: String,
+    what: String,
 }
 
 /// A count with the reasons behind it.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+struct Tally {
     /// By reason: count, and some cases.
-    pub by_reason: BTreeMap<String, (u64, Vec<Case>)>,
+    by_reason: BTreeMap<String, (u64, Vec<Case>)>,
 }
 
 impl Tally {
@@ -57,12 +54,12 @@ impl Tally {
     }
 
     /// The sum.
-    pub fn total(&self) -> u64 {
+    fn total(&self) -> u64 {
         self.by_reason.values().map(|(count, _)| count).sum()
     }
 
     /// Reasons, most frequent first.
-    pub fn sorted(&self) -> Vec<(&String, &(u64, Vec<Case>))> {
+    fn sorted(&self) -> Vec<(&String, &(u64, Vec<Case>))> {
         let mut all: Vec<_> = self.by_reason.iter().collect();
         all.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
         all
@@ -104,15 +101,15 @@ pub struct Report {
     /// Judged by at least one of them.
     pub judged: u64,
     /// Understood, but not judged by either.
-    pub not_judged: Tally,
+    not_judged: Tally,
     /// Touched by the server, and not reported.
-    pub missed: Tally,
+    missed: Tally,
     /// Not understood, although the server runs it.
-    pub refused: Tally,
+    refused: Tally,
     /// Not understood, and the server fails too.
-    pub refused_by_both: Tally,
+    refused_by_both: Tally,
     /// Reported, but not locked by the server.
-    pub over: Tally,
+    over: Tally,
     /// Commands of psql that were not run.
     pub skipped_commands: u64,
     /// How often the catalog was read.
@@ -122,6 +119,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// An empty one.
+    pub fn new(corpus: &str) -> Self {
+        Self {
+            corpus: corpus.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Counts one statement.
     pub fn add(&mut self, verdict: &Verdict<'_>) {
         self.statements += 1;
@@ -184,6 +189,11 @@ impl Report {
             Some(why) if !judged => self.not_judged.add(why.clone(), case("")),
             Some(_) | None => self.judged += u64::from(judged),
         }
+    }
+
+    /// Statements that touch what was not reported.
+    pub fn under_reported(&self) -> u64 {
+        self.missed.total()
     }
 
     /// For machines.
