@@ -85,6 +85,13 @@ impl Cluster {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The Unix socket, which asks for no password.
+    pub fn socket(&self) -> PathBuf {
+        self.scratch
+            .path()
+            .join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// The CA of the server's certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.scratch.path().join("ca.pem")

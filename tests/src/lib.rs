@@ -6,6 +6,8 @@
 //! is removed by the [`reaper`]. A host that lacks something makes the test fail with a message
 //! that says what to do; nothing is skipped.
 
+#[cfg(feature = "agreement")]
+pub mod agreement;
 pub mod canary;
 pub mod cluster;
 pub mod daemon;

@@ -73,15 +73,20 @@ pub fn cordon() -> Result<PathBuf> {
 
 /// A Python with the drivers, made once below Cargo's target folder.
 pub fn python_with_drivers() -> Result<PathBuf> {
+    python_with("venv", PYTHON_DRIVERS)
+}
+
+/// A Python environment of that name with these packages, made once below Cargo's target folder.
+pub(crate) fn python_with(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let base = kept_dir()?;
-    let lock = File::create(base.join("venv.lock"))?;
+    let lock = File::create(base.join(format!("{name}.lock")))?;
     lock.lock()
         .context("waiting for another process to make the Python environment")?;
 
-    let venv = base.join("venv");
+    let venv = base.join(name);
     let python = venv.join("bin/python3");
     let stamp = venv.join("drivers.txt");
-    let wanted = PYTHON_DRIVERS.join("\n");
+    let wanted = packages.join("\n");
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) && python.exists() {
         return Ok(python);
     }
@@ -101,8 +106,8 @@ pub fn python_with_drivers() -> Result<PathBuf> {
                 "--quiet",
                 "--disable-pip-version-check",
             ])
-            .args(PYTHON_DRIVERS),
-        "the Python drivers come from PyPI; a mirror can be named in PIP_INDEX_URL",
+            .args(packages),
+        "the Python packages come from PyPI; a mirror can be named in PIP_INDEX_URL",
     )?;
     fs::write(stamp, wanted)?;
     Ok(python)

@@ -1,5 +1,6 @@
 //! `cargo xtask`: builds, checks, demonstrates and tests.
 
+mod agreement;
 mod arch;
 mod build;
 mod check;
@@ -33,6 +34,8 @@ enum Command {
     Arch,
     /// Show an agent's session through Cordon, from the kernel hook to the evidence.
     Demo(demo::Demo),
+    /// Let PostgreSQL judge the analysis of its own regression suite, TPC-H and TPC-DS.
+    TestAgreement(agreement::TestAgreement),
     /// Run every test, those with the kernel, PostgreSQL and drivers included.
     Test(test::Test),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Arch => arch::run(),
         Command::Demo(demo) => demo::run(&demo),
+        Command::TestAgreement(agreement) => agreement::run(&agreement),
         Command::Test(test) => test::run(&test),
     };
     match result {

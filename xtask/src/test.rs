@@ -26,6 +26,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("python3", "/usr/bin/python3"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
     ("coreutils", "stdbuf"),
+    // To unpack PostgreSQL's source package.
+    ("bzip2", "bzip2"),
 ];
 
 /// Suites whose tests disturb each other's measurements.

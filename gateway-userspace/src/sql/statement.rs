@@ -55,6 +55,9 @@ pub enum ColumnUse {
     Source,
     /// Is written.
     Written,
+    /// Named, and no more: nothing depends on its value (a column of `*` in a sub-select that
+    /// nobody takes). The server still asks for the right to read it.
+    Named,
 }
 
 /// One relation and everything the statement does with it.

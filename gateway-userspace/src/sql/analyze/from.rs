@@ -70,9 +70,18 @@ impl<'a> Walk<'a> {
         match kind {
             NodeEnum::RangeVar(var) => Ok(vec![self.table(scope, var)?]),
             NodeEnum::JoinExpr(join) => self.join(scope, join),
-            NodeEnum::RangeSubselect(sub) => Ok(vec![self.sub_select(scope, sub)?]),
-            NodeEnum::RangeFunction(function) => Ok(vec![self.range_function(scope, function)?]),
-            NodeEnum::RangeTableFunc(table) => Ok(vec![self.xml_table(scope, table)?]),
+            NodeEnum::RangeSubselect(sub) => {
+                let item = self.sub_select(scope, sub)?;
+                Ok(computed(scope, item))
+            }
+            NodeEnum::RangeFunction(function) => {
+                let item = self.range_function(scope, function)?;
+                Ok(computed(scope, item))
+            }
+            NodeEnum::RangeTableFunc(table) => {
+                let item = self.xml_table(scope, table)?;
+                Ok(computed(scope, item))
+            }
             NodeEnum::RangeTableSample(sample) => {
                 let RangeTableSample {
                     relation,
@@ -99,7 +108,8 @@ impl<'a> Walk<'a> {
             }
             NodeEnum::JsonTable(table) => {
                 let item = self.laterally(scope, |walk, scope| walk.json_table(scope, table))?;
-                Ok(vec![self.aliased(item, table.alias.as_ref())?])
+                let item = self.aliased(item, table.alias.as_ref())?;
+                Ok(computed(scope, item))
             }
             analysed_nodes!()
             | clause_nodes!()
@@ -198,9 +208,7 @@ impl<'a> Walk<'a> {
         let before = std::mem::replace(&mut scope.lateral, *lateral);
         let columns = self.select(Some(scope), select);
         scope.lateral = before;
-        let mut item = Item::new("", columns?);
-        item.computed = true;
-        self.aliased(item, alias.as_ref())
+        self.aliased(Item::new("", columns?), alias.as_ref())
     }
 
     // ---- functions -----------------------------------------------------------------------------
@@ -264,8 +272,6 @@ impl<'a> Walk<'a> {
         }
         let mut item = Item::new(first_name.unwrap_or_default(), columns);
         item.open = open;
-        // What it computes decides how many rows there are.
-        item.computed = true;
         self.aliased(item, alias.as_ref())
     }
 
@@ -456,9 +462,7 @@ impl<'a> Walk<'a> {
                 }
                 found.push(Col::new(column.colname.as_str(), value));
             }
-            let mut item = Item::new("xmltable", found);
-            item.computed = true;
-            Ok(item)
+            Ok(Item::new("xmltable", found))
         })?;
         self.aliased(item, alias.as_ref())
     }
@@ -597,6 +601,12 @@ impl<'a> Walk<'a> {
             )),
         }
     }
+}
+
+/// Notes an item whose columns are computed, and gives it back as a list.
+fn computed<'a>(scope: &mut Scope<'_, 'a>, item: Item<'a>) -> Vec<Item<'a>> {
+    scope.computed.push(item.clone());
+    vec![item]
 }
 
 /// The columns of a join's side, in order.

@@ -155,9 +155,7 @@ impl<'a> Walk<'a> {
         let all = all.derived();
         let mut found = Vec::new();
         self.json_columns(scope, columns, &all, &mut found)?;
-        let mut item = Item::new("json_table", found);
-        item.computed = true;
-        Ok(item)
+        Ok(Item::new("json_table", found))
     }
 
     fn json_columns(

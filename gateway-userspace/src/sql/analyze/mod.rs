@@ -22,7 +22,9 @@ mod statement;
 mod utility;
 mod value;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pg_query::protobuf::SelectStmt;
@@ -79,6 +81,9 @@ struct Walk<'a> {
     watch_hit: bool,
     /// The statement's own leftmost SELECT: the only one that may have INTO.
     into: Option<*const SelectStmt>,
+    /// Columns of FROM items that are relations: the relation's use, `attnum`, and whether
+    /// something names the column.
+    named: Vec<(usize, i16, Rc<Cell<bool>>)>,
 }
 
 impl<'a> Walk<'a> {
@@ -103,6 +108,7 @@ impl<'a> Walk<'a> {
             watched: None,
             watch_hit: false,
             into: None,
+            named: Vec::new(),
         }
     }
 
@@ -120,7 +126,12 @@ impl<'a> Walk<'a> {
         Ok(self.finish(kind, output))
     }
 
-    fn finish(self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
+    fn finish(mut self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
+        for (index, attnum, named) in std::mem::take(&mut self.named) {
+            if named.get() && let Some(used) = self.uses.get(index) && !used.columns.contains_key(&attnum) {
+                self.mark_column((index, attnum), ColumnUse::Named);
+            }
+        }
         let mut functions = self.functions;
         for (schema, name) in self.pure {
             if let Some(function) = self

@@ -358,7 +358,9 @@ impl<'a> Walk<'a> {
             let (level, item) = walk.target_level(scope, index, var, from_clause)?;
             walk.assignments(&level, index, target_list)?;
             walk.limit(&level, where_clause.as_deref(), index)?;
-            walk.returning(scope, returning_clause.as_ref(), level.items, &item)
+            let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
+            walk.mark_computed(&level.computed);
+            Ok(output)
         })
     }
 
@@ -381,7 +383,9 @@ impl<'a> Walk<'a> {
             let index = walk.write_target(var, Access::Delete)?;
             let (level, item) = walk.target_level(scope, index, var, using_clause)?;
             walk.limit(&level, where_clause.as_deref(), index)?;
-            walk.returning(scope, returning_clause.as_ref(), level.items, &item)
+            let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
+            walk.mark_computed(&level.computed);
+            Ok(output)
         })
     }
 
@@ -547,7 +551,9 @@ impl<'a> Walk<'a> {
                 };
                 walk.merge_when(&level, when, index, limits)?;
             }
-            walk.returning(scope, returning_clause.as_ref(), level.items, &item)
+            let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
+            walk.mark_computed(&level.computed);
+            Ok(output)
         })
     }
 

@@ -1,6 +1,8 @@
 //! Looks up relations, columns and types.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::rc::Rc;
 
 use pg_query::protobuf::{self, RangeVar, TypeName};
 
@@ -97,12 +99,13 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Vec::new();
         };
-        used.relation
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(order, column)| Col::new(column.name.as_str(), self.column_value(index, order)))
-            .collect()
+        let mut columns = Vec::with_capacity(used.relation.columns.len());
+        for (order, column) in used.relation.columns.iter().enumerate() {
+            let col = Col::new(column.name.as_str(), self.column_value(index, order));
+            self.named.push((index, column.attnum, Rc::clone(&col.used)));
+            columns.push(col);
+        }
+        columns
     }
 
     // ---- columns -----------------------------------------------------------------------------
@@ -183,7 +186,11 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Ok(None);
         };
-        Ok(system_column(used.relation, name).map(|attnum| Value {
+        let Some(attnum) = system_column(used.relation, name) else {
+            return Ok(None);
+        };
+        self.named.push((index, attnum, Rc::new(Cell::new(true))));
+        Ok(Some(Value {
             origins: [(index, attnum)].into(),
             shape: Shape::Direct,
             ..Value::default()
@@ -375,6 +382,17 @@ impl<'a> Walk<'a> {
             Col::new(Cow::Borrowed(name.as_str()), value)
         });
         Some(fields.collect())
+    }
+
+    /// As [`Self::mark_unused`], for the items of a level. What a function of unknown columns
+    /// computes decides how many rows there are.
+    pub fn mark_computed(&mut self, items: &[Item<'a>]) {
+        for item in items {
+            self.mark_unused(&item.columns);
+            if let Some(open) = &item.open {
+                self.mark(open, ColumnUse::Filter);
+            }
+        }
     }
 
     /// Marks everything that a scope's item computed but nobody took: what is computed can be

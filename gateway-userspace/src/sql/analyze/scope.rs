@@ -35,8 +35,6 @@ pub(super) struct Item<'a> {
     pub lateral_only: bool,
     /// May be referred to by LATERAL at all.
     pub lateral_ok: bool,
-    /// A sub-select: what it computes runs whether it is taken or not.
-    pub computed: bool,
 }
 
 impl<'a> Item<'a> {
@@ -52,7 +50,6 @@ impl<'a> Item<'a> {
             by_column: true,
             lateral_only: false,
             lateral_ok: true,
-            computed: false,
         }
     }
 
@@ -85,6 +82,9 @@ pub(super) struct Scope<'s, 'a> {
     pub ctes: Option<&'s CteList<'a>>,
     /// A LATERAL item of this level is being read.
     pub lateral: bool,
+    /// Sub-selects and functions of FROM, in joins too: what they compute runs whether it is
+    /// taken or not.
+    pub computed: Vec<Item<'a>>,
 }
 
 impl<'s, 'a> Scope<'s, 'a> {
@@ -94,6 +94,7 @@ impl<'s, 'a> Scope<'s, 'a> {
             items: Vec::new(),
             ctes: None,
             lateral: false,
+            computed: Vec::new(),
         }
     }
 

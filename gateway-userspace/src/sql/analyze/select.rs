@@ -124,12 +124,7 @@ impl<'a> Walk<'a> {
         for lock in locking_clause {
             self.row_lock(&scope, lock)?;
         }
-        for item in scope.items.iter().filter(|item| item.computed) {
-            self.mark_unused(&item.columns);
-            if let Some(open) = &item.open {
-                self.mark(open, ColumnUse::Filter);
-            }
-        }
+        self.mark_computed(&scope.computed);
         Ok(columns)
     }
 

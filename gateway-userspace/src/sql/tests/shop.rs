@@ -450,6 +450,7 @@ fn letters(uses: &BTreeSet<ColumnUse>) -> String {
             ColumnUse::Filter => 'f',
             ColumnUse::Source => 's',
             ColumnUse::Written => 'w',
+            ColumnUse::Named => 'n',
         })
         .collect()
 }

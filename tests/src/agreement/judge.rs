@@ -1,0 +1,367 @@
+//! One statement: what the analysis reports, and what the server says to that.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use cordon::sql::{
+    Access, ColumnUse, NotUnderstood, RelationUse, Statement, StatementKind, analyze, split,
+};
+
+use super::{
+    names::Names,
+    wire::{Answer, Ask, ServerError, Wire},
+};
+
+/// The role that gets exactly what was reported.
+pub const PROBE: &str = "cordon_probe";
+
+const LOCKS: &str = "SELECT DISTINCT relation::pg_catalog.text FROM pg_catalog.pg_locks \
+    WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'";
+
+/// What the analysis says of a text.
+#[derive(Debug)]
+pub enum Reading {
+    /// One statement, understood.
+    Understood(Box<Statement>),
+    /// More than one statement in one text, or none.
+    Several(usize),
+    /// Refused.
+    Refused(NotUnderstood),
+}
+
+/// What one judge says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// Everything that the server touches was reported.
+    Agrees,
+    /// Not asked, and why.
+    NotJudged(String),
+    /// Something was not reported.
+    Missed(String),
+}
+
+/// What the server says to an understood statement.
+#[derive(Debug)]
+pub struct Judgement {
+    /// By its permission checks.
+    pub privileges: Ruling,
+    /// By its locks.
+    pub locks: Ruling,
+    /// Relations that were reported, but not locked.
+    pub over: Vec<String>,
+}
+
+impl Judgement {
+    fn not_judged(why: &str) -> Self {
+        Self {
+            privileges: Ruling::NotJudged(why.to_owned()),
+            locks: Ruling::NotJudged(why.to_owned()),
+            over: Vec::new(),
+        }
+    }
+}
+
+/// Analyses a text with the names at hand.
+pub fn read(text: &str, names: &Names) -> Reading {
+    match split(text) {
+        Err(error) => Reading::Refused(error),
+        Ok(parsed) => match parsed.as_slice() {
+            [one] => match analyze(one, &names.catalog, &names.namespace) {
+                Ok(statement) => Reading::Understood(Box::new(statement)),
+                Err(error) => Reading::Refused(error),
+            },
+            several => several
+                .iter()
+                .find_map(|one| analyze(one, &names.catalog, &names.namespace).err())
+                .map_or(Reading::Several(several.len()), Reading::Refused),
+        },
+    }
+}
+
+/// Why a statement cannot be judged by what it touches; `None` if it can.
+fn unjudgeable(statement: &Statement) -> Option<&'static str> {
+    match &statement.kind {
+        StatementKind::Select
+        | StatementKind::Insert
+        | StatementKind::Update
+        | StatementKind::Delete
+        | StatementKind::Merge
+        | StatementKind::Truncate
+        | StatementKind::CopyOut { .. }
+        | StatementKind::CopyIn
+        | StatementKind::DeclareCursor { .. }
+        | StatementKind::Prepare { .. }
+        | StatementKind::Explain { .. }
+        | StatementKind::Lock => None,
+        StatementKind::Ddl if !statement.relations.is_empty() => None,
+        StatementKind::Ddl => Some("data definition that reads nothing"),
+        StatementKind::Empty => Some("empty"),
+        StatementKind::Transaction(_) => Some("transaction control"),
+        StatementKind::Set { .. } | StatementKind::Show { .. } => Some("settings"),
+        StatementKind::Fetch { .. } | StatementKind::CloseCursor { .. } => {
+            Some("cursors: judged where they are declared")
+        }
+        StatementKind::Execute { .. } | StatementKind::Deallocate { .. } => {
+            Some("prepared statements: judged where they are prepared")
+        }
+        StatementKind::Listen | StatementKind::Notify | StatementKind::Discard => {
+            Some("LISTEN, NOTIFY, DISCARD")
+        }
+        StatementKind::Maintenance => Some("maintenance: for owners only"),
+        StatementKind::Privilege => Some("privileges and roles: for owners only"),
+        StatementKind::Procedural => Some("DO and CALL: opaque, refused without a grant"),
+    }
+}
+
+/// True if the statement's meaning does not hang on what the catalog says now.
+pub fn needs_fresh_names(reading: &Reading) -> bool {
+    match reading {
+        Reading::Understood(statement) => unjudgeable(statement).is_none(),
+        Reading::Several(_) => false,
+        Reading::Refused(error) => match error {
+            NotUnderstood::Syntax { .. } | NotUnderstood::Limit(_) => false,
+            NotUnderstood::Unsupported(_) | NotUnderstood::UnknownName { .. } => true,
+        },
+    }
+}
+
+/// Asks the server. Leaves nothing behind, but for what no rollback takes back.
+pub fn judge(wire: &mut Wire, names: &Names, text: &str, statement: &Statement) -> Result<Judgement> {
+    if let Some(why) = unjudgeable(statement) {
+        return Ok(Judgement::not_judged(why));
+    }
+    let inside = wire.status == b'T';
+    let (begin, end) = if inside {
+        ("SAVEPOINT cordon_judge", "ROLLBACK TO cordon_judge; RELEASE cordon_judge")
+    } else {
+        ("BEGIN", "ROLLBACK")
+    };
+    let body = match &statement.kind {
+        StatementKind::Prepare { body, .. } => body,
+        _ => text,
+    };
+    let grants = grants(names, statement);
+    let become_probe = format!(
+        "{}; SET SESSION AUTHORIZATION {PROBE}",
+        search_path(&names.namespace.search_path)
+    );
+    let mut asked = vec![
+        Ask::Query(begin),
+        Ask::Query(LOCKS),
+        Ask::Parse(body),
+        Ask::Query(LOCKS),
+        Ask::Query(end),
+    ];
+    // What PREPARE names outlives a rollback; it asks for no privileges anyway.
+    let probed = !matches!(statement.kind, StatementKind::Prepare { .. });
+    if probed {
+        asked.extend([
+            Ask::Query(begin),
+            Ask::Query("SET SESSION AUTHORIZATION DEFAULT"),
+            Ask::Query(&grants),
+            Ask::Query(&become_probe),
+            Ask::Query(text),
+            Ask::Query(end),
+        ]);
+    }
+    let answers = wire.ask(&asked)?;
+    let at = |index: usize| answers.get(index).cloned().unwrap_or_default();
+    let (locks, over) = by_locks(names, statement, &at(1), &at(2), &at(3));
+    let privileges = if probed {
+        by_privileges(statement, &[at(6), at(7), at(8)], &at(9))
+    } else {
+        Ruling::NotJudged("prepared statements: judged by locks".to_owned())
+    };
+    Ok(Judgement {
+        privileges,
+        locks,
+        over,
+    })
+}
+
+fn by_locks(
+    names: &Names,
+    statement: &Statement,
+    before: &Answer,
+    parse: &Answer,
+    after: &Answer,
+) -> (Ruling, Vec<String>) {
+    if let Some(error) = &parse.error {
+        return (Ruling::NotJudged(server_refuses(error)), Vec::new());
+    }
+    if let Some(error) = before.error.as_ref().or(after.error.as_ref()) {
+        return (Ruling::NotJudged(format!("locks cannot be read: {}", error.message)), Vec::new());
+    }
+    let whole = match &statement.kind {
+        StatementKind::Select
+        | StatementKind::Insert
+        | StatementKind::Update
+        | StatementKind::Delete
+        | StatementKind::Merge
+        | StatementKind::Prepare { .. } => true,
+        // Parse reads the query in it, but does not look behind views.
+        StatementKind::DeclareCursor { .. } | StatementKind::Explain { .. } => false,
+        _ => return (Ruling::NotJudged("Parse takes no locks for this kind".to_owned()), Vec::new()),
+    };
+    let oids = |answer: &Answer| -> BTreeSet<u32> {
+        let cells = answer.rows.iter().flatten().flatten();
+        cells.filter_map(|oid| oid.parse().ok()).collect()
+    };
+    let (before, after) = (oids(before), oids(after));
+    let reported: BTreeSet<u32> = statement.relations.iter().map(|used| used.relation.oid).collect();
+    let relation = |oid: &u32| {
+        names
+            .relations
+            .get(oid)
+            .filter(|named| matches!(named.kind, b'r' | b'p' | b'v' | b'm' | b'f' | b'S'))
+            .map(|named| named.name.clone())
+    };
+    let missed: Vec<String> = after
+        .difference(&before)
+        .filter(|oid| !reported.contains(oid))
+        .filter_map(relation)
+        .collect();
+    let over = if whole {
+        reported.difference(&after).filter_map(relation).collect()
+    } else {
+        Vec::new()
+    };
+    if missed.is_empty() {
+        (Ruling::Agrees, over)
+    } else {
+        (Ruling::Missed(format!("locked, but not reported: {}", missed.join(", "))), over)
+    }
+}
+
+fn by_privileges(statement: &Statement, preparation: &[Answer], answer: &Answer) -> Ruling {
+    if let Some(error) = preparation.iter().find_map(|answer| answer.error.as_ref()) {
+        return Ruling::NotJudged(format!("the probe cannot be prepared: {}", error.message));
+    }
+    let Some(error) = &answer.error else {
+        return Ruling::Agrees;
+    };
+    // A COPY that asked for data has passed.
+    if answer.wanted_data {
+        return Ruling::Agrees;
+    }
+    if error.sqlstate != "42501" {
+        return Ruling::NotJudged(server_refuses(error));
+    }
+    let denied = error.message.strip_prefix("permission denied for ");
+    let of_relation = denied.is_some_and(|what| {
+        ["table ", "view ", "materialized view ", "foreign table ", "sequence ", "column ", "relation "]
+            .iter()
+            .any(|kind| what.starts_with(kind))
+    });
+    if !of_relation {
+        return Ruling::NotJudged("needs a right that is not about relations".to_owned());
+    }
+    // Bodies of functions are opaque: each is listed, and needs a grant of its own.
+    if error.context.contains("function ") {
+        let listed = statement
+            .functions
+            .iter()
+            .any(|function| error.context.contains(&function.name));
+        if listed {
+            return Ruling::NotJudged("denied inside a function, which is reported".to_owned());
+        }
+    }
+    if denied.is_some_and(|what| what.starts_with("sequence "))
+        && statement.functions.iter().any(|function| matches!(function.name.as_str(), "nextval" | "currval" | "setval" | "lastval"))
+    {
+        return Ruling::NotJudged("a sequence, by a function that is reported".to_owned());
+    }
+    let context = if error.context.is_empty() { String::new() } else { format!(" ({})", error.context.replace('\n', " ")) };
+    Ruling::Missed(format!("{}{context}", error.message))
+}
+
+/// Errors of the statement itself, by class.
+fn server_refuses(error: &ServerError) -> String {
+    match error.sqlstate.as_str() {
+        "25001" => "cannot run inside a transaction block".to_owned(),
+        "25006" => "the transaction is read-only".to_owned(),
+        _ => "fails on the server".to_owned(),
+    }
+}
+
+fn search_path(path: &[String]) -> String {
+    let schemas: Vec<String> = path
+        .iter()
+        .map(|schema| if schema.starts_with("pg_temp_") { "pg_temp".to_owned() } else { quote(schema) })
+        .collect();
+    format!("SET LOCAL search_path = {}", if schemas.is_empty() { "''".to_owned() } else { schemas.join(", ") })
+}
+
+/// The GRANTs of exactly what was reported.
+fn grants(names: &Names, statement: &Statement) -> String {
+    let mut sql = String::new();
+    let schemas: BTreeSet<&String> = names
+        .catalog
+        .relations
+        .keys()
+        .chain(&names.namespace.search_path)
+        .filter(|schema| !schema.starts_with("pg_temp") && !schema.starts_with("pg_toast"))
+        .collect();
+    for schema in schemas {
+        sql.push_str(&format!("GRANT ALL ON SCHEMA {} TO {PROBE};\n", quote(schema)));
+    }
+    let definition = statement.kind == StatementKind::Ddl;
+    // Nothing is written by it, but the server asks as if it were.
+    let plan = statement.kind == StatementKind::Explain { analyze: false };
+    for used in &statement.relations {
+        if used.relation.oid == 0 {
+            continue;
+        }
+        let mut rights = rights(names, used);
+        if definition {
+            rights.extend(["REFERENCES".to_owned(), "TRIGGER".to_owned()]);
+        }
+        if plan {
+            rights.extend(["INSERT".to_owned(), "UPDATE".to_owned(), "DELETE".to_owned()]);
+        }
+        if !rights.is_empty() {
+            let relation = &used.relation;
+            sql.push_str(&format!(
+                "GRANT {} ON {}.{} TO {PROBE};\n",
+                rights.join(", "),
+                quote(&relation.schema),
+                quote(&relation.name)
+            ));
+        }
+    }
+    sql
+}
+
+fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
+    let columns = |fits: &dyn Fn(&ColumnUse) -> bool| -> String {
+        let mut list: Vec<String> = used
+            .columns
+            .iter()
+            .filter(|(_, uses)| uses.iter().any(fits))
+            .map(|(column, _)| quote(&column.column))
+            .collect();
+        if list.is_empty() {
+            // Any column will do, then.
+            let relation = names.catalog.relation(&used.relation.schema, &used.relation.name);
+            list.extend(relation.and_then(|relation| relation.columns.first()).map(|column| quote(&column.name)));
+        }
+        if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+    };
+    let read = |how: &ColumnUse| !matches!(how, ColumnUse::Written);
+    let written = |how: &ColumnUse| matches!(how, ColumnUse::Written);
+    used.access
+        .iter()
+        .map(|access| match access {
+            Access::Select => format!("SELECT{}", columns(&read)),
+            Access::Insert => format!("INSERT{}", columns(&written)),
+            Access::Update => format!("UPDATE{}", columns(&written)),
+            Access::Delete => "DELETE".to_owned(),
+            Access::Truncate | Access::Lock => "TRUNCATE".to_owned(),
+        })
+        .collect()
+}
+
+/// An identifier in quotes.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
