@@ -172,6 +172,7 @@ const fn use_code(column_use: ColumnUse) -> u64 {
         ColumnUse::Filter => 2,
         ColumnUse::Source => 3,
         ColumnUse::Written => 4,
+        ColumnUse::Equality => 5,
     }
 }
 

@@ -148,8 +148,12 @@ fn check(
     match by {
         ColumnUse::Written => Ok(()),
         // The planner's row estimates answer questions about the values.
-        ColumnUse::Filter if protection.filter == FilterUse::Any && !explain => Ok(()),
-        ColumnUse::Filter => Err(filtered(column, protection, explain)),
+        ColumnUse::Filter | ColumnUse::Equality
+            if protection.filter == FilterUse::Any && !explain =>
+        {
+            Ok(())
+        }
+        ColumnUse::Filter | ColumnUse::Equality => Err(filtered(column, protection, explain)),
         ColumnUse::Source => Err(copied(column, protection)),
         ColumnUse::Derived => Err(derived(column, protection)),
         ColumnUse::Output => match kind {

@@ -6,6 +6,7 @@
 
 mod alter;
 mod calls;
+mod condition;
 mod define;
 mod drop;
 mod expression;
@@ -267,8 +268,10 @@ impl<'a> Walk<'a> {
                 self.access(inner, *access);
             }
             for (column, uses) in &behind.columns {
-                if uses.contains(&ColumnUse::Filter) {
-                    self.mark_column((inner, column.attnum), ColumnUse::Filter);
+                for how in [ColumnUse::Filter, ColumnUse::Equality] {
+                    if uses.contains(&how) {
+                        self.mark_column((inner, column.attnum), how);
+                    }
                 }
             }
         }
