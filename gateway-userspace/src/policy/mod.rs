@@ -6,10 +6,11 @@
 mod admit;
 mod error;
 mod evaluate;
-mod file;
+mod fields;
 mod glob;
 mod grant;
 mod kinship;
+mod limits;
 mod load;
 mod pattern;
 #[expect(
@@ -17,19 +18,22 @@ mod pattern;
     reason = "the folder is named for its main type, as is the file"
 )]
 mod policy;
+mod quantity;
 mod resolve;
 mod rules;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod yaml;
 
 pub use admit::Admission;
-pub use error::{PolicyError, Problem};
+pub use error::{Excerpt, PolicyError, Problem};
 pub use evaluate::{evaluate, evaluate_in};
 pub use glob::Glob;
-pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Rule, Verb, Who};
+pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Mode, Rule, Verb, Who};
 pub use kinship::Kinship;
+pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, Limits};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;
 pub use verdict::*;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     names::{Names, Snapshot},
-    record::denied,
+    record::{denied, permitted},
     understood::CursorChange,
 };
 use crate::{
@@ -252,9 +252,7 @@ impl Session {
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
         let decision = match &understood.verdict {
-            Verdict::Allow(obligations) => audit::Decision::Allow {
-                grants: obligations.grants.clone(),
-            },
+            Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {
                 obligations,
                 requirement,
