@@ -6,18 +6,21 @@
 mod admit;
 mod error;
 mod evaluate;
+pub mod explain;
 mod fields;
 mod glob;
 mod grant;
 mod kinship;
 mod limits;
 mod load;
+mod needs;
 mod pattern;
 #[expect(
     clippy::module_inception,
     reason = "the folder is named for its main type, as is the file"
 )]
 mod policy;
+mod probe;
 mod quantity;
 mod resolve;
 mod rules;

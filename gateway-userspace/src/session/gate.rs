@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
+    confirm::Confirmed,
     names::{Names, Snapshot},
     record::{denied, permitted},
     understood::CursorChange,
@@ -23,7 +24,7 @@ use crate::{
     identity::{Principal, SessionGuard},
     masking::MaskKey,
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
-    sql::{BigStack, Catalog, StatementKind},
+    sql::{BigStack, Catalog, Namespace, StatementKind},
 };
 
 /// What all sessions share.
@@ -34,6 +35,10 @@ pub struct Gate {
     pub(super) stack: BigStack,
     pub(super) mask_key: MaskKey,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
+    /// Texts that the server reads as the analysis does.
+    pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
+    /// Statements that it read differently.
+    pub(super) disagreements: AtomicU64,
     pub(super) sessions: AtomicU32,
     /// Counts definitions made through Cordon: whoever sees it rise looks its names up again.
     pub(super) epoch: AtomicU64,
@@ -55,6 +60,8 @@ impl Gate {
             stack,
             mask_key,
             snapshots: Mutex::default(),
+            confirmed: Mutex::default(),
+            disagreements: AtomicU64::new(0),
             sessions: AtomicU32::new(0),
             epoch: AtomicU64::new(0),
         })
@@ -78,6 +85,12 @@ impl Gate {
     /// The held statements.
     pub fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+
+    /// Statements that were refused because the server read them differently than the analysis:
+    /// faults of Cordon.
+    pub fn disagreements(&self) -> u64 {
+        self.disagreements.load(Ordering::Relaxed)
     }
 
     /// Open sessions.
@@ -121,6 +134,8 @@ pub struct Session {
     /// Set when a new policy no longer admits the job.
     pub(super) revoked: Option<Reason>,
     pub(super) names: Names,
+    /// The names whose search path is on record.
+    pub(super) recorded: Option<Arc<Namespace>>,
     pub(super) generation: u64,
     pub(super) cache: HashMap<Box<str>, Arc<Understood>>,
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,

@@ -3,6 +3,7 @@
 //! A protocol sees only [`Gate`] and [`Session`]. What may go to a database is a value: a
 //! [`Permit`] exists only once its decision is on record.
 
+mod confirm;
 mod gate;
 mod hold;
 mod names;
@@ -11,10 +12,12 @@ mod parameter;
 mod permit;
 mod record;
 mod refusal;
+mod rehearsal;
 mod result;
 mod understand;
 mod understood;
 
+pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
 pub use hold::Hold;
 pub use names::*;
@@ -22,5 +25,7 @@ pub use opening::*;
 pub use parameter::Parameter;
 pub use permit::{Outcome, OutcomeKind, Permit, hex};
 pub use refusal::*;
+pub use rehearsal::Rehearsal;
+pub use result::check_origins;
 pub use understand::shadows_system;
 pub use understood::*;

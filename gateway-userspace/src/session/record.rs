@@ -1,5 +1,7 @@
 //! Puts decisions and refusals on record.
 
+use std::sync::Arc;
+
 use super::{
     Decision, Parameter, Permit, Phase, Refusal, Session, Understood,
     refusal::{code_name, reason_of},
@@ -20,8 +22,23 @@ impl Session {
         self.statements
     }
 
+    /// The search path, if it is another one than on record.
+    fn search_path(&mut self) -> Vec<String> {
+        let Some(namespace) = &self.names.namespace else {
+            return Vec::new();
+        };
+        let same = self.recorded.as_ref().is_some_and(|recorded| {
+            Arc::ptr_eq(recorded, namespace) || recorded.search_path == namespace.search_path
+        });
+        if same {
+            return Vec::new();
+        }
+        self.recorded = Some(namespace.clone());
+        namespace.search_path.clone()
+    }
+
     pub(super) fn decided(
-        &self,
+        &mut self,
         understood: &Understood,
         phase: Phase,
         parameters: &[Parameter],
@@ -40,6 +57,7 @@ impl Session {
             decision,
             policy: self.policy_hex.clone(),
             masked: understood.masked.clone(),
+            search_path: self.search_path(),
             approval,
         })
     }
@@ -58,6 +76,7 @@ impl Session {
             decision: audit::Decision::Allow { grants: Vec::new() },
             policy: self.policy_hex.clone(),
             masked: Vec::new(),
+            search_path: self.search_path(),
             approval: None,
         });
         match self.gate.log.append(event, Durability::Now).await {
@@ -84,11 +103,7 @@ impl Session {
             rule: "only statements that can be decided are forwarded".to_owned(),
             hint: hint.to_owned(),
         };
-        let number = self.next_number();
-        match self.record_refusal("", &reason, number).await {
-            Ok(()) => Refusal::new(&reason, self.reference(number)),
-            Err(refusal) => refusal,
-        }
+        self.refuse_for("", &reason).await
     }
 
     /// Refuses a statement whose result cannot be masked.
@@ -99,12 +114,14 @@ impl Session {
             rule: "what cannot be masked is denied".to_owned(),
             hint: "select the protected columns plainly, or leave them out".to_owned(),
         };
+        self.refuse_for(understood.text(), &reason).await
+    }
+
+    /// Refuses a text for a reason, on record.
+    pub(super) async fn refuse_for(&mut self, text: &str, reason: &Reason) -> Refusal {
         let number = self.next_number();
-        match self
-            .record_refusal(understood.text(), &reason, number)
-            .await
-        {
-            Ok(()) => Refusal::new(&reason, self.reference(number)),
+        match self.record_refusal(text, reason, number).await {
+            Ok(()) => Refusal::new(reason, self.reference(number)),
             Err(refusal) => refusal,
         }
     }
@@ -126,6 +143,7 @@ impl Session {
             decision: denied(reason),
             policy: self.policy_hex.clone(),
             masked: Vec::new(),
+            search_path: self.search_path(),
             approval: None,
         });
         match self.gate.log.append(event, Durability::Now).await {
@@ -134,7 +152,8 @@ impl Session {
         }
     }
 
-    pub(super) fn unrecorded(&self, number: u64, error: &audit::AppendError) -> Refusal {
+    pub(super) fn unrecorded(&mut self, number: u64, error: &audit::AppendError) -> Refusal {
+        self.recorded = None;
         tracing::error!(session = %self.id, error = %error, "evidence cannot be written");
         self.fault(number, "the evidence cannot be written, so nothing may run")
     }

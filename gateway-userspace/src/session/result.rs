@@ -26,20 +26,20 @@ impl Session {
         let Some(shape) = shape else {
             return Ok(RowMasker::passthrough());
         };
-        let outcome = check_origins(&understood.statement, shape).and_then(|()| {
-            RowMasker::bind(&redactions, shape, &self.gate.mask_key)
-                .map_err(|error| error.to_string())
-        });
-        match outcome {
+        self.confirm_shape(understood, Some(shape)).await?;
+        match RowMasker::bind(&redactions, shape, &self.gate.mask_key) {
             Ok(masker) => Ok(masker),
-            Err(message) => Err(self.refuse_unmaskable(understood, &message).await),
+            Err(error) => Err(self.refuse_unmaskable(understood, &error.to_string()).await),
         }
     }
 }
 
 /// Every column that the server traces to a table must come from a relation of the analysis, and
 /// the numbers of columns must agree: otherwise masks would sit on the wrong ones.
-fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(), String> {
+///
+/// # Errors
+/// What does not agree.
+pub fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(), String> {
     let Some(output) = &statement.output else {
         return if statement.relations.iter().all(|relation| relation.system) {
             Ok(())

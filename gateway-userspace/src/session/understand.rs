@@ -51,6 +51,12 @@ impl Session {
         understood.generation == self.generation
     }
 
+    /// True as long as a statement may be decided as it was understood: follows the policy first.
+    pub fn still_holds(&mut self, understood: &Understood) -> bool {
+        self.follow_policy();
+        !understood.fleeting && self.is_current(understood)
+    }
+
     /// Splits a text into its statements.
     ///
     /// # Errors
@@ -126,28 +132,9 @@ impl Session {
                     position: None,
                 });
             };
-            statement.output = if moves {
-                None
-            } else {
-                cursor.statement.output.clone()
-            };
-            statement.relations.clone_from(&cursor.statement.relations);
-            statement.functions.clone_from(&cursor.statement.functions);
+            fetch_from(&mut statement, &cursor.statement, moves);
         }
-        if let StatementKind::Set {
-            name,
-            value: Some(value),
-            ..
-        } = &statement.kind
-            && name == "search_path"
-            && shadows_system(value)
-        {
-            return Err(NotUnderstood::Unsupported(
-                "a search_path that names pg_catalog behind another schema lets that schema \
-                 replace built-in functions and operators"
-                    .to_owned(),
-            ));
-        }
+        refuse_shadowing(&statement)?;
         Ok(self.weigh(statement))
     }
 
@@ -207,8 +194,37 @@ impl Session {
         let statement = Understood::executing(&execute.statement, &inner.statement);
         let mut understood = self.weigh(statement);
         understood.fleeting = true;
+        // The server reads the prepared statement; EXECUTE itself holds no query.
+        understood.confirms = inner.confirms.clone().filter(|text| !text.contains('$'));
+        understood.confirmed = inner.confirmed.clone();
         Arc::new(understood)
     }
+}
+
+/// A FETCH does what its cursor's query does, and returns what that selects.
+pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool) {
+    fetch.output = if moves { None } else { cursor.output.clone() };
+    fetch.relations.clone_from(&cursor.relations);
+    fetch.functions.clone_from(&cursor.functions);
+}
+
+/// Refuses a `SET search_path` under which built-in names may mean something else.
+pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstood> {
+    if let StatementKind::Set {
+        name,
+        value: Some(value),
+        ..
+    } = &statement.kind
+        && name == "search_path"
+        && shadows_system(value)
+    {
+        return Err(NotUnderstood::Unsupported(
+            "a search_path that names pg_catalog behind another schema lets that schema \
+             replace built-in functions and operators"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// True if `pg_catalog` is listed, and not first: then names of ours would be looked for
