@@ -87,9 +87,7 @@ impl Cluster {
 
     /// The Unix socket, which asks for no password.
     pub fn socket(&self) -> PathBuf {
-        self.scratch
-            .path()
-            .join(format!(".s.PGSQL.{}", self.port))
+        self.scratch.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// The CA of the server's certificate.

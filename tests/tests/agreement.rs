@@ -15,8 +15,14 @@ fn what_the_server_touches_is_reported() -> Result<()> {
     let table = agreement::print(&reports);
     println!("{table}");
     let under: u64 = reports.iter().map(agreement::Report::under_reported).sum();
-    ensure!(under == 0, "{under} statements touch what was not reported\n{table}");
+    ensure!(
+        under == 0,
+        "{under} statements touch what was not reported\n{table}"
+    );
     let judged: u64 = reports.iter().map(|report| report.judged).sum();
-    ensure!(judged > 1500, "only {judged} statements were judged\n{table}");
+    ensure!(
+        judged > 1500,
+        "only {judged} statements were judged\n{table}"
+    );
     Ok(())
 }

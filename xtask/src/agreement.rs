@@ -36,7 +36,15 @@ pub fn run(args: &TestAgreement) -> Result<()> {
     // The daemon's crate embeds the object.
     build::ebpf(args.no_install)?;
     let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "cordon-tests", "--bin", "agreement", "--"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "cordon-tests",
+        "--bin",
+        "agreement",
+        "--",
+    ]);
     command.args(&args.scripts);
     if args.suite_only {
         command.arg("--suite-only");

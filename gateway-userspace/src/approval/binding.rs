@@ -173,6 +173,7 @@ const fn use_code(column_use: ColumnUse) -> u64 {
         ColumnUse::Source => 3,
         ColumnUse::Written => 4,
         ColumnUse::Named => 5,
+        ColumnUse::Equality => 6,
     }
 }
 

@@ -244,6 +244,19 @@ pub enum Decision {
         /// Names of the grants that allow it.
         grants: Vec<String>,
     },
+    /// May run only because a grant is in observe mode.
+    Observe {
+        /// Names of the grants.
+        grants: Vec<String>,
+        /// What enforcement would have done: `deny` or `hold`.
+        would: String,
+        /// The rule that would have decided.
+        rule: String,
+        /// Why.
+        reason: String,
+        /// What would allow it.
+        hint: String,
+    },
     /// May run once humans agree.
     Approve {
         /// Names of the grants.

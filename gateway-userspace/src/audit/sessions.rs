@@ -36,6 +36,9 @@ pub struct SessionSummary {
     pub denied: u64,
     /// Statements held for approval.
     pub held: u64,
+    /// Statements that passed only because a grant is in observe mode.
+    #[serde(default)]
+    pub observed: u64,
     /// Rows sent to the client.
     pub rows: u64,
     /// Cells masked in them.
@@ -178,6 +181,7 @@ fn summarise(
                 statements: 0,
                 denied: 0,
                 held: 0,
+                observed: 0,
                 rows: 0,
                 cells_masked: 0,
             });
@@ -194,6 +198,7 @@ fn summarise(
             *last = decided.statement;
             match decided.decision {
                 Decision::Allow { .. } => {}
+                Decision::Observe { .. } => summary.observed += 1,
                 Decision::Approve { .. } => summary.held += 1,
                 Decision::Deny { .. } => summary.denied += 1,
             }

@@ -49,11 +49,22 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     crate::telemetry::init();
     let config = Config::load(&args.config)?;
     let policy = load_policy(&config)?;
+    warn_observing(&policy);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot start")?
         .block_on(serve(config, policy))
+}
+
+/// Grants in observe mode refuse little: whoever runs the host must know.
+fn warn_observing(policy: &Policy) {
+    for grant in policy.observing() {
+        tracing::warn!(
+            grant = %grant.name,
+            "the grant is in observe mode: what it would refuse or hold is recorded, and passes"
+        );
+    }
 }
 
 /// Loads the policy and checks it against the configuration: what it names must exist.
@@ -63,6 +74,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let policy = Policy::load(&config.policy_dir)?;
     let mut problems = Vec::new();
+    for grant in policy.grants() {
+        // A limit that nothing enforces would be a promise only.
+        if grant.limits.limits_sessions() {
+            problems.push(format!(
+                "grant {:?} sets limits other than `hold`, which are not enforced yet",
+                grant.name
+            ));
+        }
+    }
     for group in policy.approver_groups() {
         if !config.approvers.contains_key(group) {
             problems.push(format!(
@@ -113,6 +133,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .with_context(|| format!("the folder {} cannot be made", config.runtime_dir.display()))?;
 
     let policy_hex = hex(&policy.digest());
+    let files = policy.files().to_vec();
     let (log, recovery) = Log::open(LogConfig {
         policy: Some(policy_hex.clone()),
         ..LogConfig::new(
@@ -155,7 +176,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .append(
             Event::PolicyLoaded(PolicyLoaded {
                 digest: policy_hex,
-                files: Vec::new(),
+                files,
             }),
             audit::Durability::Now,
         )
@@ -260,10 +281,11 @@ async fn wait_for_stop(
                     let digest = hex(&policy.digest());
                     let event = Event::PolicyLoaded(PolicyLoaded {
                         digest: digest.clone(),
-                        files: Vec::new(),
+                        files: policy.files().to_vec(),
                     });
                     match gate.log().append(event, audit::Durability::Synced).await {
                         Ok(_) => {
+                            warn_observing(&policy);
                             gate.set_policy(policy);
                             tracing::info!(%digest, "policy loaded");
                         }

@@ -367,6 +367,7 @@ fn completion<W: Write>(output: &mut Output<W>, done: &StatementCompleted) -> io
 fn verdict(decision: &Decision) -> (&'static str, Style) {
     match decision {
         Decision::Allow { .. } => ("allow", Style::Good),
+        Decision::Observe { .. } => ("observe", Style::Warning),
         Decision::Approve { .. } => ("hold", Style::Warning),
         Decision::Deny { .. } => ("deny", Style::Bad),
     }
@@ -375,6 +376,12 @@ fn verdict(decision: &Decision) -> (&'static str, Style) {
 fn why(decision: &Decision) -> String {
     match decision {
         Decision::Allow { grants } => grants.join(", "),
+        Decision::Observe {
+            would,
+            rule,
+            reason,
+            ..
+        } => format!("would {would}: {reason} ({rule})"),
         Decision::Approve { rule, reason, .. } => format!("{reason} ({rule})"),
         Decision::Deny {
             rule, reason, code, ..

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Reason, ReasonCode,
-    grant::{ASSURANCE_WORDS, ApproveRule, Grant, MaskRule, Rule, Unmet, word_of},
+    grant::{ASSURANCE_WORDS, ApproveRule, Grant, MaskRule, Mode, Rule, Unmet, word_of},
+    limits::Limits,
     policy::Policy,
 };
 use crate::identity::{JobIdentity, Principal};
@@ -21,6 +22,12 @@ pub struct Admission {
     unconditional: bool,
     masks: bool,
     denies: bool,
+    /// True if no rule of an enforcing grant gives this job anything: what nothing grants is
+    /// observed.
+    observes: bool,
+    /// True if effects that cannot be seen must not pass unseen, even where grants only observe.
+    guarded: bool,
+    limits: Limits,
 }
 
 impl Policy {
@@ -74,6 +81,14 @@ impl Policy {
         let login = login.to_owned();
         let masks = matched().any(|grant| !grant.mask.is_empty());
         let denies = matched().any(|grant| !grant.deny.is_empty());
+        let observes = matched()
+            .filter(|grant| grant.login.is_some())
+            .all(|grant| grant.mode == Mode::Observe);
+        let guarded = masks
+            || matched().any(|grant| {
+                grant.mode == Mode::Enforce && !(grant.deny.is_empty() && grant.approve.is_empty())
+            });
+        let limits = Limits::of(matched());
         let unconditional = !masks && !denies && matched().all(|grant| grant.approve.is_empty());
         Ok(Admission {
             policy: Arc::clone(self),
@@ -82,6 +97,9 @@ impl Policy {
             unconditional,
             masks,
             denies,
+            observes,
+            guarded,
+            limits,
             grants,
         })
     }
@@ -112,10 +130,7 @@ impl Admission {
 
     /// The longest that a statement may be held: the shortest `hold` of the grants.
     pub fn hold(&self) -> Duration {
-        self.grants()
-            .map(|grant| grant.hold)
-            .min()
-            .unwrap_or_default()
+        self.grants().map(Grant::hold).min().unwrap_or_default()
     }
 
     /// True if any mask rule applies. Then what cannot be traced to its columns is denied.
@@ -129,6 +144,22 @@ impl Admission {
             && self
                 .mask_rules()
                 .any(|(_, _, rule)| rule.protects(schema, table, column, false))
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// True if what nothing grants passes, and is only recorded.
+    pub fn observes(&self) -> bool {
+        self.observes
+    }
+
+    /// True if masks, or deny or approve rules of a grant that is enforced, apply: what could get
+    /// round them unseen is refused or held even by grants that only observe.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     pub(super) fn has_denies(&self) -> bool {

@@ -415,6 +415,7 @@ fn write(text: &mut String, needs: &[Need], masks: &[MaskRule], group: Option<&s
             );
             match rule.filter {
                 FilterUse::None => {}
+                FilterUse::Equality => text.push_str("        where: equality\n"),
                 FilterUse::Any => text.push_str("        where: any\n"),
             }
         }

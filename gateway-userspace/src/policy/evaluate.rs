@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ApprovalRequirement, Obligations, Reason, ReasonCode, Verdict,
+    ApprovalRequirement, Obligations, Observed, Reason, ReasonCode, Verdict,
     admit::Admission,
-    grant::{ApproveRule, Grant, Rule, yaml_scalar},
+    grant::{ApproveRule, Grant, Mode, Rule, yaml_scalar},
     kinship::Kinship,
     rules,
 };
@@ -29,6 +29,7 @@ pub fn evaluate_in(admission: &Admission, statement: &Statement, kinship: &Kinsh
         kinship,
         holds: Vec::new(),
         grants: BTreeSet::new(),
+        observed: None,
     };
     match weighing.weigh() {
         Ok(obligations) => weighing.verdict(obligations),
@@ -43,6 +44,7 @@ pub(super) struct Weighing<'a> {
     pub(super) kinship: &'a Kinship,
     holds: Vec<Hold<'a>>,
     grants: BTreeSet<&'a str>,
+    observed: Option<Observed>,
 }
 
 /// An approve rule that the statement hits, and by what.
@@ -71,16 +73,21 @@ impl<'a> Weighing<'a> {
                 .extend(self.admission.grants().map(|grant| grant.name.as_str()));
         }
         let grants = self.grants.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Obligations { grants, redactions })
+        Ok(Obligations {
+            grants,
+            redactions,
+            observed: self.observed.take(),
+        })
     }
 
-    /// Notes that an approve rule holds the statement.
+    /// Notes that an approve rule holds the statement. `unseen`: its effects cannot be seen.
     pub(super) fn hold(
         &mut self,
         grant: &'a Grant,
         index: usize,
         rule: &'a ApproveRule,
         what: &str,
+        unseen: bool,
     ) {
         self.grants.insert(&grant.name);
         // A plain EXPLAIN runs nothing: there is nothing to approve.
@@ -88,6 +95,23 @@ impl<'a> Weighing<'a> {
             self.statement.kind,
             StatementKind::Explain { analyze: false }
         ) {
+            return;
+        }
+        if grant.mode == Mode::Observe && !(unseen && self.admission.is_guarded()) {
+            if self.observed.is_none() {
+                self.observed = Some(Observed {
+                    held: true,
+                    reason: Reason {
+                        code: ReasonCode::NotApproved,
+                        message: format!("{what} needs approval"),
+                        rule: place(grant, "approve", index),
+                        hint: format!(
+                            "it passes because grant {} is in `mode: observe`",
+                            grant.name
+                        ),
+                    },
+                });
+            }
             return;
         }
         if !self
@@ -149,7 +173,7 @@ impl<'a> Weighing<'a> {
         let hold = self
             .holds
             .iter()
-            .map(|hold| hold.grant.hold)
+            .map(|hold| hold.grant.hold())
             .min()
             .unwrap_or_default();
         let by = match group {
@@ -179,6 +203,37 @@ impl<'a> Weighing<'a> {
         }
     }
 
+    /// Refuses what no rule allows, unless the grants only observe: then it passes, and is
+    /// noted. `unseen`: its effects cannot be seen, so that they could get round other rules.
+    pub(super) fn refuse_by_default(&mut self, unseen: bool, reason: Reason) -> Result<(), Reason> {
+        if !self.admission.observes() || (unseen && self.admission.is_guarded()) {
+            return Err(reason);
+        }
+        self.observe(reason);
+        Ok(())
+    }
+
+    /// Refuses what a rule of a grant forbids, unless that grant only observes.
+    pub(super) fn refuse_by(&mut self, grant: &Grant, reason: Reason) -> Result<(), Reason> {
+        match grant.mode {
+            Mode::Enforce => Err(reason),
+            Mode::Observe => {
+                self.observe(reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// A refusal outweighs a hold; of several refusals the first is what enforcement would say.
+    fn observe(&mut self, reason: Reason) {
+        if self.observed.as_ref().is_none_or(|before| before.held) {
+            self.observed = Some(Observed {
+                held: false,
+                reason,
+            });
+        }
+    }
+
     /// Nothing allows `what`; `line` in the policy would.
     pub(super) fn default_deny(&self, what: &str, line: &str) -> Reason {
         Reason {
@@ -193,8 +248,14 @@ impl<'a> Weighing<'a> {
     }
 
     /// A deny rule forbids `what`.
-    pub(super) fn denied(what: &str, grant: &Grant, index: usize, rule: &Rule) -> Reason {
-        Reason {
+    pub(super) fn denied(
+        &mut self,
+        what: &str,
+        grant: &Grant,
+        index: usize,
+        rule: &Rule,
+    ) -> Result<(), Reason> {
+        let reason = Reason {
             code: ReasonCode::NotPermitted,
             message: format!("{what} is denied"),
             rule: place(grant, "deny", index),
@@ -202,7 +263,8 @@ impl<'a> Weighing<'a> {
                 "`{rule}` under deny of grant {} forbids it, whatever allows it; only a change of that rule would permit it",
                 grant.name
             ),
-        }
+        };
+        self.refuse_by(grant, reason)
     }
 }
 

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     glob::Glob,
+    limits::{DEFAULT_HOLD, GrantLimits},
     pattern::{ColumnPattern, Target},
 };
 use crate::{
@@ -101,10 +102,12 @@ pub struct MaskRule {
 }
 
 /// What a protected column may decide in a statement (`where:` of a mask).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FilterUse {
     /// Nothing: a WHERE on it would answer questions about its values.
     None,
+    /// It may be compared for equality with constants and parameters in a WHERE clause.
+    Equality,
     /// It may stand in WHERE, JOIN, GROUP BY, ORDER BY.
     Any,
 }
@@ -197,8 +200,10 @@ pub struct Grant {
     pub database: String,
     /// The database role to log in as; `None` for grants that only deny and mask.
     pub login: Option<String>,
-    /// How long a statement is held.
-    pub hold: Duration,
+    /// Whether what it does not permit is refused.
+    pub mode: Mode,
+    /// Its limits.
+    pub limits: GrantLimits,
     /// What is allowed.
     pub allow: Vec<Rule>,
     /// What is held for approval, and allowed by it.
@@ -208,6 +213,27 @@ pub struct Grant {
     /// What is masked.
     pub mask: Vec<MaskRule>,
 }
+
+impl Grant {
+    /// How long its approve rules hold a statement.
+    pub fn hold(&self) -> Duration {
+        self.limits.hold.unwrap_or(DEFAULT_HOLD)
+    }
+}
+
+/// Whether a grant's rules are enforced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// What they do not permit is refused or held.
+    #[default]
+    Enforce,
+    /// What they would refuse or hold is recorded, and passes. Masks and limits hold all the same.
+    Observe,
+}
+
+/// The words of `mode`.
+pub(super) const MODE_WORDS: [(Mode, &str); 2] =
+    [(Mode::Enforce, "enforce"), (Mode::Observe, "observe")];
 
 /// The word for a mask in policy files.
 pub(super) const MASK_WORDS: [(MaskKind, &str); 6] = [
@@ -226,8 +252,11 @@ pub(super) const ASSURANCE_WORDS: [(Assurance, &str); 2] = [
 ];
 
 /// The words of `where`.
-pub(super) const FILTER_WORDS: [(FilterUse, &str); 2] =
-    [(FilterUse::None, "none"), (FilterUse::Any, "any")];
+pub(super) const FILTER_WORDS: [(FilterUse, &str); 3] = [
+    (FilterUse::None, "none"),
+    (FilterUse::Equality, "equality"),
+    (FilterUse::Any, "any"),
+];
 
 /// The word for a value of a closed set.
 pub(super) fn word_of<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {

@@ -6,14 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_saphyr::Error as YamlError;
-
 use super::{
     error::{PolicyError, Problem},
-    file::PolicyFile,
     policy::Policy,
     resolve::Resolver,
-    suggest::nearest,
 };
 
 /// Larger files are a mistake, or an attack on the daemon's memory.
@@ -46,23 +42,10 @@ impl Policy {
     pub fn from_sources(sources: &[(PathBuf, String)]) -> Result<Self, PolicyError> {
         let mut resolver = Resolver::default();
         for (path, text) in sources {
-            match parse(text) {
-                Ok(file) => resolver.add(path, file),
-                Err(error) => resolver.problem(path, &error),
-            }
+            resolver.add(path, text);
         }
         resolver.finish()
     }
-}
-
-fn parse(text: &str) -> Result<PolicyFile, YamlError> {
-    let options = serde_saphyr::options! {
-        leading_zero_numbers_as_strings: true,
-        strict_booleans: true,
-        merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options)
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
@@ -70,6 +53,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
         file: path.to_owned(),
         position: None,
         message,
+        excerpt: None,
     };
     let entries = fs::read_dir(dir)
         .map_err(|error| problem(dir, format!("the policy folder cannot be read: {error}")))?;
@@ -127,6 +111,7 @@ fn read(path: &Path) -> Result<String, Problem> {
         file: path.to_owned(),
         position: None,
         message,
+        excerpt: None,
     };
     let metadata =
         fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
@@ -149,6 +134,7 @@ fn writable_by_all(path: &Path) -> Result<(), Problem> {
         file: path.to_owned(),
         position: None,
         message,
+        excerpt: None,
     };
     let metadata =
         fs::metadata(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
@@ -159,37 +145,4 @@ fn writable_by_all(path: &Path) -> Result<(), Problem> {
         )));
     }
     Ok(())
-}
-
-/// The message for a file that does not have the shape of a policy file.
-pub(super) fn describe(error: &YamlError) -> (Option<(u64, u64)>, String) {
-    let position = error
-        .location()
-        .map(|at| (at.line(), at.column()))
-        .filter(|(line, _)| *line > 0);
-    let message = match error.without_snippet() {
-        YamlError::SerdeUnknownField {
-            field, expected, ..
-        } => {
-            let known = expected.join(", ");
-            match nearest(field, expected.iter().copied()) {
-                Some(word) => {
-                    format!("unknown key `{field}`; did you mean `{word}`? Known here: {known}")
-                }
-                None => format!("unknown key `{field}`; known here: {known}"),
-            }
-        }
-        YamlError::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
-        YamlError::DuplicateMappingKey { key, .. } => match key {
-            Some(key) => format!("the key `{key}` stands here twice"),
-            None => "a key stands here twice".to_owned(),
-        },
-        other => {
-            let text = other.to_string();
-            // The place is printed in front of every message.
-            let cut = text.rfind(" at line ").unwrap_or(text.len());
-            text.get(..cut).unwrap_or(&text).to_owned()
-        }
-    };
-    (position, message)
 }

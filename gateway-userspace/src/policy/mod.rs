@@ -8,10 +8,11 @@ pub mod draft;
 mod error;
 mod evaluate;
 pub mod explain;
-mod file;
+mod fields;
 mod glob;
 mod grant;
 mod kinship;
+mod limits;
 mod load;
 mod needs;
 mod pattern;
@@ -21,19 +22,22 @@ mod pattern;
 )]
 mod policy;
 mod probe;
+mod quantity;
 mod resolve;
 mod rules;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod yaml;
 
 pub use admit::Admission;
-pub use error::{PolicyError, Problem};
+pub use error::{Excerpt, PolicyError, Problem};
 pub use evaluate::{evaluate, evaluate_in};
 pub use glob::Glob;
-pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Rule, Verb, Who};
+pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Mode, Rule, Verb, Who};
 pub use kinship::Kinship;
+pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, Limits};
 pub use load::{is_policy_file, is_test_file};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;

@@ -5,29 +5,34 @@ use std::fmt::Write as _;
 
 use ring::digest::{SHA256, digest};
 
-use super::grant::{ASSURANCE_WORDS, FILTER_WORDS, Grant, MASK_WORDS, Rule, word_of};
+use super::grant::{
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, MASK_WORDS, MODE_WORDS, Mode, Rule, word_of,
+};
+use super::limits::GrantLimits;
 
 /// The grants in force at one moment. Immutable; share it in an `Arc`.
 #[derive(Debug)]
 pub struct Policy {
     grants: Vec<Grant>,
     digest: [u8; 32],
+    files: Vec<String>,
 }
 
 impl Policy {
-    pub(super) fn new(grants: Vec<Grant>) -> Self {
+    pub(super) fn new(grants: Vec<Grant>, files: Vec<String>) -> Self {
         let mut digest_bytes = [0; 32];
         let computed = digest(&SHA256, canonical(&grants).as_bytes());
         digest_bytes.copy_from_slice(computed.as_ref());
         Self {
             grants,
             digest: digest_bytes,
+            files,
         }
     }
 
     /// A policy without grants: nobody may do anything.
     pub fn empty() -> Self {
-        Self::new(Vec::new())
+        Self::new(Vec::new(), Vec::new())
     }
 
     /// SHA-256 over the canonical form of the grants. Comments, layout and the split into files
@@ -39,6 +44,18 @@ impl Policy {
     /// The grants, in order of files and places.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
+    }
+
+    /// The names of the files that it was read from.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// The grants that only observe.
+    pub fn observing(&self) -> impl Iterator<Item = &Grant> {
+        self.grants
+            .iter()
+            .filter(|grant| grant.mode == Mode::Observe)
     }
 
     /// The groups that approve rules name; the configuration must know them.
@@ -85,7 +102,8 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         who,
         database,
         login,
-        hold,
+        mode,
+        limits,
         allow,
         approve,
         deny,
@@ -93,9 +111,10 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
     } = grant;
     writeln!(
         text,
-        "grant {name:?} why {why:?} database {database:?} login {login:?} hold {}",
-        hold.as_secs()
+        "grant {name:?} why {why:?} database {database:?} login {login:?} mode {}",
+        word_of(&MODE_WORDS, mode)
     )?;
+    canonical_limits(text, limits)?;
     writeln!(
         text,
         "issuer {:?} assurance {}",
@@ -130,6 +149,40 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
             word_of(&MASK_WORDS, &rule.mask),
             word_of(&FILTER_WORDS, &rule.filter)
         )?;
+    }
+    Ok(())
+}
+
+fn canonical_limits(text: &mut String, limits: &GrantLimits) -> std::fmt::Result {
+    let GrantLimits {
+        hold,
+        session,
+        statement,
+        rows,
+        bytes,
+        session_rows,
+        session_bytes,
+        statements_per_minute,
+    } = limits;
+    for (key, value) in [
+        ("hold", hold),
+        ("session", session),
+        ("statement", statement),
+    ] {
+        if let Some(value) = value {
+            writeln!(text, "limit {key} {} ms", value.as_millis())?;
+        }
+    }
+    for (key, value) in [
+        ("rows", rows),
+        ("bytes", bytes),
+        ("session_rows", session_rows),
+        ("session_bytes", session_bytes),
+        ("statements_per_minute", statements_per_minute),
+    ] {
+        if let Some(value) = value {
+            writeln!(text, "limit {key} {value}")?;
+        }
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ impl<'a> Probe<'a> {
 
     /// The job's standing under these grants.
     pub(super) fn admission(&self, grants: Vec<Grant>) -> Result<Admission, Reason> {
-        Arc::new(Policy::new(grants)).admit_job(self.job, self.database)
+        Arc::new(Policy::new(grants, Vec::new())).admit_job(self.job, self.database)
     }
 
     /// The verdict on a statement under these grants.

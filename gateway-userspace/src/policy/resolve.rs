@@ -6,331 +6,407 @@ use std::{
     time::Duration,
 };
 
-use serde_saphyr::{Error as YamlError, Location, Spanned};
-
 use super::{
     error::{PolicyError, Problem},
-    file::{ByFile, GrantFile, LimitsFile, MaskFile, PolicyFile, RuleFile, Texts, WhoFile},
+    fields::{Checks, Fields, Quantity},
     glob::Glob,
     grant::{
-        ASSURANCE_WORDS, ApproveRule, FILTER_WORDS, FilterUse, Grant, MASK_WORDS, MaskRule, Rule,
-        Verb, Who,
+        ASSURANCE_WORDS, ApproveRule, FILTER_WORDS, FilterUse, Grant, MASK_WORDS, MODE_WORDS,
+        MaskRule, Mode, Rule, Verb, Who,
     },
-    load::describe,
+    limits::GrantLimits,
     pattern::{ColumnPattern, Target},
     policy::Policy,
-    suggest::nearest,
+    quantity,
+    yaml::{self, Node, Place, Value},
 };
 use crate::identity::Assurance;
 
-const DEFAULT_HOLD: Duration = Duration::from_mins(15);
-const LONGEST_HOLD: Duration = Duration::from_hours(24);
 /// More would never be reached by people.
-const MAX_APPROVALS: u32 = 20;
+const MAX_APPROVALS: u64 = 20;
+
+/// The keys of each mapping of a policy file.
+pub(super) const FILE_KEYS: [&str; 2] = ["version", "grants"];
+pub(super) const GRANT_KEYS: [&str; 11] = [
+    "name", "why", "who", "database", "role", "mode", "limits", "allow", "approve", "deny", "mask",
+];
+pub(super) const WHO_KEYS: [&str; 4] = ["issuer", "assurance", "claims", "groups"];
+pub(super) const ROLE_KEYS: [&str; 1] = ["login"];
+pub(super) const LIMIT_KEYS: [&str; 8] = [
+    "hold",
+    "session",
+    "statement",
+    "rows",
+    "bytes",
+    "session_rows",
+    "session_bytes",
+    "statements_per_minute",
+];
+pub(super) const BY_KEYS: [&str; 2] = ["group", "count"];
+pub(super) const MASK_KEYS: [&str; 3] = ["column", "with", "where"];
+
+const HOLD: Quantity<Duration> = Quantity {
+    what: "a time; write a number and s, m or h, for example 15m",
+    parse: quantity::duration,
+    least: (Duration::from_secs(1), "1s"),
+    most: (Duration::from_hours(24), "24h"),
+};
+const SESSION: Quantity<Duration> = Quantity {
+    what: "a time; write a number and s, m, h or d, for example 30m",
+    parse: quantity::duration,
+    least: (Duration::from_secs(1), "1s"),
+    most: (Duration::from_hours(24 * 30), "30d"),
+};
+const STATEMENT: Quantity<Duration> = Quantity {
+    what: "a time; write a number and ms, s, m or h, for example 60s",
+    parse: quantity::duration,
+    least: (Duration::from_millis(100), "100ms"),
+    most: (Duration::from_hours(24), "24h"),
+};
+const ROWS: Quantity<u64> = Quantity {
+    what: "a number of rows; write digits alone, for example 1000000",
+    parse: quantity::count,
+    least: (1, "1"),
+    most: (1_000_000_000_000, "1000000000000"),
+};
+const BYTES: Quantity<u64> = Quantity {
+    what: "a size; write a number and KiB, MiB or GiB, for example 64MiB",
+    parse: quantity::size,
+    least: (1, "1"),
+    most: (1 << 50, "1024TiB"),
+};
+const PER_MINUTE: Quantity<u64> = Quantity {
+    what: "a number of statements; write digits alone, for example 600",
+    parse: quantity::count,
+    least: (1, "1"),
+    most: (100_000, "100000"),
+};
+const COUNT: Quantity<u64> = Quantity {
+    what: "a number of people; write digits alone",
+    parse: quantity::count,
+    least: (1, "1"),
+    most: (MAX_APPROVALS, "20"),
+};
 
 /// Collects files; [`Resolver::finish`] gives the policy or every problem found.
 #[derive(Default)]
 pub(super) struct Resolver {
     grants: Vec<Grant>,
+    files: Vec<String>,
     names: HashMap<String, (PathBuf, u64)>,
     problems: Vec<Problem>,
 }
 
 impl Resolver {
-    pub(super) fn problem(&mut self, path: &Path, error: &YamlError) {
-        let (position, message) = describe(error);
-        self.problems.push(Problem {
-            file: path.to_owned(),
-            position,
-            message,
-        });
-    }
-
-    pub(super) fn add(&mut self, path: &Path, file: PolicyFile) {
-        let mut at = Checks {
-            file: path,
-            problems: &mut self.problems,
+    /// Reads a file's text.
+    pub(super) fn add(&mut self, path: &Path, text: &str) {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        self.files.push(name.to_string_lossy().into_owned());
+        let mut checks = Checks::new(path, text, &mut self.problems);
+        let root = match yaml::parse(text) {
+            Ok(root) => root,
+            Err((at, message)) => return checks.problem(at, message),
         };
-        if file.version.value != "1" {
-            at.problem(
-                file.version.referenced,
-                format!(
-                    "version {} is not known; write `version: 1`",
-                    file.version.value
-                ),
-            );
-        }
-        if file.grants.value.is_empty() {
-            at.problem(
-                file.grants.referenced,
-                "there is no grant in this file; add one or remove the file".to_owned(),
-            );
-        }
-        for grant in file.grants.value {
-            let mut at = Checks {
-                file: path,
-                problems: &mut self.problems,
-            };
-            let name_at = grant.value.name.referenced;
-            let place = grant.referenced;
-            if let Some(grant) = at.grant(grant.value, place) {
-                if let Some((first, line)) = self.names.get(&grant.name) {
-                    at.problem(
-                        name_at,
-                        format!(
-                            "the name `{}` is taken by the grant in {}:{line}; names are unique in the whole policy",
-                            grant.name,
-                            first.display()
-                        ),
-                    );
-                    continue;
-                }
-                self.names
-                    .insert(grant.name.clone(), (path.to_owned(), name_at.line()));
-                self.grants.push(grant);
+        for (name_at, grant) in checks.file(root) {
+            if let Some((first, line)) = self.names.get(&grant.name) {
+                checks.problem(
+                    name_at,
+                    format!(
+                        "the name `{}` is taken by the grant in {}:{line}; names are unique in the whole policy",
+                        grant.name,
+                        first.display()
+                    ),
+                );
+                continue;
             }
+            let line = name_at.map_or(0, |(line, _)| line);
+            self.names
+                .insert(grant.name.clone(), (path.to_owned(), line));
+            self.grants.push(grant);
         }
     }
 
     pub(super) fn finish(self) -> Result<Policy, PolicyError> {
         if self.problems.is_empty() {
-            Ok(Policy::new(self.grants))
+            Ok(Policy::new(self.grants, self.files))
         } else {
             Err(PolicyError::new(self.problems))
         }
     }
 }
 
-/// Reports problems of one file. A `None` result always leaves a problem behind.
-struct Checks<'a> {
-    file: &'a Path,
-    problems: &'a mut Vec<Problem>,
-}
-
 impl Checks<'_> {
-    fn problem(&mut self, at: Location, message: String) {
-        let position = Some((at.line(), at.column())).filter(|(line, _)| *line > 0);
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            position,
-            message,
-        });
+    /// The grants of a file, each with the place of its name.
+    fn file(&mut self, root: Node) -> Vec<(Place, Grant)> {
+        let Some(mut file) = self.map(root, "a policy file", &FILE_KEYS) else {
+            return Vec::new();
+        };
+        if let Some(version) = self.required(&mut file, "version")
+            && let Some((at, version)) = self.text(version, "version")
+            && version != "1"
+        {
+            self.problem(
+                at,
+                format!("version {version} is not known; write `version: 1`"),
+            );
+        }
+        let Some(grants) = self.required(&mut file, "grants") else {
+            return Vec::new();
+        };
+        let at = grants.at;
+        let before = self.count();
+        let grants = self.list(Some(grants), "grants");
+        if grants.is_empty() && self.count() == before {
+            self.problem(
+                at,
+                "there is no grant in this file; add one or remove the file".to_owned(),
+            );
+        }
+        grants
+            .into_iter()
+            .filter_map(|grant| self.grant(grant))
+            .collect()
     }
 
-    fn grant(&mut self, grant: GrantFile, at: Location) -> Option<Grant> {
-        let before = self.problems.len();
-        let GrantFile {
+    fn grant(&mut self, node: Node) -> Option<(Place, Grant)> {
+        let before = self.count();
+        let mut fields = self.map(node, "a grant", &GRANT_KEYS)?;
+        let at = fields.at;
+        let name = self
+            .required(&mut fields, "name")
+            .and_then(|name| self.grant_name(name));
+        let why = fields.take("why").and_then(|why| self.text(why, "why"));
+        let who = self
+            .required(&mut fields, "who")
+            .and_then(|who| self.who(who));
+        let database = self.required(&mut fields, "database").and_then(|database| {
+            self.plain(
+                database,
+                "database",
+                "the name of a database in the configuration",
+            )
+        });
+        let role = fields.take("role");
+        let has_role = role.is_some();
+        let login = role.and_then(|role| self.role(role));
+        let mode = match fields.take("mode") {
+            None => Some(Mode::Enforce),
+            Some(mode) => self
+                .text(mode, "mode")
+                .and_then(|(at, word)| self.word(at, &word, "mode", &MODE_WORDS)),
+        };
+        let limits = fields
+            .take("limits")
+            .map_or_else(GrantLimits::default, |limits| self.limits(limits));
+        let allow = self.rules(&mut fields, "allow");
+        let approve = self.approvals(&mut fields);
+        let deny = self.rules(&mut fields, "deny");
+        let mask = self.masks(&mut fields);
+        if self.count() > before {
+            return None;
+        }
+        if !has_role && !(allow.is_empty() && approve.is_empty()) {
+            self.problem(at, "the key `role` is missing; write `role: { login: name }`, the database role to log in as".to_owned());
+        }
+        if allow.is_empty()
+            && approve.is_empty()
+            && deny.is_empty()
+            && mask.is_empty()
+            && !limits.limits_sessions()
+        {
+            self.problem(
+                at,
+                "the grant has no rule; add allow, approve, deny, mask or limits".to_owned(),
+            );
+        }
+        if self.count() > before {
+            return None;
+        }
+        let (name_at, name) = name?;
+        let grant = Grant {
             name,
-            why,
-            who,
-            database,
-            role,
+            why: why.map(|(_, why)| why),
+            who: who?,
+            database: database?,
+            login,
+            mode: mode?,
             limits,
             allow,
             approve,
             deny,
             mask,
-        } = grant;
-        let name = self.grant_name(name);
-        let who = self.who(who);
-        let database = self.plain(
-            database,
-            "database",
-            "the name of a database in the configuration",
-        );
-        let login = role.map(|role| self.plain(role.login, "login", "the name of a database role"));
-        let hold = self.hold(limits);
-        if login.is_none() && !(allow.is_empty() && approve.is_empty()) {
-            self.problem(at, "the key `role` is missing; write `role: { login: name }`, the database role to log in as".to_owned());
-        }
-        if allow.is_empty() && approve.is_empty() && deny.is_empty() && mask.is_empty() {
+        };
+        Some((name_at, grant))
+    }
+
+    fn grant_name(&mut self, node: Node) -> Option<(Place, String)> {
+        let (at, name) = self.text(node, "name")?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
             self.problem(
                 at,
-                "the grant has no rule; add allow, approve, deny or mask".to_owned(),
+                "a grant's name has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned(),
             );
+            return None;
         }
-        let allow = allow
+        Some((at, name))
+    }
+
+    fn plain(&mut self, node: Node, key: &str, meaning: &str) -> Option<String> {
+        let (at, text) = self.text(node, key)?;
+        if text.is_empty() || text.contains(|c: char| c == '*' || c.is_control()) {
+            self.problem(at, format!("`{key}` is {meaning}, without wildcards"));
+            return None;
+        }
+        Some(text)
+    }
+
+    fn role(&mut self, node: Node) -> Option<String> {
+        let mut role = self.map(node, "`role`", &ROLE_KEYS)?;
+        let login = self.required(&mut role, "login")?;
+        self.plain(login, "login", "the name of a database role")
+    }
+
+    fn who(&mut self, node: Node) -> Option<Who> {
+        let mut who = self.map(node, "`who`", &WHO_KEYS)?;
+        let issuer = self.required(&mut who, "issuer").and_then(|issuer| {
+            self.plain(
+                issuer,
+                "issuer",
+                "the name of an issuer in the configuration",
+            )
+        });
+        let assurance = match who.take("assurance") {
+            None => Some(Assurance::OidcVerified),
+            Some(word) => self
+                .text(word, "assurance")
+                .and_then(|(at, word)| self.word(at, &word, "assurance", &ASSURANCE_WORDS)),
+        };
+        let claims = match who.take("claims") {
+            None => Some(Vec::new()),
+            Some(claims) => self.claims(claims),
+        };
+        let groups = who.take("groups");
+        let groups: Vec<String> = self
+            .list(groups, "groups")
             .into_iter()
-            .filter_map(|rule| self.rule(rule.value, rule.referenced))
+            .filter_map(|group| self.plain(group, "groups", "a list of groups"))
             .collect();
-        let deny = deny
-            .into_iter()
-            .filter_map(|rule| self.rule(rule.value, rule.referenced))
-            .collect();
-        let approve = approve
-            .into_iter()
-            .filter_map(|approve| {
-                let (rule, by) = approve.value.split();
-                self.approve(rule, by, approve.referenced)
-            })
-            .collect();
-        let mask = mask
-            .into_iter()
-            .filter_map(|mask| self.mask(mask.value))
-            .collect();
-        let why = why.map(|why| why.value);
-        (self.problems.len() == before).then_some(Grant {
-            name,
-            why,
-            who,
-            database,
-            login,
-            hold,
-            allow,
-            approve,
-            deny,
-            mask,
+        Some(Who {
+            issuer: issuer?,
+            assurance: assurance?,
+            claims: claims?,
+            groups,
         })
     }
 
-    fn grant_name(&mut self, name: Spanned<String>) -> String {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.value.is_empty() || name.value.len() > 64 || !name.value.chars().all(fits) {
+    fn claims(&mut self, node: Node) -> Option<Vec<(String, Vec<Glob>)>> {
+        let at = node.at;
+        let Value::Map(entries) = node.value else {
             self.problem(
-                name.referenced,
-                "a grant's name has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned(),
+                at,
+                "`claims` is a mapping from claims of the token to their values".to_owned(),
             );
-        }
-        name.value
-    }
-
-    fn plain(&mut self, text: Spanned<String>, key: &str, meaning: &str) -> String {
-        if text.value.is_empty() || text.value.contains(|c: char| c == '*' || c.is_control()) {
-            self.problem(
-                text.referenced,
-                format!("`{key}` is {meaning}, without wildcards"),
-            );
-        }
-        text.value
-    }
-
-    fn who(&mut self, who: WhoFile) -> Who {
-        let WhoFile {
-            issuer,
-            assurance,
-            claims,
-            groups,
-        } = who;
-        let issuer = self.plain(
-            issuer,
-            "issuer",
-            "the name of an issuer in the configuration",
-        );
-        let assurance = match assurance {
-            Some(word) => self
-                .word(&word, "assurance", &ASSURANCE_WORDS)
-                .unwrap_or(Assurance::OidcVerified),
-            None => Assurance::OidcVerified,
+            return None;
         };
-        let claims = claims
-            .0
-            .into_iter()
-            .map(|(claim, values)| {
-                if values.value.0.is_empty() {
-                    self.problem(
-                        values.referenced,
-                        format!("claim `{claim}` lists no value, so that no job could match; list one or remove it"),
-                    );
-                }
-                (claim, values.value.0.into_iter().map(|text| Glob::new(&text.value)).collect())
-            })
-            .collect();
-        let groups = groups
-            .into_iter()
-            .map(|group| self.plain(group, "groups", "a list of groups"))
-            .collect();
-        Who {
-            issuer,
-            assurance,
-            claims,
-            groups,
-        }
-    }
-
-    fn hold(&mut self, limits: LimitsFile) -> Duration {
-        let Some(hold) = limits.hold else {
-            return DEFAULT_HOLD;
-        };
-        match parse_duration(&hold.value) {
-            Some(duration) if !duration.is_zero() && duration <= LONGEST_HOLD => duration,
-            Some(_) => {
-                self.problem(hold.referenced, "`hold` is between 1s and 24h".to_owned());
-                DEFAULT_HOLD
-            }
-            None => {
+        let mut claims = Vec::with_capacity(entries.len());
+        for (key, values) in entries {
+            let values = self.texts(values, &key.name)?;
+            if values.is_empty() {
                 self.problem(
-                    hold.referenced,
+                    key.at,
                     format!(
-                        "`{}` is no duration; write a number and s, m or h, for example 15m",
-                        hold.value
+                        "claim `{}` lists no value, so that no job could match; list one or remove it",
+                        key.name
                     ),
                 );
-                DEFAULT_HOLD
             }
+            let globs = values.iter().map(|(_, text)| Glob::new(text)).collect();
+            claims.push((key.name, globs));
+        }
+        Some(claims)
+    }
+
+    fn limits(&mut self, node: Node) -> GrantLimits {
+        let Some(mut limits) = self.map(node, "`limits`", &LIMIT_KEYS) else {
+            return GrantLimits::default();
+        };
+        GrantLimits {
+            hold: self.limit(&mut limits, "hold", &HOLD),
+            session: self.limit(&mut limits, "session", &SESSION),
+            statement: self.limit(&mut limits, "statement", &STATEMENT),
+            rows: self.limit(&mut limits, "rows", &ROWS),
+            bytes: self.limit(&mut limits, "bytes", &BYTES),
+            session_rows: self.limit(&mut limits, "session_rows", &ROWS),
+            session_bytes: self.limit(&mut limits, "session_bytes", &BYTES),
+            statements_per_minute: self.limit(&mut limits, "statements_per_minute", &PER_MINUTE),
         }
     }
 
-    fn rule(&mut self, rule: RuleFile, at: Location) -> Option<Rule> {
-        let RuleFile {
-            select,
-            insert,
-            update,
-            delete,
-            truncate,
-            call,
-            ddl,
-            all,
-        } = rule;
-        let mut verbs: Vec<(Verb, Spanned<Texts>)> = [
-            (Verb::Select, select),
-            (Verb::Insert, insert),
-            (Verb::Update, update),
-            (Verb::Delete, delete),
-            (Verb::Truncate, truncate),
-            (Verb::Call, call),
-            (Verb::Ddl, ddl),
-            (Verb::All, all),
-        ]
-        .into_iter()
-        .filter_map(|(verb, texts)| texts.map(|texts| (verb, texts)))
-        .collect();
-        let words = || Verb::WORDS.map(|(_, word)| word).join(", ");
-        match (verbs.pop(), verbs.is_empty()) {
-            (Some((verb, texts)), true) => {
-                let targets = self.targets(verb, texts)?;
-                Some(Rule { verb, targets })
-            }
+    fn limit<T: PartialOrd + Copy>(
+        &mut self,
+        limits: &mut Fields,
+        key: &str,
+        kind: &Quantity<T>,
+    ) -> Option<T> {
+        let node = limits.take(key)?;
+        self.quantity(node, key, kind)
+    }
+
+    fn rules(&mut self, grant: &mut Fields, key: &str) -> Vec<Rule> {
+        let keys = Verb::WORDS.map(|(_, word)| word);
+        let list = grant.take(key);
+        self.list(list, key)
+            .into_iter()
+            .filter_map(|rule| {
+                let rule = self.map(rule, "a rule", &keys)?;
+                self.rule(rule)
+            })
+            .collect()
+    }
+
+    /// The one verb of a rule and what it is about.
+    fn rule(&mut self, rule: Fields) -> Option<Rule> {
+        let (at, complete) = (rule.at, rule.complete);
+        let mut verbs = rule.rest();
+        let (key, node) = match (verbs.pop(), verbs.is_empty()) {
+            (Some(only), true) => only,
             (Some(_), false) => {
                 self.problem(
                     at,
                     "a rule has one verb; start a new rule with `- ` for each".to_owned(),
                 );
-                None
+                return None;
             }
+            // An unknown verb has been reported.
+            (None, _) if !complete => return None,
             (None, _) => {
-                self.problem(at, format!("a rule needs one verb: {}", words()));
-                None
+                let words = Verb::WORDS.map(|(_, word)| word).join(", ");
+                self.problem(at, format!("a rule needs one verb: {words}"));
+                return None;
             }
-        }
+        };
+        let verb = self.word(key.at, &key.name, "a rule", &Verb::WORDS)?;
+        let targets = self.targets(verb, node)?;
+        Some(Rule { verb, targets })
     }
 
-    fn targets(&mut self, verb: Verb, texts: Spanned<Texts>) -> Option<Vec<Target>> {
-        let outer = texts.referenced;
-        if texts.value.0.is_empty() {
+    fn targets(&mut self, verb: Verb, node: Node) -> Option<Vec<Target>> {
+        let before = self.count();
+        let at = node.at;
+        let texts = self.texts(node, verb.word())?;
+        if texts.is_empty() {
             self.problem(
-                outer,
+                at,
                 format!(
                     "`{}` lists nothing; name an object or remove the rule",
                     verb.word()
                 ),
             );
-            return None;
         }
-        let mut targets = Vec::new();
-        let mut complete = true;
-        for text in texts.value.0 {
-            let at = text.at.unwrap_or(outer);
-            match Target::parse(&text.value) {
+        let mut targets = Vec::with_capacity(texts.len());
+        for (at, text) in texts {
+            match Target::parse(&text) {
                 Ok(target) if target.columns.is_some() && !verb.takes_columns() => {
                     self.problem(
                         at,
@@ -340,139 +416,109 @@ impl Checks<'_> {
                             target.object
                         ),
                     );
-                    complete = false;
                 }
                 Ok(target) => targets.push(target),
-                Err(error) => {
-                    self.problem(at, error.to_string());
-                    complete = false;
-                }
+                Err(error) => self.problem(at, error.to_string()),
             }
         }
-        complete.then_some(targets)
+        (self.count() == before).then_some(targets)
     }
 
-    fn approve(&mut self, rule: RuleFile, by: Option<ByFile>, at: Location) -> Option<ApproveRule> {
-        let rule = self.rule(rule, at);
-        let Some(by) = by else {
-            self.problem(
-                at,
-                "the key `by` is missing; write `by: { group: name, count: 1 }`".to_owned(),
-            );
-            return None;
-        };
+    fn approvals(&mut self, grant: &mut Fields) -> Vec<ApproveRule> {
+        let verbs = Verb::WORDS.map(|(_, word)| word);
+        let keys: Vec<&str> = verbs.into_iter().chain(["by"]).collect();
+        let list = grant.take("approve");
+        self.list(list, "approve")
+            .into_iter()
+            .filter_map(|approve| {
+                let mut fields = self.map(approve, "a rule", &keys)?;
+                let at = fields.at;
+                let by = fields.take("by");
+                let rule = self.rule(fields);
+                let Some(by) = by else {
+                    self.problem(
+                        at,
+                        "the key `by` is missing; write `by: { group: name, count: 1 }`".to_owned(),
+                    );
+                    return None;
+                };
+                let (group, count) = self.by(by)?;
+                Some(ApproveRule {
+                    rule: rule?,
+                    group,
+                    count,
+                })
+            })
+            .collect()
+    }
+
+    fn by(&mut self, node: Node) -> Option<(Option<String>, u32)> {
+        let before = self.count();
+        let mut by = self.map(node, "`by`", &BY_KEYS)?;
         let group = by
-            .group
-            .map(|group| self.plain(group, "group", "the name of an approvers' group"));
-        let count = match by.count {
+            .take("group")
+            .and_then(|group| self.plain(group, "group", "the name of an approvers' group"));
+        let count = match by.take("count") {
             None => 1,
-            Some(count) if (1..=MAX_APPROVALS).contains(&count.value) => count.value,
-            Some(count) => {
-                self.problem(
-                    count.referenced,
-                    format!("`count` is between 1 and {MAX_APPROVALS}"),
-                );
-                1
-            }
+            Some(count) => self.quantity(count, "count", &COUNT)?,
         };
-        Some(ApproveRule {
-            rule: rule?,
-            group,
-            count,
+        let count = u32::try_from(count).ok()?;
+        (self.count() == before).then_some((group, count))
+    }
+
+    fn masks(&mut self, grant: &mut Fields) -> Vec<MaskRule> {
+        let list = grant.take("mask");
+        self.list(list, "mask")
+            .into_iter()
+            .filter_map(|mask| {
+                let mask = self.map(mask, "a mask", &MASK_KEYS)?;
+                self.mask(mask)
+            })
+            .collect()
+    }
+
+    fn mask(&mut self, mut mask: Fields) -> Option<MaskRule> {
+        let columns = self
+            .required(&mut mask, "column")
+            .and_then(|column| self.columns(column));
+        let kind = self.required(&mut mask, "with").and_then(|with| {
+            // `with: null` reaches us as YAML's null, not as a text.
+            if matches!(with.value, Value::Null) {
+                return self.word(with.at, "null", "with", &MASK_WORDS);
+            }
+            let (at, word) = self.text(with, "with")?;
+            self.word(at, &word, "with", &MASK_WORDS)
+        });
+        let filter = match mask.take("where") {
+            None => Some(FilterUse::None),
+            Some(word) => self
+                .text(word, "where")
+                .and_then(|(at, word)| self.word(at, &word, "where", &FILTER_WORDS)),
+        };
+        Some(MaskRule {
+            columns: columns?,
+            mask: kind?,
+            filter: filter?,
         })
     }
 
-    fn mask(&mut self, mask: MaskFile) -> Option<MaskRule> {
-        let MaskFile {
-            column,
-            with,
-            filter,
-        } = mask;
-        let outer = column.referenced;
-        if column.value.0.is_empty() {
+    fn columns(&mut self, node: Node) -> Option<Vec<ColumnPattern>> {
+        let before = self.count();
+        let at = node.at;
+        let texts = self.texts(node, "column")?;
+        if texts.is_empty() {
             self.problem(
-                outer,
+                at,
                 "`column` lists nothing; name a column or remove the rule".to_owned(),
             );
-            return None;
         }
-        let mut columns = Vec::new();
-        let mut complete = true;
-        for text in column.value.0 {
-            match ColumnPattern::parse(&text.value) {
+        let mut columns = Vec::with_capacity(texts.len());
+        for (at, text) in texts {
+            match ColumnPattern::parse(&text) {
                 Ok(pattern) => columns.push(pattern),
-                Err(error) => {
-                    self.problem(text.at.unwrap_or(outer), error.to_string());
-                    complete = false;
-                }
+                Err(error) => self.problem(at, error.to_string()),
             }
         }
-        let word = Spanned::new(
-            with.value.unwrap_or_else(|| "null".to_owned()),
-            with.referenced,
-            with.defined,
-        );
-        let kind = self.word(&word, "with", &MASK_WORDS);
-        let filter = match filter {
-            None => Some(FilterUse::None),
-            Some(word) if word.value == "equality" => {
-                self.problem(
-                    word.referenced,
-                    "`where: equality` is not supported yet; write none (no condition on the column) or any".to_owned(),
-                );
-                None
-            }
-            Some(word) => self.word(&word, "where", &FILTER_WORDS),
-        };
-        match (complete, kind, filter) {
-            (true, Some(mask), Some(filter)) => Some(MaskRule {
-                columns,
-                mask,
-                filter,
-            }),
-            _ => None,
-        }
+        (self.count() == before).then_some(columns)
     }
-
-    fn word<T: Copy>(
-        &mut self,
-        word: &Spanned<String>,
-        key: &str,
-        words: &[(T, &'static str)],
-    ) -> Option<T> {
-        if let Some((value, _)) = words.iter().find(|(_, known)| *known == word.value) {
-            return Some(*value);
-        }
-        let known: Vec<&str> = words.iter().map(|(_, known)| *known).collect();
-        let known_text = known.join(", ");
-        let message = match nearest(&word.value, known) {
-            Some(near) => {
-                format!(
-                    "`{key}: {}` is not known; did you mean `{near}`? Known: {known_text}",
-                    word.value
-                )
-            }
-            None => format!("`{key}: {}` is not known; known: {known_text}", word.value),
-        };
-        self.problem(word.referenced, message);
-        None
-    }
-}
-
-/// `90s`, `15m`, `2h`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (digits, seconds) = match text.strip_suffix(['s', 'm', 'h']) {
-        Some(digits) if text.ends_with('s') => (digits, 1),
-        Some(digits) if text.ends_with('m') => (digits, 60),
-        Some(digits) => (digits, 3_600),
-        None => return None,
-    };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
 }

@@ -29,6 +29,17 @@ pub struct Obligations {
     pub grants: Vec<String>,
     /// Output columns to mask.
     pub redactions: Vec<Redaction>,
+    /// What a grant in observe mode let pass.
+    pub observed: Option<Observed>,
+}
+
+/// What would have been refused or held, had the grants been enforced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// True if it would have been held for approval, false if refused.
+    pub held: bool,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Who must approve, and how long it may take.
@@ -72,6 +83,12 @@ pub enum ReasonCode {
     NotAttributed,
     /// A protected value cannot be masked there: 42501.
     NotMaskable,
+    /// It returned more than a limit allows: 54000.
+    TooMuch,
+    /// Statements come faster than a limit allows: 53400.
+    TooOften,
+    /// It ran longer than a limit allows: 57014.
+    TooLong,
     /// The evidence cannot be written, or another fault of Cordon's own: 58000.
     Fault,
 }
@@ -83,7 +100,9 @@ impl ReasonCode {
             Self::NotPermitted | Self::NotMaskable => "42501",
             Self::NotUnderstood => "0A000",
             Self::Syntax => "42601",
-            Self::NotApproved => "57014",
+            Self::NotApproved | Self::TooLong => "57014",
+            Self::TooMuch => "54000",
+            Self::TooOften => "53400",
             Self::NotAttributed => "28000",
             Self::Fault => "58000",
         }

@@ -15,7 +15,7 @@ use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
     names::{Names, Snapshot},
-    record::denied,
+    record::{denied, permitted},
     understood::CursorChange,
 };
 use crate::{
@@ -267,9 +267,7 @@ impl Session {
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
         let decision = match &understood.verdict {
-            Verdict::Allow(obligations) => audit::Decision::Allow {
-                grants: obligations.grants.clone(),
-            },
+            Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {
                 obligations,
                 requirement,

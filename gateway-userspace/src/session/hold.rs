@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Parameter, Permit, Phase, Refusal, Session, Understood, record::denied};
+use super::{
+    Decision, Parameter, Permit, Phase, Refusal, Session, Understood,
+    record::{denied, permitted},
+};
 use crate::{
     approval::{ApprovalOutcome, ApprovalRequest, Approved, Binding, Bound, BoundParameter, Held},
     audit::{self, Durability},
@@ -148,17 +151,16 @@ impl Session {
             Ok(redeemed) => redeemed,
             Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
         };
-        let grants = hold
+        let decision = hold
             .understood
             .obligations()
-            .map(|obligations| obligations.grants.clone())
-            .unwrap_or_default();
+            .map_or_else(|| audit::Decision::Allow { grants: Vec::new() }, permitted);
         let event = self.decided(
             &hold.understood,
             hold.phase,
             &hold.parameters,
             number,
-            audit::Decision::Allow { grants },
+            decision,
             Some(redeemed.id().to_owned()),
         );
         match self.gate.log.append(event, Durability::Synced).await {

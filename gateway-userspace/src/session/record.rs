@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Decision, Parameter, Permit, Phase, Refusal, Session, Understood,
-    refusal::{code_name, reason_of, sqlstate},
+    refusal::{code_name, reason_of},
 };
 use crate::{
     audit::{self, Content, Durability, Event, StatementDecided},
-    policy::{Reason, ReasonCode},
+    policy::{Obligations, Observed, Reason, ReasonCode},
     sql::NotUnderstood,
 };
 
@@ -169,10 +169,25 @@ impl Session {
     }
 }
 
+/// The decision on a statement that may run.
+pub(super) fn permitted(obligations: &Obligations) -> audit::Decision {
+    let grants = obligations.grants.clone();
+    match &obligations.observed {
+        None => audit::Decision::Allow { grants },
+        Some(Observed { held, reason }) => audit::Decision::Observe {
+            grants,
+            would: if *held { "hold" } else { "deny" }.to_owned(),
+            rule: reason.rule.clone(),
+            reason: reason.message.clone(),
+            hint: reason.hint.clone(),
+        },
+    }
+}
+
 pub(super) fn denied(reason: &Reason) -> audit::Decision {
     audit::Decision::Deny {
         code: code_name(reason.code).to_owned(),
-        sqlstate: sqlstate(reason.code).to_owned(),
+        sqlstate: reason.sqlstate().to_owned(),
         rule: reason.rule.clone(),
         reason: reason.message.clone(),
         hint: reason.hint.clone(),

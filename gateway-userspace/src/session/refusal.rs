@@ -24,7 +24,7 @@ impl Refusal {
     /// A refusal by policy, with its reference in the evidence.
     pub fn new(reason: &Reason, reference: String) -> Self {
         Self {
-            sqlstate: sqlstate(reason.code),
+            sqlstate: reason.sqlstate(),
             message: format!("cordon: {}", reason.message),
             rule: Some(reason.rule.clone()),
             hint: Some(reason.hint.clone()).filter(|hint| !hint.is_empty()),
@@ -129,18 +129,6 @@ pub(super) fn reason_of(error: &NotUnderstood, message: &str) -> Reason {
     }
 }
 
-/// SQLSTATE of a refusal.
-pub fn sqlstate(code: ReasonCode) -> &'static str {
-    match code {
-        ReasonCode::NotPermitted | ReasonCode::NotMaskable => "42501",
-        ReasonCode::NotUnderstood => "0A000",
-        ReasonCode::Syntax => "42601",
-        ReasonCode::NotApproved => "57014",
-        ReasonCode::NotAttributed => "28000",
-        ReasonCode::Fault => "58000",
-    }
-}
-
 /// The code as the evidence spells it.
 pub(super) fn code_name(code: ReasonCode) -> &'static str {
     match code {
@@ -150,6 +138,9 @@ pub(super) fn code_name(code: ReasonCode) -> &'static str {
         ReasonCode::NotApproved => "not-approved",
         ReasonCode::NotAttributed => "not-attributed",
         ReasonCode::NotMaskable => "not-maskable",
+        ReasonCode::TooMuch => "too-much",
+        ReasonCode::TooOften => "too-often",
+        ReasonCode::TooLong => "too-long",
         ReasonCode::Fault => "fault",
     }
 }

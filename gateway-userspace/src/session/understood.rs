@@ -217,6 +217,9 @@ impl Understood {
     /// configured.
     pub(super) fn is_risky(&self) -> bool {
         matches!(self.verdict, Verdict::RequireApproval { .. })
+            || self
+                .obligations()
+                .is_some_and(|obligations| obligations.observed.is_some())
             || !self.statement.ddl.is_empty()
             || self.statement.relations.iter().any(|relation| {
                 relation.access.iter().any(|access| match access {

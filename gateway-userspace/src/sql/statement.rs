@@ -51,6 +51,9 @@ pub enum ColumnUse {
     /// Decides which rows or in which order: WHERE, JOIN, GROUP, HAVING, ORDER, DISTINCT,
     /// window, LIMIT, CASE condition, ON CONFLICT.
     Filter,
+    /// Decides which rows, in a WHERE clause, by built-in equality with constants and parameters
+    /// of the statement alone: `=`, `IN`, `= ANY`, under `AND` and `OR` only.
+    Equality,
     /// Feeds a value that is written (INSERT ... SELECT, SET x = col).
     Source,
     /// Is written.

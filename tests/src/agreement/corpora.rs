@@ -58,7 +58,8 @@ fn run(command: &mut Command, what: &str) -> Result<()> {
 pub fn regression_suite() -> Result<PathBuf> {
     let base = tools::kept_dir()?;
     let lock = File::create(base.join("regress.lock"))?;
-    lock.lock().context("waiting for another process to get the source package")?;
+    lock.lock()
+        .context("waiting for another process to get the source package")?;
     let kept = base.join("regress");
     if kept.join("parallel_schedule").exists() {
         return Ok(kept);
@@ -71,11 +72,20 @@ pub fn regression_suite() -> Result<PathBuf> {
     let apt = || {
         let mut apt = Command::new("apt-get");
         apt.current_dir(&work)
-            .args(["--quiet=2", "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User=root"])
+            .args([
+                "--quiet=2",
+                "-o",
+                "Dir::Etc::sourceparts=-",
+                "-o",
+                "APT::Sandbox::User=root",
+            ])
             .arg("-o")
             .arg(format!("Dir::Etc::sourcelist={}", sources.display()))
             .arg("-o")
-            .arg(format!("Dir::State::lists={}", work.join("lists").display()));
+            .arg(format!(
+                "Dir::State::lists={}",
+                work.join("lists").display()
+            ));
         apt
     };
     let why = "PostgreSQL's regression suite comes with Debian's source package postgresql-15, which \
@@ -93,7 +103,11 @@ pub fn regression_suite() -> Result<PathBuf> {
             .arg(&archive)
             .arg("--directory")
             .arg(&work)
-            .args(["--strip-components=1", "--wildcards", "*/src/test/regress/*"]),
+            .args([
+                "--strip-components=1",
+                "--wildcards",
+                "*/src/test/regress/*",
+            ]),
         "unpacking the source package",
     )?;
     fs::rename(work.join("src/test/regress"), &kept)?;

@@ -126,13 +126,21 @@ pub fn needs_fresh_names(reading: &Reading) -> bool {
 }
 
 /// Asks the server. Leaves nothing behind, but for what no rollback takes back.
-pub fn judge(wire: &mut Wire, names: &Names, text: &str, statement: &Statement) -> Result<Judgement> {
+pub fn judge(
+    wire: &mut Wire,
+    names: &Names,
+    text: &str,
+    statement: &Statement,
+) -> Result<Judgement> {
     if let Some(why) = unjudgeable(statement) {
         return Ok(Judgement::not_judged(why));
     }
     let inside = wire.status == b'T';
     let (begin, end) = if inside {
-        ("SAVEPOINT cordon_judge", "ROLLBACK TO cordon_judge; RELEASE cordon_judge")
+        (
+            "SAVEPOINT cordon_judge",
+            "ROLLBACK TO cordon_judge; RELEASE cordon_judge",
+        )
     } else {
         ("BEGIN", "ROLLBACK")
     };
@@ -190,7 +198,10 @@ fn by_locks(
         return (Ruling::NotJudged(server_refuses(error)), Vec::new());
     }
     if let Some(error) = before.error.as_ref().or(after.error.as_ref()) {
-        return (Ruling::NotJudged(format!("locks cannot be read: {}", error.message)), Vec::new());
+        return (
+            Ruling::NotJudged(format!("locks cannot be read: {}", error.message)),
+            Vec::new(),
+        );
     }
     let whole = match &statement.kind {
         StatementKind::Select
@@ -201,14 +212,23 @@ fn by_locks(
         | StatementKind::Prepare { .. } => true,
         // Parse reads the query in it, but does not look behind views.
         StatementKind::DeclareCursor { .. } | StatementKind::Explain { .. } => false,
-        _ => return (Ruling::NotJudged("Parse takes no locks for this kind".to_owned()), Vec::new()),
+        _ => {
+            return (
+                Ruling::NotJudged("Parse takes no locks for this kind".to_owned()),
+                Vec::new(),
+            );
+        }
     };
     let oids = |answer: &Answer| -> BTreeSet<u32> {
         let cells = answer.rows.iter().flatten().flatten();
         cells.filter_map(|oid| oid.parse().ok()).collect()
     };
     let (before, after) = (oids(before), oids(after));
-    let reported: BTreeSet<u32> = statement.relations.iter().map(|used| used.relation.oid).collect();
+    let reported: BTreeSet<u32> = statement
+        .relations
+        .iter()
+        .map(|used| used.relation.oid)
+        .collect();
     let relation = |oid: &u32| {
         names
             .relations
@@ -229,7 +249,10 @@ fn by_locks(
     if missed.is_empty() {
         (Ruling::Agrees, over)
     } else {
-        (Ruling::Missed(format!("locked, but not reported: {}", missed.join(", "))), over)
+        (
+            Ruling::Missed(format!("locked, but not reported: {}", missed.join(", "))),
+            over,
+        )
     }
 }
 
@@ -249,9 +272,17 @@ fn by_privileges(statement: &Statement, preparation: &[Answer], answer: &Answer)
     }
     let denied = error.message.strip_prefix("permission denied for ");
     let of_relation = denied.is_some_and(|what| {
-        ["table ", "view ", "materialized view ", "foreign table ", "sequence ", "column ", "relation "]
-            .iter()
-            .any(|kind| what.starts_with(kind))
+        [
+            "table ",
+            "view ",
+            "materialized view ",
+            "foreign table ",
+            "sequence ",
+            "column ",
+            "relation ",
+        ]
+        .iter()
+        .any(|kind| what.starts_with(kind))
     });
     if !of_relation {
         return Ruling::NotJudged("needs a right that is not about relations".to_owned());
@@ -267,11 +298,20 @@ fn by_privileges(statement: &Statement, preparation: &[Answer], answer: &Answer)
         }
     }
     if denied.is_some_and(|what| what.starts_with("sequence "))
-        && statement.functions.iter().any(|function| matches!(function.name.as_str(), "nextval" | "currval" | "setval" | "lastval"))
+        && statement.functions.iter().any(|function| {
+            matches!(
+                function.name.as_str(),
+                "nextval" | "currval" | "setval" | "lastval"
+            )
+        })
     {
         return Ruling::NotJudged("a sequence, by a function that is reported".to_owned());
     }
-    let context = if error.context.is_empty() { String::new() } else { format!(" ({})", error.context.replace('\n', " ")) };
+    let context = if error.context.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", error.context.replace('\n', " "))
+    };
     Ruling::Missed(format!("{}{context}", error.message))
 }
 
@@ -287,9 +327,22 @@ fn server_refuses(error: &ServerError) -> String {
 fn search_path(path: &[String]) -> String {
     let schemas: Vec<String> = path
         .iter()
-        .map(|schema| if schema.starts_with("pg_temp_") { "pg_temp".to_owned() } else { quote(schema) })
+        .map(|schema| {
+            if schema.starts_with("pg_temp_") {
+                "pg_temp".to_owned()
+            } else {
+                quote(schema)
+            }
+        })
         .collect();
-    format!("SET LOCAL search_path = {}", if schemas.is_empty() { "''".to_owned() } else { schemas.join(", ") })
+    format!(
+        "SET LOCAL search_path = {}",
+        if schemas.is_empty() {
+            "''".to_owned()
+        } else {
+            schemas.join(", ")
+        }
+    )
 }
 
 /// The GRANTs of exactly what was reported.
@@ -303,7 +356,10 @@ fn grants(names: &Names, statement: &Statement) -> String {
         .filter(|schema| !schema.starts_with("pg_temp") && !schema.starts_with("pg_toast"))
         .collect();
     for schema in schemas {
-        sql.push_str(&format!("GRANT ALL ON SCHEMA {} TO {PROBE};\n", quote(schema)));
+        sql.push_str(&format!(
+            "GRANT ALL ON SCHEMA {} TO {PROBE};\n",
+            quote(schema)
+        ));
     }
     let definition = statement.kind == StatementKind::Ddl;
     // Nothing is written by it, but the server asks as if it were.
@@ -317,7 +373,11 @@ fn grants(names: &Names, statement: &Statement) -> String {
             rights.extend(["REFERENCES".to_owned(), "TRIGGER".to_owned()]);
         }
         if plan {
-            rights.extend(["INSERT".to_owned(), "UPDATE".to_owned(), "DELETE".to_owned()]);
+            rights.extend([
+                "INSERT".to_owned(),
+                "UPDATE".to_owned(),
+                "DELETE".to_owned(),
+            ]);
         }
         if !rights.is_empty() {
             let relation = &used.relation;
@@ -342,10 +402,20 @@ fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
             .collect();
         if list.is_empty() {
             // Any column will do, then.
-            let relation = names.catalog.relation(&used.relation.schema, &used.relation.name);
-            list.extend(relation.and_then(|relation| relation.columns.first()).map(|column| quote(&column.name)));
+            let relation = names
+                .catalog
+                .relation(&used.relation.schema, &used.relation.name);
+            list.extend(
+                relation
+                    .and_then(|relation| relation.columns.first())
+                    .map(|column| quote(&column.name)),
+            );
         }
-        if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+        if list.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", list.join(", "))
+        }
     };
     let read = |how: &ColumnUse| !matches!(how, ColumnUse::Written);
     let written = |how: &ColumnUse| matches!(how, ColumnUse::Written);

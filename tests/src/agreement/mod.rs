@@ -23,8 +23,20 @@ use crate::{Cluster, host::Scratch, tools};
 
 /// The scripts that a sample takes: those that the others need, and some of each kind.
 pub const SAMPLE: &[&str] = &[
-    "test_setup", "copyselect", "insert_conflict", "select_having", "subquery", "union", "join",
-    "merge", "updatable_views", "with", "groupingsets", "portals", "namespace", "copy2",
+    "test_setup",
+    "copyselect",
+    "insert_conflict",
+    "select_having",
+    "subquery",
+    "union",
+    "join",
+    "merge",
+    "updatable_views",
+    "with",
+    "groupingsets",
+    "portals",
+    "namespace",
+    "copy2",
 ];
 
 /// What to judge.
@@ -71,7 +83,11 @@ fn suite(cluster: &Cluster, selection: &Selection) -> Result<Report> {
     fs::create_dir(&results)?;
     fs::set_permissions(&results, fs::Permissions::from_mode(0o777))?;
     let library = tools::postgres("postgres")?;
-    let library = library.ancestors().nth(2).context("no library folder")?.join("lib");
+    let library = library
+        .ancestors()
+        .nth(2)
+        .context("no library folder")?
+        .join("lib");
     let mut place = place(cluster, "regression")?;
     let of = |path: &Path| path.display().to_string();
     place.environment = vec![
@@ -86,7 +102,12 @@ fn suite(cluster: &Cluster, selection: &Selection) -> Result<Report> {
         let path = folder.join("sql").join(format!("{script}.sql"));
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let (started, before) = (Instant::now(), report.statements);
-        session::run_script(&place, &script, String::from_utf8_lossy(&bytes).into_owned(), &mut report)?;
+        session::run_script(
+            &place,
+            &script,
+            String::from_utf8_lossy(&bytes).into_owned(),
+            &mut report,
+        )?;
         report.files += 1;
         if selection.progress {
             eprintln!(

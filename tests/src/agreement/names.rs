@@ -99,7 +99,8 @@ impl Names {
                 name: format!("{}.{}", cell(0), cell(1)),
                 kind: cell(3).bytes().next().unwrap_or_default(),
             };
-            self.relations.insert(cell(2).parse().context("an oid")?, named);
+            self.relations
+                .insert(cell(2).parse().context("an oid")?, named);
         }
         self.catalog = Catalog::from_rows(&results)?;
         Ok(())
@@ -114,7 +115,9 @@ fn namespace(wire: &mut Wire) -> Result<Namespace> {
 
 /// A query's rows of the server's own objects (`<`), or of the others (`>=`).
 fn filtered(place: usize, columns: usize, oid: usize, side: &str) -> Result<String> {
-    let query = CATALOG_QUERIES.get(place).context("no such catalog query")?;
+    let query = CATALOG_QUERIES
+        .get(place)
+        .context("no such catalog query")?;
     let names: Vec<String> = (1..=columns).map(|at| format!("c{at}")).collect();
     let names = names.join(", ");
     Ok(format!(

@@ -141,17 +141,26 @@ impl Report {
                 match &verdict.answer.error {
                     Some(server) => {
                         let same = server.message == message || verdict.failed_transaction;
-                        let reason = format!("{}{}", class(error), if same { ", in the same words" } else { "" });
+                        let reason = format!(
+                            "{}{}",
+                            class(error),
+                            if same { ", in the same words" } else { "" }
+                        );
                         let what = format!("{message} | {}: {}", server.sqlstate, server.message);
                         self.refused_by_both.add(reason, case(&what));
                     }
-                    None => self.refused.add(format!("{}: {}", class(error), normal(&message)), case(&message)),
+                    None => self.refused.add(
+                        format!("{}: {}", class(error), normal(&message)),
+                        case(&message),
+                    ),
                 }
                 return;
             }
             Reading::Several(_) => {
                 self.understood += 1;
-                return self.not_judged.add("several statements in one message".to_owned(), case(""));
+                return self
+                    .not_judged
+                    .add("several statements in one message".to_owned(), case(""));
             }
             Reading::Understood(_) => self.understood += 1,
         }
@@ -237,7 +246,9 @@ fn normal(message: &str) -> String {
     let mut quoted = false;
     for word in message.split(' ') {
         let starts = word.starts_with('"') || word.starts_with('\'');
-        let ends = word.trim_end_matches([',', ';', ':', '.']).ends_with(['"', '\'']);
+        let ends = word
+            .trim_end_matches([',', ';', ':', '.'])
+            .ends_with(['"', '\'']);
         if quoted {
             quoted = !ends;
             continue;
@@ -258,7 +269,15 @@ fn normal(message: &str) -> String {
 /// The table and the lists of cases.
 pub fn print(reports: &[Report]) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "\n{:<28}{}", "", reports.iter().map(|report| format!("{:>14}", report.corpus)).collect::<String>());
+    let _ = writeln!(
+        out,
+        "\n{:<28}{}",
+        "",
+        reports
+            .iter()
+            .map(|report| format!("{:>14}", report.corpus))
+            .collect::<String>()
+    );
     let rows: [(&str, fn(&Report) -> u64); 14] = [
         ("files", |report| report.files),
         ("statements", |report| report.statements),
@@ -268,16 +287,25 @@ pub fn print(reports: &[Report]) -> String {
         ("  by locks", |report| report.by_locks),
         ("not judged", |report| report.not_judged.total()),
         ("not understood", |report| report.refused.total()),
-        ("refused, the server fails too", |report| report.refused_by_both.total()),
+        ("refused, the server fails too", |report| {
+            report.refused_by_both.total()
+        }),
         ("over-reported", |report| report.over.total()),
         ("UNDER-REPORTED", |report| report.missed.total()),
         ("psql commands left out", |report| report.skipped_commands),
         ("catalog reads", |report| report.catalog_reads),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds of a run"
+        )]
         ("seconds", |report| report.seconds as u64),
     ];
     for (name, value) in rows {
-        let cells: String = reports.iter().map(|report| format!("{:>14}", value(report))).collect();
+        let cells: String = reports
+            .iter()
+            .map(|report| format!("{:>14}", value(report)))
+            .collect();
         let _ = writeln!(out, "{name:<28}{cells}");
     }
     for report in reports {
@@ -296,7 +324,13 @@ pub fn print(reports: &[Report]) -> String {
         for (reason, (count, cases)) in report.missed.sorted() {
             let _ = writeln!(out, "\nunder-reported {count}x: {reason}");
             for case in cases {
-                let _ = writeln!(out, "  {}: {}\n    {}", case.file, case.what, case.text.replace('\n', "\n    "));
+                let _ = writeln!(
+                    out,
+                    "  {}: {}\n    {}",
+                    case.file,
+                    case.what,
+                    case.text.replace('\n', "\n    ")
+                );
             }
         }
     }

@@ -159,7 +159,11 @@ impl Script {
                 word.as_str(),
                 "create" | "function" | "procedure" | "or" | "replace"
             );
-            self.leading.push(if known { word.as_bytes()[0].into() } else { '-' });
+            self.leading.push(if known {
+                word.as_bytes()[0].into()
+            } else {
+                '-'
+            });
         }
         self.identifiers += 1;
         let defines = ["cf", "cp", "corf", "corp"]
@@ -257,13 +261,17 @@ fn quoted(text: &str, quote: char, escapes: bool) -> usize {
 fn dollar_quoted(text: &str) -> Option<usize> {
     let end = text[1..].find('$')? + 1;
     let tag = &text[1..end];
-    let fits = tag.bytes().all(|byte| is_name_start(byte) || byte.is_ascii_digit())
+    let fits = tag
+        .bytes()
+        .all(|byte| is_name_start(byte) || byte.is_ascii_digit())
         && !tag.starts_with(|letter: char| letter.is_ascii_digit());
     if !fits {
         return None;
     }
     let mark = &text[..=end];
-    let close = text[end + 1..].find(mark).map_or(text.len(), |at| end + 1 + at + mark.len());
+    let close = text[end + 1..]
+        .find(mark)
+        .map_or(text.len(), |at| end + 1 + at + mark.len());
     Some(close)
 }
 
@@ -279,9 +287,15 @@ fn variable(text: &str, variables: &Variables) -> Option<(usize, String)> {
         let name = name_of(tail);
         tail[name.len()..].strip_prefix('}')?;
         let set = variables.contains_key(&name);
-        return Some((name.len() + 4, if set { "TRUE" } else { "FALSE" }.to_owned()));
+        return Some((
+            name.len() + 4,
+            if set { "TRUE" } else { "FALSE" }.to_owned(),
+        ));
     }
-    let quote = tail.chars().next().filter(|letter| matches!(letter, '\'' | '"'));
+    let quote = tail
+        .chars()
+        .next()
+        .filter(|letter| matches!(letter, '\'' | '"'));
     let Some(quote) = quote else {
         let name = name_of(tail);
         return Some((1 + name.len(), variables.get(&name)?.clone()));
@@ -313,8 +327,13 @@ fn arguments(line: &str, variables: &Variables) -> (Vec<String>, usize) {
             '\'' => {
                 let length = quoted(&line[at..], '\'', true);
                 let inner = line.get(at + 1..at + length - 1).unwrap_or_default();
-                arg.get_or_insert_default()
-                    .push_str(&inner.replace("\\n", "\n").replace("\\t", "\t").replace("\\'", "'").replace("\\\\", "\\"));
+                arg.get_or_insert_default().push_str(
+                    &inner
+                        .replace("\\n", "\n")
+                        .replace("\\t", "\t")
+                        .replace("\\'", "'")
+                        .replace("\\\\", "\\"),
+                );
                 at += length;
             }
             '"' => {
@@ -375,26 +394,40 @@ mod tests {
             ]
         );
         let body = "create or replace function f() returns int begin atomic select case when true then 1 end; select 2; end";
-        assert_eq!(sql(&format!("{body}; select E'\\';'; select 'a''b;';")), [body, "select E'\\';'", "select 'a''b;'"]);
+        assert_eq!(
+            sql(&format!("{body}; select E'\\';'; select 'a''b;';")),
+            [body, "select E'\\';'", "select 'a''b;'"]
+        );
     }
 
     #[test]
     fn a_statement_may_hold_several_separated_by_escaped_semicolons() {
-        assert_eq!(sql("select 1\\; select 2; select 3"), ["select 1; select 2", "select 3"]);
+        assert_eq!(
+            sql("select 1\\; select 2; select 3"),
+            ["select 1; select 2", "select 3"]
+        );
     }
 
     #[test]
     fn variables_are_put_in_and_what_is_none_stays() {
         assert_eq!(
-            events("select :a, :'a', :\"a\", x::int, y[1:2], :b;", &[("a", "o'x")]),
-            [Event::Sql("select o'x, 'o''x', \"o'x\", x::int, y[1:2], :b".to_owned())]
+            events(
+                "select :a, :'a', :\"a\", x::int, y[1:2], :b;",
+                &[("a", "o'x")]
+            ),
+            [Event::Sql(
+                "select o'x, 'o''x', \"o'x\", x::int, y[1:2], :b".to_owned()
+            )]
         );
     }
 
     #[test]
     fn a_command_ends_at_the_line_or_the_next_backslash() {
         assert_eq!(
-            events("\\set f :d '/x y'\nselect 1 \\gset p_ \\echo hi\n", &[("d", "/tmp")]),
+            events(
+                "\\set f :d '/x y'\nselect 1 \\gset p_ \\echo hi\n",
+                &[("d", "/tmp")]
+            ),
             [
                 Event::Command {
                     name: "set".to_owned(),
@@ -418,12 +451,22 @@ mod tests {
 
     #[test]
     fn the_data_of_a_copy_is_taken_out_of_the_script() {
-        let mut script = Script::new("copy t from stdin; select 1;\n1\t2\n\\.\nselect 2;".to_owned());
+        let mut script =
+            Script::new("copy t from stdin; select 1;\n1\t2\n\\.\nselect 2;".to_owned());
         let none = Variables::new();
-        assert_eq!(script.next(&none, true), Some(Event::Sql("copy t from stdin".to_owned())));
+        assert_eq!(
+            script.next(&none, true),
+            Some(Event::Sql("copy t from stdin".to_owned()))
+        );
         assert_eq!(script.take_data(), b"1\t2\n");
-        assert_eq!(script.next(&none, true), Some(Event::Sql("select 1".to_owned())));
-        assert_eq!(script.next(&none, true), Some(Event::Sql("select 2".to_owned())));
+        assert_eq!(
+            script.next(&none, true),
+            Some(Event::Sql("select 1".to_owned()))
+        );
+        assert_eq!(
+            script.next(&none, true),
+            Some(Event::Sql("select 2".to_owned()))
+        );
         assert_eq!(script.next(&none, true), None);
     }
 }

@@ -73,9 +73,13 @@ pub fn run_script(place: &Place, name: &str, text: String, report: &mut Report) 
         wire,
         names,
         script: Script::new(text),
-        variables: [("VERBOSITY", "default"), ("DBNAME", place.database.as_str()), ("USER", SUPERUSER)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        variables: [
+            ("VERBOSITY", "default"),
+            ("DBNAME", place.database.as_str()),
+            ("USER", SUPERUSER),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
         branches: Vec::new(),
         defined: false,
         superuser: true,
@@ -88,7 +92,9 @@ pub fn run_script(place: &Place, name: &str, text: String, report: &mut Report) 
         match event {
             Event::Sql(text) => {
                 if session.active() {
-                    session.statement(&text, report).with_context(|| format!("in {name}: {text}"))?;
+                    session
+                        .statement(&text, report)
+                        .with_context(|| format!("in {name}: {text}"))?;
                 }
             }
             Event::Command { name, args, line } => {
@@ -151,12 +157,14 @@ impl Session<'_> {
         for tag in &answer.tags {
             let first = tag.split(' ').next().unwrap_or_default();
             match first {
-                "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" | "EXPLAIN" | "EXECUTE" => {
+                "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" | "EXPLAIN"
+                | "EXECUTE" => {
                     self.defined |= calls;
                     self.names.catalog_stale |= calls;
                 }
-                "BEGIN" | "START" | "SAVEPOINT" | "RELEASE" | "SHOW" | "DECLARE" | "CLOSE" | "FETCH"
-                | "MOVE" | "PREPARE" | "DEALLOCATE" | "LOCK" | "LISTEN" | "UNLISTEN" | "NOTIFY" => {}
+                "BEGIN" | "START" | "SAVEPOINT" | "RELEASE" | "SHOW" | "DECLARE" | "CLOSE"
+                | "FETCH" | "MOVE" | "PREPARE" | "DEALLOCATE" | "LOCK" | "LISTEN" | "UNLISTEN"
+                | "NOTIFY" => {}
                 "SET" | "RESET" => self.names.namespace_stale = true,
                 "COMMIT" | "ROLLBACK" => {
                     self.names.namespace_stale = true;
@@ -174,7 +182,13 @@ impl Session<'_> {
     }
 
     /// `false`: the script ends here.
-    fn command(&mut self, name: &str, args: &[String], line: &str, report: &mut Report) -> Result<bool> {
+    fn command(
+        &mut self,
+        name: &str,
+        args: &[String],
+        line: &str,
+        report: &mut Report,
+    ) -> Result<bool> {
         let arg = |at: usize| args.get(at).map_or("", String::as_str);
         match name {
             "if" => {
@@ -201,7 +215,11 @@ impl Session<'_> {
                 self.variables.remove(arg(0));
             }
             "getenv" => {
-                let value = self.place.environment.iter().find(|(name, _)| name == arg(1));
+                let value = self
+                    .place
+                    .environment
+                    .iter()
+                    .find(|(name, _)| name == arg(1));
                 if let Some((_, value)) = value {
                     self.variables.insert(arg(0).to_owned(), value.clone());
                 }
@@ -242,8 +260,9 @@ impl Session<'_> {
             }
             "copy" => self.client_copy(line, report)?,
             // What only changes how psql shows things.
-            "pset" | "a" | "t" | "x" | "f" | "echo" | "qecho" | "warn" | "timing" | "setenv" | "p"
-            | "errverbose" | "o" | "encoding" | "?" | "h" | "help" | "prompt" | "" | "unrestrict" | "restrict" => {}
+            "pset" | "a" | "t" | "x" | "f" | "echo" | "qecho" | "warn" | "timing" | "setenv"
+            | "p" | "errverbose" | "o" | "encoding" | "?" | "h" | "help" | "prompt" | ""
+            | "unrestrict" | "restrict" => {}
             _ => report.skipped_commands += 1,
         }
         Ok(true)
@@ -251,7 +270,10 @@ impl Session<'_> {
 
     fn connect(&mut self, args: &[String]) -> Result<()> {
         let given = |at: usize| args.get(at).map(String::as_str).filter(|arg| *arg != "-");
-        let database = given(0).unwrap_or(&self.place.database).trim_matches('"').to_owned();
+        let database = given(0)
+            .unwrap_or(&self.place.database)
+            .trim_matches('"')
+            .to_owned();
         let current = self.variables.get("USER").cloned();
         let user = match given(1) {
             Some(user) => user.trim_matches('"').to_owned(),
@@ -272,7 +294,10 @@ impl Session<'_> {
     /// `\copy table from stdin|'file'`, `\copy ... to ...`.
     fn client_copy(&mut self, line: &str, report: &mut Report) -> Result<()> {
         let lower = line.to_ascii_lowercase();
-        let Some((before, rest)) = lower.find(" from ").map(|at| (&line[..at], line[at + 6..].trim_start())) else {
+        let Some((before, rest)) = lower
+            .find(" from ")
+            .map(|at| (&line[..at], line[at + 6..].trim_start()))
+        else {
             report.skipped_commands += 1;
             return Ok(());
         };

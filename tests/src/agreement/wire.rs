@@ -78,7 +78,12 @@ pub struct Wire {
 
 impl Wire {
     /// Connects without a password.
-    pub fn connect(socket: &Path, user: &str, database: &str, options: &[(&str, &str)]) -> Result<Self> {
+    pub fn connect(
+        socket: &Path,
+        user: &str,
+        database: &str,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("connecting to {}", socket.display()))?;
         stream.set_read_timeout(Some(SILENCE))?;
@@ -88,7 +93,10 @@ impl Wire {
             standard_strings: true,
         };
         let mut body = 196_608_i32.to_be_bytes().to_vec();
-        for (name, value) in [("user", user), ("database", database)].iter().chain(options) {
+        for (name, value) in [("user", user), ("database", database)]
+            .iter()
+            .chain(options)
+        {
             for text in [name, value] {
                 body.extend_from_slice(text.as_bytes());
                 body.push(0);
@@ -265,7 +273,11 @@ impl<'b> Reader<'b> {
     }
 
     fn string(&mut self) -> Result<String> {
-        let end = self.0.iter().position(|byte| *byte == 0).context("no end of a string")?;
+        let end = self
+            .0
+            .iter()
+            .position(|byte| *byte == 0)
+            .context("no end of a string")?;
         let text = String::from_utf8_lossy(self.take(end)?).into_owned();
         self.take(1)?;
         Ok(text)

@@ -37,7 +37,8 @@ fn judge() -> Result<bool> {
     println!("{}", agreement::print(&reports));
     if let Some(path) = json {
         let all: Vec<_> = reports.iter().map(Report::json).collect();
-        fs::write(&path, serde_json::to_vec_pretty(&all)?).with_context(|| format!("writing {path}"))?;
+        fs::write(&path, serde_json::to_vec_pretty(&all)?)
+            .with_context(|| format!("writing {path}"))?;
     }
     Ok(reports.iter().all(|report| report.under_reported() == 0))
 }

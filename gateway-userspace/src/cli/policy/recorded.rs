@@ -250,7 +250,8 @@ fn ran(session: &SessionRecord) -> BTreeSet<u64> {
     for record in &session.statements {
         let decided = &record.decided;
         let runs = match (&decided.decision, decided.phase) {
-            (Decision::Allow { .. }, _) | (Decision::Approve { .. }, Phase::Prepare) => true,
+            (Decision::Allow { .. } | Decision::Observe { .. }, _)
+            | (Decision::Approve { .. }, Phase::Prepare) => true,
             (Decision::Approve { .. }, Phase::Execute | Phase::Simple)
             | (Decision::Deny { .. }, _) => false,
         };

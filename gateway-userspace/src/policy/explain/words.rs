@@ -59,8 +59,10 @@ pub(super) fn column_use(by: ColumnUse) -> &'static str {
         ColumnUse::Output => "output",
         ColumnUse::Derived => "derived",
         ColumnUse::Filter => "filter",
+        ColumnUse::Equality => "equality",
         ColumnUse::Source => "source",
         ColumnUse::Written => "written",
+        ColumnUse::Named => "named",
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::{
     policy::{
         Reason, ReasonCode,
-        evaluate::{Weighing, line},
-        grant::{Rule, Verb},
+        evaluate::{Weighing, line, place},
+        grant::{Grant, Mode, Rule, Verb},
         pattern::{ObjectPattern, qualified, quoted},
     },
     sql::{DdlAction, DdlEffect},
@@ -28,9 +28,14 @@ pub(in crate::policy) fn weigh(
             .iter()
             .any(|target| touches(&target.object, effect))
         {
-            return Err(Weighing::denied(&what, grant, index, rule));
+            weighing.denied(&what, grant, index, rule)?;
         }
     }
+    let undermined = undermined(weighing, effect);
+    // What could undo a mask, or a deny rule that is enforced, must not pass unseen.
+    let unseen = undermined
+        .as_ref()
+        .is_some_and(|(grant, section, _)| *section == "mask" || grant.mode == Mode::Enforce);
     let mut held = false;
     for (grant, index, approve) in admission
         .approve_rules()
@@ -42,7 +47,7 @@ pub(in crate::policy) fn weigh(
             .iter()
             .any(|target| touches(&target.object, effect))
         {
-            weighing.hold(grant, index, approve, &what);
+            weighing.hold(grant, index, approve, &what, unseen);
             held = true;
         }
     }
@@ -72,7 +77,7 @@ pub(in crate::policy) fn weigh(
         None => qualified(&effect.schema, &effect.name),
     };
     if !allowed && only_without_cascade {
-        return Err(Reason {
+        let reason = Reason {
             code: ReasonCode::NotPermitted,
             message: format!("{what} with CASCADE is not granted"),
             rule: "default deny".to_owned(),
@@ -81,26 +86,31 @@ pub(in crate::policy) fn weigh(
                 line("ddl", &target),
                 admission.example_grant()
             ),
-        });
+        };
+        weighing.refuse_by_default(unseen, reason)?;
+    } else if !allowed {
+        let reason = weighing.default_deny(&what, &line("ddl", &target));
+        weighing.refuse_by_default(unseen, reason)?;
     }
-    if !allowed {
-        return Err(weighing.default_deny(&what, &line("ddl", &target)));
+    let Some((grant, section, index)) = undermined else {
+        return Ok(());
+    };
+    let reason = Reason {
+        code: ReasonCode::NotPermitted,
+        message: format!(
+            "{what} could undo a mask or deny rule, which `allow` alone does not cover"
+        ),
+        rule: place(grant, section, index),
+        hint: format!(
+            "hold it for a human: add `{}` with `by:` to approve in grant {}",
+            line("ddl", &target),
+            admission.example_grant()
+        ),
+    };
+    if unseen {
+        return Err(reason);
     }
-    match undermined(weighing, effect) {
-        None => Ok(()),
-        Some(rule) => Err(Reason {
-            code: ReasonCode::NotPermitted,
-            message: format!(
-                "{what} could undo a mask or deny rule, which `allow` alone does not cover"
-            ),
-            rule,
-            hint: format!(
-                "hold it for a human: add `{}` with `by:` to approve in grant {}",
-                line("ddl", &target),
-                admission.example_grant()
-            ),
-        }),
-    }
+    weighing.refuse_by(grant, reason)
 }
 
 fn about_ddl(rule: &Rule) -> bool {
@@ -127,7 +137,10 @@ fn is_about(pattern: &ObjectPattern, effect: &DdlEffect) -> bool {
 
 /// The mask or deny rule that this effect could make void: by renaming what it names, by moving
 /// it, or by code that reads for others.
-fn undermined(weighing: &Weighing<'_>, effect: &DdlEffect) -> Option<String> {
+fn undermined<'a>(
+    weighing: &Weighing<'a>,
+    effect: &DdlEffect,
+) -> Option<(&'a Grant, &'static str, usize)> {
     let admission = weighing.admission;
     if !admission.has_masks() && !admission.has_denies() {
         return None;
@@ -163,12 +176,12 @@ fn undermined(weighing: &Weighing<'_>, effect: &DdlEffect) -> Option<String> {
     admission
         .mask_rules()
         .find(|(_, _, rule)| rule.columns.iter().any(|column| names(&column.object)))
-        .map(|(grant, index, _)| super::super::evaluate::place(grant, "mask", index))
+        .map(|(grant, index, _)| (grant, "mask", index))
         .or_else(|| {
             admission
                 .deny_rules()
                 .find(|(_, _, rule)| rule.targets.iter().any(|target| names(&target.object)))
-                .map(|(grant, index, _)| super::super::evaluate::place(grant, "deny", index))
+                .map(|(grant, index, _)| (grant, "deny", index))
         })
 }
 

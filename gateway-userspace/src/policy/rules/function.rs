@@ -19,7 +19,7 @@ pub(in crate::policy) fn weigh(
     let what = format!("calling {name}");
     for (grant, index, rule) in admission.deny_rules() {
         if matches(rule, function) {
-            return Err(Weighing::denied(&what, grant, index, rule));
+            weighing.denied(&what, grant, index, rule)?;
         }
     }
     let mut allowed = match function.class {
@@ -29,9 +29,10 @@ pub(in crate::policy) fn weigh(
     // `all` cannot vouch for a function whose effects are hidden while other rules limit what
     // may be seen or done; a `call` rule that names it can.
     let mut hidden = false;
+    let unseen = function.class == FunctionClass::Other && !shows_no_values(function);
     for (grant, index, approve) in admission.approve_rules() {
         if matches(&approve.rule, function) {
-            weighing.hold(grant, index, approve, &what);
+            weighing.hold(grant, index, approve, &what, unseen);
             let vouches = approve.rule.verb == Verb::Call
                 || shows_no_values(function)
                 || !(admission.has_masks() || admission.has_denies());
@@ -58,7 +59,7 @@ pub(in crate::policy) fn weigh(
     }
     let line = line("call", &name);
     if hidden {
-        return Err(Reason {
+        let reason = Reason {
             code: ReasonCode::NotPermitted,
             message: format!(
                 "{what} is not covered by `all` where deny, approve or mask rules apply"
@@ -68,9 +69,11 @@ pub(in crate::policy) fn weigh(
                 "what the function does inside cannot be checked; if it is safe, add `{line}` to allow in grant {}",
                 admission.example_grant()
             ),
-        });
+        };
+        return weighing.refuse_by_default(unseen, reason);
     }
-    Err(weighing.default_deny(&what, &line))
+    let reason = weighing.default_deny(&what, &line);
+    weighing.refuse_by_default(unseen, reason)
 }
 
 fn matches(rule: &Rule, function: &FunctionUse) -> bool {

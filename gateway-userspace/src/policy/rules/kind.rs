@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{relation, setting};
+use super::{
+    relation,
+    setting::{self, Unsettable},
+};
 use crate::{
     policy::{
         Reason, ReasonCode,
@@ -48,12 +51,16 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         StatementKind::Set { name, value, .. } => {
             let admission = weighing.admission;
             let everything = admission.allow_rules().any(|(_, rule)| is_everything(rule));
-            setting::weigh(
+            match setting::weigh(
                 name,
                 value.as_deref(),
                 everything,
                 admission.example_grant(),
-            )
+            ) {
+                Ok(()) => Ok(()),
+                Err(Unsettable::Never(reason)) => Err(reason),
+                Err(Unsettable::NotGranted(reason)) => weighing.refuse_by_default(false, reason),
+            }
         }
         StatementKind::Execute { name } => {
             if statement.output.is_none()
@@ -101,22 +108,23 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
     let admission = weighing.admission;
     for (grant, index, rule) in admission.deny_rules() {
         if is_everything(rule) {
-            return Err(Weighing::denied(what, grant, index, rule));
+            weighing.denied(what, grant, index, rule)?;
         }
     }
     if hidden && (admission.has_masks() || admission.has_denies()) {
-        return Err(Reason {
+        let reason = Reason {
             code: ReasonCode::NotPermitted,
             message: format!("{what} is not possible where mask or deny rules apply"),
             rule: "default deny".to_owned(),
             hint: "what it runs cannot be checked: send the statements inside it one by one"
                 .to_owned(),
-        });
+        };
+        return weighing.refuse_by_default(true, reason);
     }
     let mut held = false;
     for (grant, index, approve) in admission.approve_rules() {
         if is_everything(&approve.rule) {
-            weighing.hold(grant, index, approve, what);
+            weighing.hold(grant, index, approve, what, hidden);
             held = true;
         }
     }
@@ -131,10 +139,11 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
         }
     }
     if !allowed {
-        return Err(weighing.default_deny(what, "- all: \"*.*\""));
+        let reason = weighing.default_deny(what, "- all: \"*.*\"");
+        return weighing.refuse_by_default(hidden, reason);
     }
     if hidden && !admission.is_unconditional() {
-        return Err(Reason {
+        let reason = Reason {
             code: ReasonCode::NotPermitted,
             message: format!("{what} is not covered by `all` where approve rules apply"),
             rule: "default deny".to_owned(),
@@ -142,7 +151,8 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
                 "what it runs cannot be checked: send the statements one by one, or hold it with `- all: \"*.*\"` under approve in grant {}",
                 admission.example_grant()
             ),
-        });
+        };
+        return weighing.refuse_by_default(true, reason);
     }
     Ok(())
 }

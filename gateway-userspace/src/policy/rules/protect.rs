@@ -149,7 +149,8 @@ fn check(
         ColumnUse::Written | ColumnUse::Named => Ok(()),
         // The planner's row estimates answer questions about the values.
         ColumnUse::Filter if protection.filter == FilterUse::Any && !explain => Ok(()),
-        ColumnUse::Filter => Err(filtered(column, protection, explain)),
+        ColumnUse::Equality if protection.filter != FilterUse::None && !explain => Ok(()),
+        ColumnUse::Filter | ColumnUse::Equality => Err(filtered(column, protection, explain)),
         ColumnUse::Source => Err(copied(column, protection)),
         ColumnUse::Derived => Err(derived(column, protection)),
         ColumnUse::Output => match kind {
@@ -189,17 +190,13 @@ fn protection<'a>(
             },
             Some(before) => {
                 let mask = stricter(before.mask, rule.mask);
-                let filter = match (before.filter, rule.filter) {
-                    (FilterUse::Any, FilterUse::Any) => FilterUse::Any,
-                    _ => FilterUse::None,
-                };
+                let filter = before.filter.min(rule.filter);
                 // Name the rule that forbids, where one does.
-                let (grant, index) =
-                    if before.filter == FilterUse::Any && rule.filter == FilterUse::None {
-                        (grant, index)
-                    } else {
-                        (before.grant, before.index)
-                    };
+                let (grant, index) = if rule.filter < before.filter {
+                    (grant, index)
+                } else {
+                    (before.grant, before.index)
+                };
                 Protection {
                     mask,
                     filter,
@@ -246,10 +243,16 @@ fn filtered(column: &ColumnRef, protection: &Protection<'_>, explain: bool) -> R
     let hint = if explain {
         "estimates in a plan would tell about its values: explain the statement without this condition".to_owned()
     } else {
-        format!(
-            "select {name} as a plain column (it comes masked) and filter by other columns, or add `where: any` to this mask of grant {}",
-            protection.grant.name
-        )
+        let grant = &protection.grant.name;
+        match protection.filter {
+            FilterUse::None => format!(
+                "select {name} as a plain column (it comes masked) and filter by other columns, or add `where: equality` or `where: any` to this mask of grant {grant}"
+            ),
+            FilterUse::Equality => format!(
+                "its mask lets {name} be compared by =, IN or = ANY with constants and parameters in WHERE, under AND and OR; `where: any` in grant {grant} would allow more"
+            ),
+            FilterUse::Any => String::new(),
+        }
     };
     reason(
         ReasonCode::NotPermitted,

@@ -151,25 +151,26 @@ fn need<'a>(
         String::new()
     };
     let what = format!("{} {name}{list}", doing(verb));
-    Err(weighing.default_deny(&what, &line(verb.word(), &format!("{name}{list}"))))
+    let reason = weighing.default_deny(&what, &line(verb.word(), &format!("{name}{list}")));
+    let unseen = used.system || shows_statements(&used.relation.name);
+    weighing.refuse_by_default(unseen, reason)
 }
 
 fn refuse_denied(
-    weighing: &Weighing<'_>,
+    weighing: &mut Weighing<'_>,
     used: &RelationUse,
     verb: Verb,
     columns: &[&str],
 ) -> Result<(), Reason> {
-    for (grant, index, rule) in weighing
-        .admission
+    let admission = weighing.admission;
+    for (grant, index, rule) in admission
         .deny_rules()
         .filter(|(_, _, rule)| covers_verb(rule.verb, verb))
     {
-        for target in rule
-            .targets
-            .iter()
-            .filter(|target| reaches_family(weighing, target, used))
-        {
+        for target in &rule.targets {
+            if !reaches_family(weighing, target, used) {
+                continue;
+            }
             let hit: Vec<&str> = columns
                 .iter()
                 .filter(|column| target.covers_column(column))
@@ -184,7 +185,7 @@ fn refuse_denied(
                     String::new()
                 };
                 let what = format!("{} {}{list}", doing(verb), relation_name(&used.relation));
-                return Err(Weighing::denied(&what, grant, index, rule));
+                weighing.denied(&what, grant, index, rule)?;
             }
         }
     }
@@ -212,7 +213,7 @@ fn hold_approvals<'a>(
                 continue;
             }
             let what = format!("{} {}", doing(verb), relation_name(&used.relation));
-            weighing.hold(grant, index, approve, &what);
+            weighing.hold(grant, index, approve, &what, used.system);
             if grants(target, used) {
                 allowing.push(target);
             }
@@ -252,7 +253,7 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
                 .iter()
                 .any(|target| reaches_family(weighing, target, used))
         {
-            return Err(Weighing::denied(&what, grant, index, rule));
+            weighing.denied(&what, grant, index, rule)?;
         }
     }
     let writes = |verb: Verb| match verb {
@@ -262,7 +263,7 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
     for (grant, index, approve) in admission.approve_rules() {
         let hit = |target: &Target| reaches_family(weighing, target, used);
         if approve.rule.verb == Verb::All && approve.rule.targets.iter().any(hit) {
-            weighing.hold(grant, index, approve, &what);
+            weighing.hold(grant, index, approve, &what, false);
             return Ok(());
         }
     }
@@ -275,7 +276,7 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
             return Ok(());
         }
     }
-    Err(Reason {
+    let reason = Reason {
         code: ReasonCode::NotPermitted,
         message: format!("{what} is not granted"),
         rule: "default deny".to_owned(),
@@ -284,7 +285,8 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
             line("update", &name),
             admission.example_grant()
         ),
-    })
+    };
+    weighing.refuse_by_default(false, reason)
 }
 
 fn column_list(columns: &[&str]) -> String {

@@ -15,21 +15,28 @@ enum Standing {
     Unreviewed,
 }
 
+/// Why a setting may not be set.
+pub(super) enum Unsettable {
+    /// Whatever a policy says.
+    Never(Reason),
+    /// By this policy.
+    NotGranted(Reason),
+}
+
 /// Decides `SET name = value`; `everything` if `all: "*.*"` applies.
 pub(super) fn weigh(
     name: &str,
     value: Option<&str>,
     everything: bool,
     grant: &str,
-) -> Result<(), Reason> {
-    let deny = |message: String, hint: String| {
-        Err(Reason {
-            code: ReasonCode::NotPermitted,
-            message,
-            rule: "default deny".to_owned(),
-            hint,
-        })
+) -> Result<(), Unsettable> {
+    let reason = |message: String, hint: String| Reason {
+        code: ReasonCode::NotPermitted,
+        message,
+        rule: "default deny".to_owned(),
+        hint,
     };
+    let never = |message, hint| Err(Unsettable::Never(reason(message, hint)));
     match standing(name) {
         Standing::Harmless => Ok(()),
         Standing::Only(accepted, written) => match value {
@@ -44,7 +51,7 @@ pub(super) fn weigh(
                 if accepted.contains(&plain.as_str()) {
                     return Ok(());
                 }
-                deny(
+                never(
                     format!(
                         "setting {name} to anything but {written} is not possible through Cordon"
                     ),
@@ -56,17 +63,17 @@ pub(super) fn weigh(
         },
         // RESET returns to what the session began with: nothing else could have been set.
         Standing::Never if value.is_none() => Ok(()),
-        Standing::Never => deny(
+        Standing::Never => never(
             format!("changing the setting {name} is not possible through Cordon"),
             format!(
                 "leave {name} as it is: it changes what statements mean or whose rights they have"
             ),
         ),
         Standing::Unreviewed if everything => Ok(()),
-        Standing::Unreviewed => deny(
+        Standing::Unreviewed => Err(Unsettable::NotGranted(reason(
             format!("changing the setting {name} is not granted"),
             format!("leave the setting out, or add `- all: \"*.*\"` to allow in grant {grant}"),
-        ),
+        ))),
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::masking::MaskKind;
-use ColumnUse::{Derived, Filter, Output, Source, Written};
+use ColumnUse::{Derived, Equality, Filter, Output, Source, Written};
 
 const RULES: &str = "    allow: [{ all: \"*.*\" }]
     mask:
@@ -187,6 +187,48 @@ fn m3_m4_a_protected_column_decides_nothing_unless_its_mask_says_so() {
         denied(&super::admission(&both), &using("phone", &[Filter])).rule,
         "g: mask[0]"
     );
+}
+
+#[test]
+fn m3_a_column_that_may_be_looked_up_may_not_be_searched() {
+    let rules = "    allow: [{ all: \"*.*\" }]
+    mask:
+      - { column: public.customers.email, with: partial, where: equality }
+      - { column: public.customers.phone, with: last4, where: any }
+      - { column: public.customers.ssn, with: redact }
+      - { column: public.customers.both, with: last4, where: any }
+      - { column: public.customers.both, with: email, where: equality }
+";
+    let admission = admission(rules);
+    allowed(&admission, &using("email", &[Equality]));
+    allowed(&admission, &using("phone", &[Equality, Filter]));
+    allowed(&admission, &using("both", &[Equality]));
+    for (column, uses, rule) in [
+        ("email", &[Filter][..], "g: mask[0]"),
+        ("email", &[Equality, Filter], "g: mask[0]"),
+        ("email", &[Equality, Derived], "g: mask[0]"),
+        ("email", &[Equality, Source], "g: mask[0]"),
+        ("ssn", &[Equality], "g: mask[2]"),
+        ("both", &[Filter], "g: mask[4]"),
+    ] {
+        let reason = denied(&admission, &using(column, uses));
+        assert_eq!(reason.rule, rule, "{column} {uses:?}");
+    }
+    let reason = denied(&admission, &using("email", &[Filter]));
+    assert!(reason.hint.contains("= ANY"), "{}", reason.hint);
+    // A plain output column comes masked beside the look-up.
+    let mut found = select("customers", &["email"]);
+    found.relations = vec![used(
+        "customers",
+        &[Access::Select],
+        &[("email", &[Output, Equality])],
+    )];
+    assert_eq!(allowed(&admission, &found).redactions.len(), 1);
+    for analyze in [false, true] {
+        let mut explain = using("email", &[Equality]);
+        explain.kind = StatementKind::Explain { analyze };
+        denied(&admission, &explain);
+    }
 }
 
 #[test]

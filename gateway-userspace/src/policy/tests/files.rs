@@ -10,7 +10,11 @@ fn problems(text: &str) -> Vec<String> {
         Err(error) => error
             .problems()
             .iter()
-            .map(|problem| problem.to_string().trim_start_matches("p.yaml:").to_owned())
+            .map(|problem| {
+                let text = problem.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                first.trim_start_matches("p.yaml:").to_owned()
+            })
             .collect(),
     }
 }
@@ -39,7 +43,7 @@ fn the_example_policy_loads() {
     };
     assert_eq!(grant.name, "agent-orders");
     assert_eq!(grant.login.as_deref(), Some("orders_agent"));
-    assert_eq!(grant.hold.as_secs(), 900);
+    assert_eq!(grant.hold().as_secs(), 900);
     assert_eq!(
         (
             grant.allow.len(),
@@ -84,8 +88,10 @@ fn unknown_keys_are_refused_with_their_place_and_the_nearest_word() {
     );
     let text = grant("    mask:\n      - column: a.b.c\n        whith: redact\n");
     assert!(problem(&text).starts_with("9:9: unknown key `whith`; did you mean `with`?"));
-    let text = grant("    mode: observe\n    deny: [{ all: \"*.*\" }]\n");
-    assert!(problem(&text).contains("unknown key `mode`"));
+    let text = grant("    mode: obserev\n    deny: [{ all: \"*.*\" }]\n");
+    assert!(problem(&text).contains("did you mean `observe`?"));
+    let text = grant("    mask:\n      - column: a.b.c\n        with: null\n        what: x\n");
+    assert!(problem(&text).contains("10:9: unknown key `what`; known here: column, with, where"));
 }
 
 #[test]
@@ -95,8 +101,8 @@ fn misspelt_values_are_refused_with_their_place_and_the_nearest_word() {
         problem(&text),
         "9:15: `with: redcat` is not known; did you mean `redact`? Known: redact, null, partial, email, last4, token"
     );
-    let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: equality }\n");
-    assert!(problem(&text).contains("`where: equality` is not supported yet"));
+    let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: equalty }\n");
+    assert!(problem(&text).contains("did you mean `equality`?"));
     let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: non }\n");
     assert!(problem(&text).contains("did you mean `none`"));
     let text = grant("    deny: [{ all: \"*.*\" }]\n")
@@ -168,10 +174,7 @@ fn approve_rules_say_who_decides() {
 fn grants_that_cannot_mean_anything_are_refused() {
     assert!(problem(&grant("")).contains("the grant has no rule"));
     assert!(problem("version: 1\ngrants: []\n").contains("there is no grant"));
-    assert!(
-        problem("version: 2\ngrants: []\n".replace("[]", "\n").as_str()).contains("grants")
-            || !problems("version: 2").is_empty()
-    );
+    assert_eq!(problems("version: 2\ngrants:\n").len(), 2);
     let text =
         grant("    allow:\n      - select: public.a\n").replace("    role: { login: agent }\n", "");
     assert!(problem(&text).contains("`role` is missing"));
@@ -186,6 +189,23 @@ fn grants_that_cannot_mean_anything_are_refused() {
     assert!(problem(&text).contains("claim `ref` lists no value"));
     let text = grant("    limits: { hold: 15 }\n    allow:\n      - select: public.a\n");
     assert!(problem(&text).contains("for example 15m"));
+    for (limit, problem_text) in [
+        ("session: 5", "for example 30m"),
+        ("session: 31d", "between 1s and 30d"),
+        ("statement: 50ms", "between 100ms and 24h"),
+        ("rows: 0", "between 1 and"),
+        ("rows: 1_000", "digits alone"),
+        ("rows: 1e6", "digits alone"),
+        ("rows: 10k", "digits alone"),
+        ("bytes: 64 MB", "for example 64MiB"),
+        ("bytes: [1]", "for example 64MiB"),
+        ("session_rows: -1", "digits alone"),
+        ("session_bytes: 1PB", "for example 64MiB"),
+        ("statements_per_minute: 100001", "between 1 and 100000"),
+    ] {
+        let text = grant(&format!("    limits: {{ {limit} }}\n"));
+        assert!(problem(&text).contains(problem_text), "{}", problem(&text));
+    }
     let text = grant("    limits: { hold: 25h }\n    allow:\n      - select: public.a\n");
     assert!(problem(&text).contains("between 1s and 24h"));
     let text = grant("    allow:\n      - select: public.a\n").replace("version: 1", "version: 3");
@@ -196,6 +216,97 @@ fn grants_that_cannot_mean_anything_are_refused() {
 fn several_problems_are_reported_at_once() {
     let text = grant("    limits: { hold: x }\n    allow:\n      - select: a\n      - insert: b\n");
     assert_eq!(problems(&text).len(), 3);
+    // Unknown and missing keys, wrong shapes and wrong words of several grants and files alike.
+    let text = "version: 1
+grants:
+  - name: a
+    who: { isuer: github }
+    database: [shop]
+    limits: { rows: many, bites: 1 }
+    allow: nothing
+    mask:
+      - { column: a.b, with: redcat, when: none }
+  - deny: [{ all: \"*.*\" }]
+";
+    let found = problems(text);
+    let places: Vec<&str> = found
+        .iter()
+        .map(|problem| problem.split(": ").next().unwrap_or_default())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "4:12", "5:15", "6:21", "6:27", "7:12", "9:19", "9:30", "9:38", "10:5", "10:5", "10:5"
+        ],
+        "{found:#?}"
+    );
+    let sources = [("a.yaml", text), ("b.yaml", "version: 9\n")]
+        .map(|(name, text)| (PathBuf::from(name), text.to_owned()));
+    let error = Policy::from_sources(&sources).expect_err("wrong");
+    let last = error.problems().last().expect("problems");
+    assert_eq!(last.file, PathBuf::from("b.yaml"));
+    assert_eq!(error.problems().len(), found.len() + 2);
+}
+
+#[test]
+fn a_problem_shows_its_line_and_what_is_meant() {
+    let text = grant("    allow:\n      - selct: public.a\n");
+    let error = Policy::from_sources(&[(PathBuf::from("shop.yaml"), text)]).expect_err("wrong");
+    assert_eq!(
+        error.to_string(),
+        "shop.yaml:8:9: unknown key `selct`; did you mean `select`? Known here: select, insert, \
+         update, delete, truncate, call, ddl, all\n\
+         \u{20} 8 |       - selct: public.a\n\
+         \u{20}   |         ^"
+    );
+}
+
+#[test]
+fn a_long_line_is_cut_around_its_problem_and_wide_letters_count_double() {
+    let long = format!(
+        "version: 1\ngrants: [{{ name: a, why: {}, wo: 1 }}]\n",
+        "x".repeat(200)
+    );
+    let error = Policy::from_sources(&[(PathBuf::from("a.yaml"), long)]).expect_err("wrong");
+    let text = error.to_string();
+    assert!(text.lines().all(|line| line.len() < 250), "{text}");
+    let excerpt = |text: &str, position| {
+        Excerpt::of(text, position).map(|excerpt| (excerpt.text, excerpt.indent))
+    };
+    assert_eq!(
+        excerpt("a\n\u{65e5}\u{672c}: x\tb\n", (2, 5)),
+        Some(("\u{65e5}\u{672c}: x b".to_owned(), 6))
+    );
+    assert_eq!(excerpt("a\n", (7, 1)), None);
+    assert_eq!(excerpt("a\n", (1, 99)), Some(("a".to_owned(), 1)));
+}
+
+#[test]
+fn numbers_that_can_be_read_in_two_ways_need_quotes() {
+    let claims = |value: &str| {
+        grant("    deny: [{ all: \"*.*\" }]\n").replace(
+            "issuer: github",
+            &format!("issuer: github, claims: {{ a: {value} }}"),
+        )
+    };
+    for value in ["0x10", "1.0", "1e3", "+5"] {
+        assert!(
+            problem(&claims(value)).contains("can be read in several ways; put it in quotes"),
+            "{value}"
+        );
+        assert!(
+            problems(&claims(&format!("\"{value}\""))).is_empty(),
+            "{value}"
+        );
+    }
+    for value in ["10", "0123", "true", "3.5", "-1", "[1, two, '3']"] {
+        assert!(
+            problems(&claims(value)).is_empty(),
+            "{value}: {:?}",
+            problems(&claims(value))
+        );
+    }
+    assert!(problem(&claims("null")).contains("`a` is empty"));
 }
 
 #[test]
@@ -344,6 +455,19 @@ fn the_digest_follows_the_content_and_nothing_else() {
         ("public.b", "public.\\\"*\\\""),
         ("with: redact", "with: token"),
         ("with: redact", "with: redact, where: any"),
+        ("with: redact", "with: redact, where: equality"),
+        ("    allow:", "    mode: observe\n    allow:"),
+        ("    allow:", "    limits: { hold: 1m }\n    allow:"),
+        ("    allow:", "    limits: { session: 1m }\n    allow:"),
+        ("    allow:", "    limits: { statement: 1m }\n    allow:"),
+        ("    allow:", "    limits: { rows: 5 }\n    allow:"),
+        ("    allow:", "    limits: { bytes: 5 }\n    allow:"),
+        ("    allow:", "    limits: { session_rows: 5 }\n    allow:"),
+        ("    allow:", "    limits: { session_bytes: 5 }\n    allow:"),
+        (
+            "    allow:",
+            "    limits: { statements_per_minute: 5 }\n    allow:",
+        ),
         ("select", "insert"),
         ("issuer: github", "issuer: gitlab"),
         ("issuer: github", "issuer: github, groups: [x]"),

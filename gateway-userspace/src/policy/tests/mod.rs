@@ -5,6 +5,8 @@ mod columns;
 mod ddl;
 mod files;
 mod kinds;
+mod limits;
+mod observe;
 mod relations;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -6,6 +6,7 @@
 
 mod alter;
 mod calls;
+mod condition;
 mod define;
 mod drop;
 mod expression;
@@ -128,7 +129,10 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
         for (index, attnum, named) in std::mem::take(&mut self.named) {
-            if named.get() && let Some(used) = self.uses.get(index) && !used.columns.contains_key(&attnum) {
+            if named.get()
+                && let Some(used) = self.uses.get(index)
+                && !used.columns.contains_key(&attnum)
+            {
                 self.mark_column((index, attnum), ColumnUse::Named);
             }
         }
@@ -278,8 +282,10 @@ impl<'a> Walk<'a> {
                 self.access(inner, *access);
             }
             for (column, uses) in &behind.columns {
-                if uses.contains(&ColumnUse::Filter) {
-                    self.mark_column((inner, column.attnum), ColumnUse::Filter);
+                for how in [ColumnUse::Filter, ColumnUse::Equality] {
+                    if uses.contains(&how) {
+                        self.mark_column((inner, column.attnum), how);
+                    }
                 }
             }
         }

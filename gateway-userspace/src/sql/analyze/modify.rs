@@ -478,13 +478,25 @@ impl<'a> Walk<'a> {
 
     /// True if a condition depends on the target's rows. `WHERE true` and its like do not.
     fn limits(&mut self, scope: &Scope<'_, 'a>, condition: &'a Node, index: usize) -> Result<bool> {
+        self.limits_under(scope, condition, index, false)
+    }
+
+    fn limits_under(
+        &mut self,
+        scope: &Scope<'_, 'a>,
+        condition: &'a Node,
+        index: usize,
+        negated: bool,
+    ) -> Result<bool> {
         match &condition.node {
             Some(NodeEnum::BoolExpr(boolean)) => {
+                let kind = BoolExprType::try_from(boolean.boolop);
+                let negated = negated || matches!(kind, Ok(BoolExprType::NotExpr));
                 let mut arms = Vec::with_capacity(boolean.args.len());
                 for arm in &boolean.args {
-                    arms.push(self.nested(|walk| walk.limits(scope, arm, index))?);
+                    arms.push(self.nested(|walk| walk.limits_under(scope, arm, index, negated))?);
                 }
-                Ok(match BoolExprType::try_from(boolean.boolop) {
+                Ok(match kind {
                     Ok(BoolExprType::OrExpr) => arms.iter().all(|limits| *limits),
                     Ok(BoolExprType::AndExpr | BoolExprType::NotExpr) => {
                         arms.iter().any(|limits| *limits)
@@ -503,8 +515,12 @@ impl<'a> Walk<'a> {
             _ => {
                 let before = (self.watched.replace(index), self.watch_hit);
                 self.watch_hit = false;
-                let value = self.expression(scope, condition)?;
-                self.mark(&value, ColumnUse::Filter);
+                if negated {
+                    let value = self.expression(scope, condition)?;
+                    self.mark(&value, ColumnUse::Filter);
+                } else {
+                    self.test(scope, condition)?;
+                }
                 let limits = self.watch_hit;
                 self.watched = before.0;
                 self.watch_hit = before.1 || limits;

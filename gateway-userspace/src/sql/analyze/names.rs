@@ -102,7 +102,8 @@ impl<'a> Walk<'a> {
         let mut columns = Vec::with_capacity(used.relation.columns.len());
         for (order, column) in used.relation.columns.iter().enumerate() {
             let col = Col::new(column.name.as_str(), self.column_value(index, order));
-            self.named.push((index, column.attnum, Rc::clone(&col.used)));
+            self.named
+                .push((index, column.attnum, Rc::clone(&col.used)));
             columns.push(col);
         }
         columns

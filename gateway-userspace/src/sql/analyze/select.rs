@@ -97,8 +97,7 @@ impl<'a> Walk<'a> {
             scope.items = vec![result];
         }
         if let Some(condition) = where_clause {
-            let value = self.expression(&scope, condition)?;
-            self.mark(&value, ColumnUse::Filter);
+            self.condition(&scope, condition)?;
         }
         for key in group_clause {
             self.group_key(&scope, key, &columns)?;

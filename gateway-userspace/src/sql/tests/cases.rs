@@ -1117,8 +1117,14 @@ fn columns_that_are_only_named_are_reported() {
             "select 1 where exists (select * from orders where id = 1)",
             "orders:S(customer_id=n,id=f,note=n,status=n) -> ?column?<",
         ),
-        ("with a as (select ssn, xmin from customers) select 1 from a", "customers:S(ssn=n,xmin=n) -> ?column?<"),
-        ("select id from customers c where exists (select c.ssn)", "customers:S(id=o,ssn=n) -> id=customers.id"),
+        (
+            "with a as (select ssn, xmin from customers) select 1 from a",
+            "customers:S(ssn=n,xmin=n) -> ?column?<",
+        ),
+        (
+            "select id from customers c where exists (select c.ssn)",
+            "customers:S(id=o,ssn=n) -> id=customers.id",
+        ),
     ]);
 }
 

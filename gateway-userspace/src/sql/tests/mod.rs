@@ -1,5 +1,6 @@
 //! The analysis over a small catalog.
 
 mod cases;
+mod equality;
 mod live;
 mod shop;

@@ -443,14 +443,16 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
 }
 
 fn letters(uses: &BTreeSet<ColumnUse>) -> String {
-    uses.iter()
+    let letters: BTreeSet<char> = uses
+        .iter()
         .map(|how| match how {
             ColumnUse::Output => 'o',
             ColumnUse::Derived => 'd',
-            ColumnUse::Filter => 'f',
+            ColumnUse::Filter | ColumnUse::Equality => 'f',
             ColumnUse::Source => 's',
             ColumnUse::Written => 'w',
             ColumnUse::Named => 'n',
         })
-        .collect()
+        .collect();
+    "odfsw".chars().filter(|c| letters.contains(c)).collect()
 }

@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use super::*;
+
+fn limits(files: &[&str]) -> Limits {
+    let sources: Vec<(PathBuf, String)> = files
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            (
+                PathBuf::from(format!("{index}.yaml")),
+                text.replace("name: g", &format!("name: g{index}")),
+            )
+        })
+        .collect();
+    let policy = match Policy::from_sources(&sources) {
+        Ok(policy) => Arc::new(policy),
+        Err(error) => panic!("{error}"),
+    };
+    match policy.admit_job(&job(), "shop") {
+        Ok(admission) => admission.limits().clone(),
+        Err(reason) => panic!("{reason:?}"),
+    }
+}
+
+const ALLOW: &str = "    allow: [{ select: public.t }]\n";
+
+#[test]
+fn a_grant_without_limits_limits_nothing() {
+    assert_eq!(limits(&[&grant(ALLOW)]), Limits::default());
+    assert!(!Limits::default().limits_results());
+}
+
+#[test]
+fn of_each_kind_the_narrowest_of_all_grants_holds_and_names_its_rule() {
+    let first = grant(&format!(
+        "    limits: {{ session: 30m, statement: 90s, rows: 1000, bytes: 64MiB, session_rows: 5 }}\n{ALLOW}"
+    ));
+    let second = grant(&format!(
+        "    limits: {{ session: 1h, statement: 1m30s, rows: 10, session_bytes: 1GB, statements_per_minute: 60 }}\n{ALLOW}"
+    ));
+    // A grant of another database or another job limits nothing here.
+    let other = grant(&format!("    limits: {{ rows: 1 }}\n{ALLOW}"))
+        .replace("database: shop", "database: other");
+    let limits = limits(&[&first, &second, &other]);
+    let shown = |rule: &Arc<str>| rule.to_string();
+    let session = limits.session.as_ref().expect("session");
+    assert_eq!(
+        (session.most, shown(&session.rule).as_str()),
+        (Duration::from_mins(30), "g0: limits.session")
+    );
+    let statement = limits.statement.as_ref().expect("statement");
+    assert_eq!(
+        (statement.most, shown(&statement.rule).as_str()),
+        (Duration::from_secs(90), "g0: limits.statement")
+    );
+    let counts = [
+        (&limits.rows, 10, "g1: limits.rows"),
+        (&limits.bytes, 64 << 20, "g0: limits.bytes"),
+        (&limits.session_rows, 5, "g0: limits.session_rows"),
+        (
+            &limits.session_bytes,
+            1_000_000_000,
+            "g1: limits.session_bytes",
+        ),
+        (
+            &limits.statements_per_minute,
+            60,
+            "g1: limits.statements_per_minute",
+        ),
+    ];
+    for (limit, most, rule) in counts {
+        let limit = limit.as_ref().expect(rule);
+        assert_eq!((limit.most, shown(&limit.rule).as_str()), (most, rule));
+    }
+    assert!(limits.limits_results());
+}
+
+#[test]
+fn a_grant_that_only_limits_needs_neither_role_nor_rules() {
+    let only = grant("    limits: { rows: 7 }\n").replace("    role: { login: agent }\n", "");
+    let limits = limits(&[&grant(ALLOW), &only]);
+    assert_eq!(limits.rows.map(|limit| limit.most), Some(7));
+}
