@@ -259,17 +259,15 @@ mod tests {
     fn catalog() -> Catalog {
         let mut catalog = Catalog::empty();
         for schema in ["public", "other"] {
-            let relation = Relation {
-                oid: 16_384,
-                kind: b'r',
-                columns: vec![Column {
-                    name: "id".to_owned(),
-                    attnum: 1,
-                    type_oid: 23,
-                    ..Column::default()
-                }],
-                ..Relation::default()
-            };
+            let mut relation = Relation::default();
+            relation.oid = 16_384;
+            relation.kind = b'r';
+            relation.columns = vec![Column {
+                name: "id".to_owned(),
+                attnum: 1,
+                type_oid: 23,
+                ..Column::default()
+            }];
             catalog
                 .relations
                 .entry(schema.to_owned())
