@@ -81,6 +81,38 @@ fn a_savepoint_recovers_from_a_refusal() -> Result<()> {
     Ok(())
 }
 
+/// What names mean cannot be looked up in a failed transaction; it must still be possible to end
+/// it.
+#[test]
+fn a_failure_right_after_a_definition_leaves_a_transaction_that_can_be_ended() -> Result<()> {
+    let stand = Stand::shared()?;
+    let mut session = stand.job().live()?;
+    for end in ["ROLLBACK;", "COMMIT;"] {
+        for failing in [
+            "SELEC 1;",
+            "SELECT value FROM public.secrets;",
+            "SELECT 1/0;",
+        ] {
+            let begun = session.query("BEGIN; CREATE TEMP TABLE scratch (id integer);")?;
+            ensure!(begun.sqlstates().is_empty(), "{}", begun.all());
+            let failed = session.query(failing)?;
+            ensure!(!failed.sqlstates().is_empty(), "{failing} did not fail");
+            session.query("SELECT 1;")?.refused_with("25P02")?;
+            let ended = session.query(end)?;
+            ensure!(
+                ended.sqlstates().is_empty(),
+                "{end} after {failing}: {}",
+                ended.all()
+            );
+            ensure!(session.query("SELECT 1;")?.lines() == ["1"], "lost");
+            session
+                .query("SELECT id FROM scratch;")?
+                .refused_with("42P01")?;
+        }
+    }
+    Ok(())
+}
+
 /// F6, P10: each statement of a text is decided; what stands before a refused one is undone with
 /// it, as in one implicit transaction.
 #[test]

@@ -8,6 +8,8 @@ use crate::config::Config;
 enum Users {
     /// Whoever may open the socket.
     Anyone,
+    /// root.
+    Root,
     /// root and the configured runners.
     Runners,
     /// root and members of any approvers' group.
@@ -47,6 +49,11 @@ fn rule(request: &Request) -> Rule {
             users: Users::Anyone,
             from_jobs: true,
         },
+        Request::Catalog { .. } => Rule {
+            what: "read the catalog of a database",
+            users: Users::Root,
+            from_jobs: false,
+        },
         Request::ApprovalList | Request::ApprovalShow { .. } => Rule {
             what: "see held statements",
             users: Users::ApproversAndRoot,
@@ -75,6 +82,7 @@ pub(super) fn authorize(request: &Request, peer: &Peer, config: &Config) -> Resu
     let approver = !peer.groups.is_empty();
     let (fine, needed) = match rule.users {
         Users::Anyone => (true, ""),
+        Users::Root => (peer.uid == 0, "only root may"),
         Users::Runners => (
             peer.uid == 0 || config.jobs.runners.contains(&peer.uid),
             "only root and the configured `jobs.runners` may",

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::sql::SavedCatalog;
+
 /// What a client of the control socket asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -45,6 +47,13 @@ pub enum Request {
     },
     /// State of the daemon.
     Status,
+    /// Reads the catalog of a protected database, for the policy tools.
+    Catalog {
+        /// Its configured name.
+        database: String,
+        /// The login to read it with; one of the configured ones if absent.
+        login: Option<String>,
+    },
 }
 
 /// The daemon's answer.
@@ -67,6 +76,8 @@ pub enum Response {
     },
     /// State of the daemon.
     Status(StatusView),
+    /// The catalog of a database.
+    Catalog(Box<SavedCatalog>),
     /// The request is refused or failed.
     Error {
         /// What is wrong and what to do.
@@ -145,6 +156,9 @@ pub struct StatusView {
     pub jobs: u32,
     /// Open sessions.
     pub sessions: u32,
+    /// Statements refused because the database read them differently than the analysis.
+    #[serde(default)]
+    pub disagreements: u64,
     /// Held statements.
     pub held: u32,
     /// Entries in the evidence log.

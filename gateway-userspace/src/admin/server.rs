@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::Config,
     identity::{EndReason, Job, Jobs, StartError, Target},
+    sql::SavedCatalog,
 };
 
 /// Connections of root, runners and approvers from outside of jobs. Each bound job holds one.
@@ -55,6 +56,8 @@ pub trait ControlPlane: Send + Sync {
     ) -> Result<ApprovalView, String>;
     /// State of the daemon.
     fn status(&self) -> StatusView;
+    /// Reads the catalog of a protected database, with one of its logins.
+    fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String>;
 }
 
 /// Makes the control socket. A socket that nobody listens on any more is replaced. Must be called
@@ -320,6 +323,12 @@ impl Connection {
                 reason,
             } => one(self.server.control.decide(&id, &peer, approve, reason)),
             Request::Status => Response::Status(self.server.control.status()),
+            Request::Catalog { database, login } => {
+                match self.server.control.catalog(&database, login.as_deref()) {
+                    Ok(catalog) => Response::Catalog(Box::new(catalog)),
+                    Err(message) => refused(message),
+                }
+            }
         }
     }
 

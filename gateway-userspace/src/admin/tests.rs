@@ -23,6 +23,7 @@ use crate::{
         EndReason, Jobs,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, issuer},
     },
+    sql::SavedCatalog,
 };
 
 const NOBODY: u32 = 65534;
@@ -79,6 +80,9 @@ impl ControlPlane for Plane {
             .push(format!("{id} {} {approve}", peer.uid));
         self.approval(id)
     }
+    fn catalog(&self, database: &str, _login: Option<&str>) -> Result<SavedCatalog, String> {
+        Err(format!("no database {database:?}"))
+    }
     fn status(&self) -> StatusView {
         StatusView {
             version: "0".to_owned(),
@@ -87,6 +91,7 @@ impl ControlPlane for Plane {
             jobs: 0,
             sessions: 0,
             held: 0,
+            disagreements: 0,
             evidence_entries: 0,
             databases: [].into(),
         }

@@ -150,6 +150,7 @@ mod tests {
             },
             policy: "p".into(),
             masked: Vec::new(),
+            search_path: Vec::new(),
             approval: None,
         })
     }

@@ -90,6 +90,9 @@ pub struct JobStarted {
     pub subject: String,
     /// How well the identity is proven: `runner-asserted`, `oidc-verified`.
     pub assurance: String,
+    /// Its groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The token's claims. The token itself is a secret and is not recorded.
     pub claims: BTreeMap<String, serde_json::Value>,
     /// Path of the job's cgroup, relative to the cgroup v2 root.
@@ -294,6 +297,10 @@ pub struct StatementDecided {
     /// Output columns to be masked, in words: `email: partial`.
     #[serde(default)]
     pub masked: Vec<String>,
+    /// The effective search path that its names were resolved in; empty: that of the session's
+    /// statement before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search_path: Vec<String>,
     /// The approval that released it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,

@@ -155,7 +155,11 @@ fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
     match response {
         Response::Approvals { approvals } => Ok(approvals),
         Response::Error { message } => bail!("{}", visible_line(&message)),
-        Response::Done | Response::Job(_) | Response::Jobs { .. } | Response::Status(_) => {
+        Response::Done
+        | Response::Job(_)
+        | Response::Jobs { .. }
+        | Response::Status(_)
+        | Response::Catalog(_) => {
             bail!(
                 "the daemon's answer is not one to this request; are daemon and command of one version?"
             )

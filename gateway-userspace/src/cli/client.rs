@@ -60,7 +60,8 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
         | Response::Job(_)
         | Response::Jobs { .. }
         | Response::Approvals { .. }
-        | Response::Status(_) => Ok(response),
+        | Response::Status(_)
+        | Response::Catalog(_) => Ok(response),
     }
 }
 

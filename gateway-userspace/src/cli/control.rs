@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use tokio::runtime::Handle;
 
+use super::catalog;
 use crate::{
     admin::{ApprovalView, ControlPlane, Peer, StatusView},
     approval::Approver,
@@ -11,7 +12,9 @@ use crate::{
     config::Config,
     identity::{Assurance, EndReason, Job, JobLedger, Jobs, KernelJobs, StartError, Starter},
     intercept::Interceptor,
+    protocol::postgres::{Database, backend::Destination},
     session::{Gate, hex},
+    sql::SavedCatalog,
 };
 
 /// The kernel's set of job cgroups.
@@ -47,6 +50,7 @@ impl JobLedger for Ledger {
                 Assurance::OidcVerified => "oidc-verified",
             }
             .to_owned(),
+            groups: identity.groups().to_vec(),
             claims: identity.claims().clone(),
             cgroup: job.cgroup().path().to_string(),
             cgroup_id: job.cgroup().id(),
@@ -85,12 +89,23 @@ pub struct Control {
     config: Arc<Config>,
     gate: Arc<Gate>,
     jobs: Arc<Jobs>,
+    databases: Vec<Arc<Database>>,
 }
 
 impl Control {
     /// Wires it together.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>, jobs: Arc<Jobs>) -> Self {
-        Self { config, gate, jobs }
+    pub fn new(
+        config: Arc<Config>,
+        gate: Arc<Gate>,
+        jobs: Arc<Jobs>,
+        databases: Vec<Arc<Database>>,
+    ) -> Self {
+        Self {
+            config,
+            gate,
+            jobs,
+            databases,
+        }
     }
 }
 
@@ -147,11 +162,58 @@ impl ControlPlane for Control {
             policy: hex(&self.gate.policy().digest()),
             jobs: count(self.jobs.list().len()),
             sessions: self.gate.sessions(),
+            disagreements: self.gate.disagreements(),
             held: count(self.gate.approvals().open()),
             evidence_entries: self.gate.log().entries(),
             databases,
         }
     }
+
+    fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String> {
+        let found = self.databases.iter().find(|known| known.name == database);
+        let database = found.ok_or_else(|| {
+            let known: Vec<&str> = self
+                .databases
+                .iter()
+                .map(|known| known.name.as_str())
+                .collect();
+            format!(
+                "no database {database:?} is configured; known: {}",
+                known.join(", ")
+            )
+        })?;
+        wait(read_catalog(database, login))
+    }
+}
+
+async fn read_catalog(database: &Database, login: Option<&str>) -> Result<SavedCatalog, String> {
+    let known = || {
+        let logins: Vec<&str> = database.passwords.keys().map(String::as_str).collect();
+        logins.join(", ")
+    };
+    let found = match login {
+        Some(login) => database.passwords.get_key_value(login),
+        None => database.passwords.first_key_value(),
+    };
+    let (user, password) = found.ok_or_else(|| {
+        format!(
+            "the database {} has no such login in the configuration; it has: {}",
+            database.name,
+            known()
+        )
+    })?;
+    let destination = Destination {
+        address: database.address,
+        host: &database.host,
+        tls: database.tls.as_ref(),
+        database: &database.dbname,
+        user,
+        password,
+        parameters: &catalog::parameters(),
+    };
+    catalog::read(&destination, &database.name)
+        .await
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// Waits for a future from a call that is not async, on the daemon's runtime.

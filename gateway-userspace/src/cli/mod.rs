@@ -1,6 +1,7 @@
 //! The command line. Each command is a file; this one says which there are.
 
 mod approvals;
+mod catalog;
 mod client;
 mod control;
 mod evidence;

@@ -171,12 +171,15 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     )
     .context("the job cgroups cannot be used")?;
 
+    let databases = databases(&config)?;
+    let served = databases.iter().map(|served| served.database.clone());
+    let served: Vec<_> = served.collect();
     let acceptor = Arc::new(Acceptor {
         claims: interceptor.clone(),
         jobs: jobs.clone(),
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
-        databases: databases(&config)?,
+        databases,
     });
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
@@ -190,7 +193,12 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         );
     }
     let config = Arc::new(config);
-    let control = Arc::new(Control::new(config.clone(), gate.clone(), jobs.clone()));
+    let control = Arc::new(Control::new(
+        config.clone(),
+        gate.clone(),
+        jobs.clone(),
+        served,
+    ));
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
     tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));

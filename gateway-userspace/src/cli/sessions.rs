@@ -442,6 +442,7 @@ mod tests {
                 decision,
                 policy: "p".into(),
                 masked: vec!["email: partial".into()],
+                search_path: Vec::new(),
                 approval: None,
             },
             requested: None,

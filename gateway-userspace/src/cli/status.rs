@@ -37,6 +37,10 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         vec!["open sessions".to_owned(), status.sessions.to_string()],
         vec!["held statements".to_owned(), status.held.to_string()],
         vec![
+            "disagreements with the database".to_owned(),
+            status.disagreements.to_string(),
+        ],
+        vec![
             "evidence entries".to_owned(),
             status.evidence_entries.to_string(),
         ],

@@ -27,7 +27,7 @@ pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use secret::Secret;
 
-pub(crate) use certificates::system_roots;
+pub(crate) use certificates::{read_roots, system_roots};
 
 /// Where the configuration is looked for if nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/cordon/cordon.yaml";

@@ -39,6 +39,24 @@ impl JobIdentity {
         }
     }
 
+    /// An identity that nobody attested, to ask a policy about. It opens nothing: what connects
+    /// is a [`Principal`], which is made of a live job.
+    pub(crate) fn supposed(
+        issuer: String,
+        assurance: Assurance,
+        groups: Vec<String>,
+        claims: BTreeMap<String, serde_json::Value>,
+    ) -> Self {
+        Self {
+            id: "job-supposed".to_owned(),
+            subject: String::new(),
+            issuer,
+            assurance,
+            groups,
+            claims,
+        }
+    }
+
     /// An identity for tests of other modules.
     #[cfg(test)]
     pub(crate) fn fixture(

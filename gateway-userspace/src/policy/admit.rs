@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Reason, ReasonCode,
-    grant::{ApproveRule, Grant, MaskRule, Rule, Unmet},
+    grant::{ASSURANCE_WORDS, ApproveRule, Grant, MaskRule, Rule, Unmet, word_of},
     policy::Policy,
 };
 use crate::identity::{JobIdentity, Principal};
@@ -236,5 +236,29 @@ fn describe(job: &JobIdentity, grant: &Grant, condition: &Unmet) -> String {
             None => format!("the job's token has no claim {claim}"),
         },
         Unmet::Groups => "the job is in none of its groups".to_owned(),
+    }
+}
+
+/// As [`describe`], for who writes the policy: with the values that it accepts.
+pub(super) fn describe_to_author(job: &JobIdentity, grant: &Grant, condition: &Unmet) -> String {
+    let plain = describe(job, grant, condition);
+    match condition {
+        Unmet::Issuer => plain,
+        Unmet::Assurance => format!(
+            "the job's identity is {}, and the grant asks for {}",
+            word_of(&ASSURANCE_WORDS, &job.assurance()),
+            word_of(&ASSURANCE_WORDS, &grant.who.assurance)
+        ),
+        Unmet::Claim(claim) => {
+            let accepted = grant
+                .who
+                .claims
+                .iter()
+                .find(|(name, _)| name == claim)
+                .map(|(_, globs)| globs.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .unwrap_or_default();
+            format!("{plain}; the grant lists {}", accepted.join(", "))
+        }
+        Unmet::Groups => format!("{plain}: {}", grant.who.groups.join(", ")),
     }
 }

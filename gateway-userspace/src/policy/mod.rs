@@ -6,17 +6,20 @@
 mod admit;
 mod error;
 mod evaluate;
+pub mod explain;
 mod file;
 mod glob;
 mod grant;
 mod kinship;
 mod load;
+mod needs;
 mod pattern;
 #[expect(
     clippy::module_inception,
     reason = "the folder is named for its main type, as is the file"
 )]
 mod policy;
+mod probe;
 mod resolve;
 mod rules;
 mod suggest;

@@ -3,16 +3,29 @@
 //! A protocol sees only [`Gate`] and [`Session`]. What may go to a database is a value: a
 //! [`Permit`] exists only once its decision is on record.
 
+mod confirm;
 mod gate;
+mod hold;
 mod names;
 mod opening;
+mod parameter;
 mod permit;
+mod record;
 mod refusal;
+mod rehearsal;
+mod result;
+mod understand;
 mod understood;
 
+pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
+pub use hold::Hold;
 pub use names::*;
 pub use opening::*;
+pub use parameter::Parameter;
 pub use permit::{Outcome, OutcomeKind, Permit, hex};
 pub use refusal::*;
+pub use rehearsal::Rehearsal;
+pub use result::check_origins;
+pub use understand::shadows_system;
 pub use understood::*;

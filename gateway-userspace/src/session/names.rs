@@ -64,6 +64,9 @@ pub(super) struct Names {
     /// Count of definitions made through Cordon when the names were looked up.
     epoch: u64,
     stale: bool,
+    /// The catalog has changed since the snapshot was read, in a way that the fingerprint may not
+    /// tell.
+    outdated: bool,
     /// The snapshot was read inside a transaction that has not committed: it may hold what never
     /// comes to be.
     private: bool,
@@ -84,11 +87,11 @@ impl Names {
     }
 
     /// `redefines`: the catalog may have changed. Its fingerprint does not tell a second change of
-    /// the same row within one transaction, so the snapshot goes.
+    /// the same row within one transaction, so the snapshot will not do for the next statement.
+    /// It is kept until then: after a failure nothing can be read, and the transaction must still
+    /// be ended.
     pub(super) fn mark_stale(&mut self, redefines: bool, defines: bool) {
-        if redefines {
-            self.snapshot = None;
-        }
+        self.outdated |= redefines;
         self.stale = true;
         self.changed_in_transaction = true;
         self.defined_in_transaction |= defines;
@@ -125,10 +128,19 @@ impl Names {
 
     /// True if the snapshot at hand is of another state of the catalog.
     pub(super) fn wants_catalog(&self) -> bool {
+        if self.outdated {
+            return true;
+        }
         match (&self.snapshot, &self.fingerprint) {
             (Some(snapshot), Some(fingerprint)) => snapshot.fingerprint != *fingerprint,
             (None, _) | (_, None) => true,
         }
+    }
+
+    /// Takes a snapshot of the catalog as it is now.
+    pub(super) fn adopt(&mut self, snapshot: Snapshot) {
+        self.snapshot = Some(snapshot);
+        self.outdated = false;
     }
 
     pub(super) fn fingerprint(&self) -> Option<&Arc<str>> {

@@ -90,6 +90,7 @@ impl Gate {
             policy_hex,
             revoked: None,
             names: Names::default(),
+            recorded: None,
             generation: 0,
             cache: HashMap::new(),
             cursors: HashMap::new(),

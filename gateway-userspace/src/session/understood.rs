@@ -1,6 +1,6 @@
 //! A statement with its verdict, and what it changes in the session.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use crate::{
     masking::ColumnShape,
@@ -22,6 +22,10 @@ pub struct Understood {
     text: String,
     effect: SessionEffect,
     executes: Option<String>,
+    /// The text whose reading the server has to confirm; `None`: Parse finds nothing in it.
+    pub(super) confirms: Option<String>,
+    /// It has.
+    pub(super) confirmed: Arc<AtomicBool>,
     /// What it means changes with every cursor and prepared statement: never kept.
     pub(super) fleeting: bool,
     /// The result columns as the server described them; `None` inside: it returns no rows.
@@ -102,6 +106,7 @@ impl Understood {
             StatementKind::Execute { name } => Some(name.clone()),
             _ => None,
         };
+        let confirms = confirms(&statement).map(str::to_owned);
         let masked = match verdict_obligations(&verdict) {
             Some(obligations) => obligations
                 .redactions
@@ -129,6 +134,8 @@ impl Understood {
             effect,
             executes,
             fleeting,
+            confirms,
+            confirmed: Arc::default(),
             shape: OnceLock::new(),
         }
     }
@@ -181,6 +188,16 @@ impl Understood {
         }
     }
 
+    /// What the analysis found.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Policy denies it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.verdict, Verdict::Deny(_))
+    }
+
     pub(super) fn obligations(&self) -> Option<&Obligations> {
         verdict_obligations(&self.verdict)
     }
@@ -207,6 +224,41 @@ impl Understood {
                     Access::Select | Access::Insert | Access::Update | Access::Lock => false,
                 })
             })
+    }
+}
+
+/// The text in which Parse finds relations. Of utility statements it reads only those that hold
+/// a query as a whole; COPY's is read when it runs.
+fn confirms(statement: &Statement) -> Option<&str> {
+    match &statement.kind {
+        StatementKind::Select
+        | StatementKind::Insert
+        | StatementKind::Update
+        | StatementKind::Delete
+        | StatementKind::Merge
+        | StatementKind::Explain { .. }
+        | StatementKind::DeclareCursor { .. }
+        | StatementKind::Procedural
+        | StatementKind::Ddl => Some(&statement.text),
+        // The types of its parameters are known to the server only once it is prepared.
+        StatementKind::Prepare { body, .. } => Some(body.as_str()).filter(|b| !b.contains('$')),
+        StatementKind::Empty
+        | StatementKind::Truncate
+        | StatementKind::CopyOut { .. }
+        | StatementKind::CopyIn
+        | StatementKind::Transaction(_)
+        | StatementKind::Set { .. }
+        | StatementKind::Show { .. }
+        | StatementKind::Fetch { .. }
+        | StatementKind::CloseCursor { .. }
+        | StatementKind::Execute { .. }
+        | StatementKind::Deallocate { .. }
+        | StatementKind::Lock
+        | StatementKind::Listen
+        | StatementKind::Notify
+        | StatementKind::Discard
+        | StatementKind::Maintenance
+        | StatementKind::Privilege => None,
     }
 }
 

@@ -134,7 +134,7 @@ impl Catalog {
     pub fn from_rows(results: &[Vec<Row>]) -> Result<Self, SnapshotError> {
         let mut catalog = Self::empty();
         let rows = |index: usize| {
-            let query = names(index);
+            let query = query_name(index);
             results
                 .get(index)
                 .into_iter()
@@ -308,7 +308,8 @@ impl Catalog {
     }
 }
 
-fn names(index: usize) -> &'static str {
+/// What a query of [`CATALOG_QUERIES`] is called in messages and files.
+pub(super) fn query_name(index: usize) -> &'static str {
     [
         "path",
         "relations",

@@ -46,6 +46,7 @@ fn decided(session: &str, statement: u64, text: &str) -> Event {
         },
         policy: "p".into(),
         masked: Vec::new(),
+        search_path: Vec::new(),
         approval: None,
     })
 }

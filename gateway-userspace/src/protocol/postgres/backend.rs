@@ -305,7 +305,7 @@ async fn login(
     }
 }
 
-async fn read_message(channel: &mut Channel) -> Result<(u8, Bytes), BackendError> {
+pub(super) async fn read_message(channel: &mut Channel) -> Result<(u8, Bytes), BackendError> {
     loop {
         match framing(&channel.rx) {
             Framing::Complete { tag, len } => {

@@ -7,11 +7,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     close::Close,
+    confirm::{Reading, ToRead},
     connection::{Connection, MAX_CLIENT_MESSAGE},
     reply::{Expected, Origin, Portal, Prepared, Running, Undo},
     wire::{
-        Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty,
-        put_describe, put_flush, put_sync,
+        Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty, put_close,
+        put_describe, put_flush, put_message, put_sync,
     },
 };
 use crate::{
@@ -43,7 +44,7 @@ impl Connection {
                 max_rows: _,
             } => self.execute(portal, frame).await,
             FrontendMessage::Close(target) => {
-                self.close_name(target, frame);
+                self.close_name(target, true);
                 Ok(())
             }
             FrontendMessage::Flush => {
@@ -149,21 +150,21 @@ impl Connection {
             self.refuse_pipeline(refusal);
             return Ok(());
         };
-        match self.understand_one(text).await? {
-            Ok(None) => {}
-            Ok(Some(understood)) => {
-                match self.session.decide(&understood, Phase::Prepare, &[]).await {
-                    // A held statement may be prepared: it is held when it is executed.
-                    Decision::Run(_) | Decision::Hold(_) => {}
-                    Decision::Refuse(refusal) => {
-                        self.refuse_pipeline(refusal);
-                        return Ok(());
-                    }
-                }
-            }
+        let understood = match self.understand_one(text).await? {
+            Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);
                 return Ok(());
+            }
+        };
+        if let Some(understood) = &understood {
+            match self.session.decide(understood, Phase::Prepare, &[]).await {
+                // A held statement may be prepared: it is held when it is executed.
+                Decision::Run(_) | Decision::Hold(_) => {}
+                Decision::Refuse(refusal) => {
+                    self.refuse_pipeline(refusal);
+                    return Ok(());
+                }
             }
         }
         if self.skip_until_sync {
@@ -175,17 +176,79 @@ impl Connection {
             shape: OnceLock::new(),
         });
         let name = parse.name.to_vec();
-        let previous = self.statements.insert(name.clone(), statement);
-        self.server.tx.extend_from_slice(frame);
-        self.expected.push_back(Expected::Parse {
-            forward: true,
-            undo: Undo {
-                name: Some(name),
-                previous,
-            },
-        });
-        self.pipeline_open = true;
+        let previous = self.statements.insert(name.clone(), statement.clone());
+        let undo = Undo {
+            name: Some(name),
+            previous,
+        };
+        match understood {
+            Some(understood) if self.session.unconfirmed(&understood) == Some(text) => {
+                let to_read = ToRead {
+                    name: parse.name,
+                    message: frame,
+                    undo,
+                    statement,
+                    close: false,
+                };
+                let refused = match self.read_statement(&understood, to_read).await? {
+                    Reading::Agrees => None,
+                    Reading::Failed => return Ok(()),
+                    Reading::Refused(refusal) => Some(refusal),
+                    Reading::Changed(again) => {
+                        match self.session.decide(&again, Phase::Prepare, &[]).await {
+                            Decision::Run(_) | Decision::Hold(_) => None,
+                            Decision::Refuse(refusal) => Some(refusal),
+                        }
+                    }
+                };
+                match refused {
+                    None => put_message(&mut self.client.tx, b'1', |_| {}),
+                    Some(refusal) => {
+                        self.close_name(Target::Statement(parse.name), false);
+                        self.refuse_pipeline(refusal);
+                    }
+                }
+            }
+            Some(_) | None => {
+                self.server.tx.extend_from_slice(frame);
+                self.expected.push_back(Expected::Parse {
+                    forward: true,
+                    undo,
+                });
+                self.pipeline_open = true;
+            }
+        }
         Ok(())
+    }
+
+    /// Understands what a portal is to run, and has the server confirm it if that has not been
+    /// done under the names of now. `None`: the pipeline is void.
+    async fn understand_portal(
+        &mut self,
+        statement: &Prepared,
+    ) -> Result<Option<Option<Arc<Understood>>>, Close> {
+        let mut understood = match self.understand_one(&statement.text).await? {
+            Ok(understood) => understood,
+            Err(refusal) => {
+                self.refuse_pipeline(refusal);
+                return Ok(None);
+            }
+        };
+        if let Some(understood) = &mut understood
+            && !understood.is_denied()
+            && self.session.unconfirmed(understood).is_some()
+        {
+            match self.read_apart(understood, &statement.types).await? {
+                Reading::Agrees => {}
+                Reading::Changed(again) => *understood = again,
+                Reading::Failed => return Ok(None),
+                Reading::Refused(refusal) => {
+                    self.refuse_pipeline(refusal);
+                    return Ok(None);
+                }
+            }
+        }
+        Ok((!self.skip_until_sync).then_some(understood))
     }
 
     async fn bind(&mut self, bind: &Bind<'_>, frame: &Bytes) -> Result<(), Close> {
@@ -216,19 +279,20 @@ impl Connection {
             self.refuse_pipeline(Refusal::as_server("26000", message));
             return Ok(());
         };
-        if !bind.portal.is_empty() {
+        let Some(understood) = self.understand_portal(&statement).await? else {
+            return Ok(());
+        };
+        if !bind.portal.is_empty()
+            && let Some(understood) = &understood
+        {
             // A named portal is a cursor too: SQL can FETCH from it.
-            if let Ok(Some(understood)) = self.understand_one(&statement.text).await? {
-                self.session.bind_cursor(portal_name, understood);
-            }
-            if self.skip_until_sync {
-                return Ok(());
-            }
+            self.session.bind_cursor(portal_name, understood.clone());
         }
         let types = statement.types.clone();
         let portal = Arc::new(Portal {
             statement,
             parameters: parameters(bind, &types),
+            understood,
             formats: bind.result_formats.clone(),
             approved: false.into(),
         });
@@ -286,7 +350,7 @@ impl Connection {
         self.pipeline_open = true;
     }
 
-    fn close_name(&mut self, target: Target<'_>, frame: &Bytes) {
+    fn close_name(&mut self, target: Target<'_>, forward: bool) {
         let (statement, portal) = match target {
             Target::Statement(name) => (
                 match self.statements.remove(name) {
@@ -312,9 +376,13 @@ impl Connection {
                 },
             ),
         };
-        self.server.tx.extend_from_slice(frame);
+        let (kind, name) = match target {
+            Target::Statement(name) => (b'S', name),
+            Target::Portal(name) => (b'P', name),
+        };
+        put_close(&mut self.server.tx, kind, name);
         self.expected.push_back(Expected::Close {
-            forward: true,
+            forward,
             statement,
             portal,
         });
@@ -331,18 +399,18 @@ impl Connection {
             self.refuse_pipeline(Refusal::as_server("34000", message));
             return Ok(());
         };
-        let text = portal.statement.text.clone();
-        let understood = match self.understand_one(&text).await? {
-            Ok(Some(understood)) => understood,
-            Ok(None) => {
-                // An empty statement runs nothing.
-                self.execute_empty(frame).await?;
-                return Ok(());
-            }
-            Err(refusal) => {
-                self.refuse_pipeline(refusal);
-                return Ok(());
-            }
+        self.names_fresh().await?;
+        let understood = match &portal.understood {
+            Some(understood) if self.session.still_holds(understood) => understood.clone(),
+            Some(_) | None => match self.understand_portal(&portal.statement).await? {
+                Some(Some(understood)) => understood,
+                Some(None) => {
+                    // An empty statement runs nothing.
+                    self.execute_empty(frame).await?;
+                    return Ok(());
+                }
+                None => return Ok(()),
+            },
         };
         let masker = match self.portal_masker(&understood, &portal).await? {
             Ok(masker) => masker,

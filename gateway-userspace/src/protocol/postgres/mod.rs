@@ -4,11 +4,13 @@
 //! [`connection::Connection`], which alternates between `client.rs` (and `simple.rs`) and
 //! `server.rs` until it ends.
 
+pub mod ask;
 pub mod backend;
 mod cancel;
 mod client;
 pub mod close;
-pub mod connection;
+pub mod confirm;
+mod connection;
 mod hold;
 mod names;
 mod refuse;

@@ -60,17 +60,11 @@ impl Connection {
     }
 
     /// Runs constant queries of the gateway's own, inside whatever transaction is open.
-    async fn gateway_query(&mut self, queries: &[&'static str]) -> Result<Vec<Rows>, Close> {
+    pub(super) async fn gateway_query(&mut self, queries: &[&str]) -> Result<Vec<Rows>, Close> {
         self.internal.clear();
         self.internal_error = None;
         for query in queries {
-            let out = &mut self.server.tx;
-            put_parse(out, INTERNAL, query.as_bytes(), &[]);
-            put_bind_empty(out, INTERNAL, INTERNAL);
-            put_execute(out, INTERNAL);
-            put_close(out, b'P', INTERNAL);
-            put_close(out, b'S', INTERNAL);
-            self.expected.push_back(Expected::Internal { closes: 2 });
+            self.put_internal(query, false);
         }
         if self.pipeline_open {
             put_flush(&mut self.server.tx);
@@ -85,6 +79,21 @@ impl Connection {
             )));
         }
         Ok(std::mem::take(&mut self.internal))
+    }
+
+    /// Sends a query of the gateway's own. `for_client`: it belongs to a statement of the client's,
+    /// and fails in its place.
+    pub(super) fn put_internal(&mut self, query: &str, for_client: bool) {
+        let out = &mut self.server.tx;
+        put_parse(out, INTERNAL, query.as_bytes(), &[]);
+        put_bind_empty(out, INTERNAL, INTERNAL);
+        put_execute(out, INTERNAL);
+        put_close(out, b'P', INTERNAL);
+        put_close(out, b'S', INTERNAL);
+        self.expected.push_back(Expected::Internal {
+            closes: 2,
+            for_client,
+        });
     }
 
     /// Understands a text that must be one statement. `None`: it is empty.

@@ -10,7 +10,7 @@ use ring::digest;
 use super::wire::{Body, Malformed};
 use crate::{
     masking::{ColumnShape, Format, RowMasker},
-    session::{Parameter, Permit, Refusal, SessionEffect},
+    session::{Parameter, Permit, Refusal, SessionEffect, Understood},
 };
 
 /// A prepared statement of the client's.
@@ -31,6 +31,8 @@ pub struct Portal {
     pub statement: Arc<Prepared>,
     /// Parameters, for the evidence and the approver.
     pub parameters: Vec<Parameter>,
+    /// The statement as it was understood at Bind; `None` if it is empty.
+    pub understood: Option<Arc<Understood>>,
     /// Result format codes of the Bind.
     pub formats: Vec<i16>,
     /// Set once an approval let it run: fetching its remaining rows asks no one again.
@@ -157,6 +159,8 @@ pub enum Expected {
     Internal {
         /// CloseComplete still to come: one for the portal, one for the statement.
         closes: u8,
+        /// An error of it is the client's: it belongs to a statement of theirs.
+        for_client: bool,
     },
     /// ReadyForQuery.
     Ready {

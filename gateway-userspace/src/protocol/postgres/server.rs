@@ -140,9 +140,11 @@ impl Connection {
             },
             b'3' => match self.expected.pop_front() {
                 Some(Expected::Close { forward, .. }) => self.forward_if(forward, frame),
-                Some(Expected::Internal { closes }) if closes > 1 => {
-                    self.expected
-                        .push_front(Expected::Internal { closes: closes - 1 });
+                Some(Expected::Internal { closes, for_client }) if closes > 1 => {
+                    self.expected.push_front(Expected::Internal {
+                        closes: closes - 1,
+                        for_client,
+                    });
                 }
                 Some(Expected::Internal { .. }) => {}
                 _ => return Err(unexpected(tag)),
@@ -294,9 +296,9 @@ impl Connection {
             Some(Expected::Refused(refusal)) => {
                 refuse::put_refusal(&mut self.client.tx, &refusal);
             }
-            Some(Expected::Internal { .. }) => {
-                self.internal_error = Some(text(b'M'));
-            }
+            Some(Expected::Internal {
+                for_client: false, ..
+            }) => self.internal_error = Some(text(b'M')),
             Some(Expected::Execute(running)) => {
                 let running = *running;
                 let protects = running.protects;
@@ -338,7 +340,8 @@ impl Connection {
                 self.put_error(frame, &fields);
             }
             Some(
-                Expected::Close { .. }
+                Expected::Internal { .. }
+                | Expected::Close { .. }
                 | Expected::DescribeStatement { .. }
                 | Expected::DescribePortal { .. },
             )

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::{
     close::Close,
+    confirm::{Reading, ToRead},
     connection::Connection,
     reply::{Expected, Origin, Prepared, Undo},
     wire::{put_bind_empty, put_describe, put_execute, put_message, put_parse, put_ready},
@@ -75,36 +76,36 @@ impl Connection {
 
     /// Runs one statement of a Query. `false`: it failed or was refused, and the Query is over.
     async fn statement(&mut self, understood: &Arc<Understood>, last: bool) -> Result<bool, Close> {
-        let text = understood.text().to_owned();
+        let mut understood = understood.clone();
+        let parsed = match self.read_query(&mut understood).await? {
+            Ok(parsed) => parsed,
+            Err(refusal) => return Ok(self.query_over(refusal)),
+        };
+        let understood = &understood;
         let masker = if understood.needs_shape() {
-            match self.query_masker(understood, &text).await? {
-                Described::Masker(masker) => masker,
-                Described::Failed => return Ok(false),
-                Described::Refused(refusal) => {
-                    self.refuse(refusal);
-                    self.sync(true);
-                    return Ok(false);
-                }
+            let shape = understood.shape.get().cloned().flatten();
+            match self.session.bind_masks(understood, shape.as_deref()).await {
+                Ok(masker) => Arc::new(masker),
+                Err(refusal) => return Ok(self.query_over(Some(refusal))),
             }
         } else {
             Arc::new(RowMasker::passthrough())
         };
         let permit = match self.permit(understood, Phase::Simple, &[]).await? {
             Ok(permit) => permit,
-            Err(refusal) => {
-                self.refuse(refusal);
-                self.sync(true);
-                return Ok(false);
-            }
+            Err(refusal) => return Ok(self.query_over(Some(refusal))),
         };
         // A Query replaces the unnamed statement and portal, as the server itself would.
         self.statements.remove(&b""[..]);
         self.portals.remove(&b""[..]);
-        put_parse(&mut self.server.tx, b"", text.as_bytes(), &[]);
-        self.expected.push_back(Expected::Parse {
-            forward: false,
-            undo: Undo::nothing(),
-        });
+        if !parsed {
+            let text = understood.text().as_bytes();
+            put_parse(&mut self.server.tx, b"", text, &[]);
+            self.expected.push_back(Expected::Parse {
+                forward: false,
+                undo: Undo::nothing(),
+            });
+        }
         put_bind_empty(&mut self.server.tx, b"", b"");
         self.expected.push_back(Expected::Bind {
             forward: false,
@@ -130,66 +131,75 @@ impl Connection {
         self.failed_in_query = false;
         self.settle().await?;
         if self.failed_in_query {
-            self.sync(true);
-            self.skip_until_sync = false;
-            return Ok(false);
+            return Ok(self.query_over(None));
         }
         Ok(true)
     }
 
-    /// Asks the server for the statement's result columns, once per text and session, and binds
-    /// the masks to them.
-    async fn query_masker(
-        &mut self,
-        understood: &Arc<Understood>,
-        text: &str,
-    ) -> Result<Described, Close> {
-        if understood.shape.get().is_none() {
-            // Not even its Parse goes out before a decision is on record.
-            match self.session.decide(understood, Phase::Prepare, &[]).await {
-                Decision::Run(_) | Decision::Hold(_) => {}
-                Decision::Refuse(refusal) => return Ok(Described::Refused(refusal)),
-            }
-            let statement = Arc::new(Prepared {
-                text: Arc::from(text),
-                types: Vec::new(),
-                shape: OnceLock::new(),
-            });
-            self.statements.remove(&b""[..]);
-            put_parse(&mut self.server.tx, b"", text.as_bytes(), &[]);
-            self.expected.push_back(Expected::Parse {
-                forward: false,
-                undo: Undo::nothing(),
-            });
-            put_describe(&mut self.server.tx, b'S', b"");
-            self.expected.push_back(Expected::DescribeStatement {
-                forward: false,
-                statement: statement.clone(),
-            });
-            self.pipeline_open = true;
-            self.failed_in_query = false;
-            self.settle().await?;
-            if self.failed_in_query {
-                self.sync(true);
-                self.skip_until_sync = false;
-                return Ok(Described::Failed);
-            }
-            let shape = statement.shape.get().cloned().flatten();
-            let _ = understood.shape.set(shape);
+    /// Ends a Query, with a refusal or after an error that the client has been told: `false`.
+    fn query_over(&mut self, refusal: Option<Refusal>) -> bool {
+        if let Some(refusal) = refusal {
+            self.refuse(refusal);
         }
-        let shape = understood.shape.get().cloned().flatten();
-        Ok(
-            match self.session.bind_masks(understood, shape.as_deref()).await {
-                Ok(masker) => Described::Masker(Arc::new(masker)),
-                Err(refusal) => Described::Refused(refusal),
-            },
-        )
+        self.sync(true);
+        self.skip_until_sync = false;
+        false
     }
-}
 
-enum Described {
-    Masker(Arc<RowMasker>),
-    Refused(Refusal),
-    /// The server refused it; its error has been forwarded.
-    Failed,
+    /// Has the server read a statement that is new to it, once per text and session: for its
+    /// result's columns, and to confirm the analysis. `true`: it has been parsed. An error without
+    /// a refusal has been forwarded.
+    async fn read_query(
+        &mut self,
+        understood: &mut Arc<Understood>,
+    ) -> Result<Result<bool, Option<Refusal>>, Close> {
+        let wants_shape = understood.needs_shape() && understood.shape.get().is_none();
+        let unconfirmed = self.session.unconfirmed(understood);
+        if !wants_shape && unconfirmed.is_none() {
+            return Ok(Ok(false));
+        }
+        let apart = unconfirmed.is_some_and(|text| text != understood.text());
+        // Not even its Parse goes out before a decision is on record.
+        match self.session.decide(understood, Phase::Prepare, &[]).await {
+            Decision::Run(_) | Decision::Hold(_) => {}
+            Decision::Refuse(refusal) => return Ok(Err(Some(refusal))),
+        }
+        if apart {
+            match self.read_apart(understood, &[]).await? {
+                Reading::Agrees => {}
+                Reading::Changed(again) => *understood = again,
+                Reading::Failed => return Ok(Err(None)),
+                Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
+            }
+            if !wants_shape {
+                return Ok(Ok(false));
+            }
+        }
+        let text = understood.text().to_owned();
+        let statement = Arc::new(Prepared {
+            text: Arc::from(text.as_str()),
+            types: Vec::new(),
+            shape: OnceLock::new(),
+        });
+        self.statements.remove(&b""[..]);
+        let mut message = BytesMut::with_capacity(text.len() + 16);
+        put_parse(&mut message, b"", text.as_bytes(), &[]);
+        let to_read = ToRead {
+            name: b"",
+            message: &message,
+            undo: Undo::nothing(),
+            statement: statement.clone(),
+            close: false,
+        };
+        match self.read_statement(understood, to_read).await? {
+            Reading::Agrees => {}
+            Reading::Changed(again) => *understood = again,
+            Reading::Failed => return Ok(Err(None)),
+            Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
+        }
+        let _ = understood
+            .shape
+            .set(statement.shape.get().cloned().flatten());
+        Ok(Ok(true))
+    }
 }

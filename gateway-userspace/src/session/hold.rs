@@ -1,0 +1,249 @@
+//! A statement that waits for humans, and what becomes of it.
+
+use std::sync::Arc;
+
+use super::{Decision, Parameter, Permit, Phase, Refusal, Session, Understood, record::denied};
+use crate::{
+    approval::{ApprovalOutcome, ApprovalRequest, Approved, Binding, Bound, BoundParameter, Held},
+    audit::{self, Durability},
+    identity::Principal,
+    policy::{Reason, ReasonCode},
+    sql::{Parsed, Statement, split},
+};
+
+/// A statement that waits for humans. Dropping it withdraws the request.
+#[derive(Debug)]
+pub struct Hold {
+    held: Held,
+    outcome: Option<ApprovalOutcome>,
+    understood: Arc<Understood>,
+    parameters: Vec<Parameter>,
+    phase: Phase,
+    number: u64,
+    group: Option<String>,
+    needed: u32,
+}
+
+impl Hold {
+    /// Returns when the humans have answered, or time is up. Cancel-safe.
+    pub async fn wait(&mut self) {
+        if self.outcome.is_none() {
+            self.outcome = Some(self.held.wait().await);
+        }
+    }
+
+    /// What the client is told while it waits: message and hint.
+    pub fn notice(&self) -> (String, String) {
+        let whom = match (&self.group, self.needed) {
+            (Some(group), 1) => format!("group {group}"),
+            (Some(group), needed) => format!("{needed} members of group {group}"),
+            (None, 1) => "an approver".to_owned(),
+            (None, needed) => format!("{needed} approvers"),
+        };
+        (
+            format!(
+                "cordon: the statement is held until {whom} approves it ({})",
+                self.held.id()
+            ),
+            format!(
+                "An approver runs: cordon approvals approve {}. Cancel the statement to withdraw it.",
+                self.held.id()
+            ),
+        )
+    }
+}
+
+impl Session {
+    pub(super) async fn submit(
+        &mut self,
+        understood: &Arc<Understood>,
+        phase: Phase,
+        parameters: &[Parameter],
+        number: u64,
+    ) -> Decision {
+        let Some((requirement, _)) = understood.requirement() else {
+            return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
+        };
+        let Some(binding) = self.binding(&understood.statement, parameters) else {
+            return Decision::Refuse(self.fault(number, "a statement was held without names"));
+        };
+        let job = self.principal.job();
+        let request = ApprovalRequest {
+            session: self.id.to_string(),
+            job: job.id().to_owned(),
+            statement_number: number,
+            requester: format!("{} {}", job.issuer(), job.subject()),
+            requester_uid: self.principal.process().uid,
+            process: process_line(&self.principal),
+            database: self.database.clone(),
+            statement: understood.text().to_owned(),
+            parameters: parameters.iter().map(Parameter::shown).collect(),
+            effects: understood.effects.clone(),
+            requirement: requirement.clone(),
+            binding,
+        };
+        let (group, needed) = (requirement.group.clone(), requirement.count);
+        match self.gate.approvals.submit(request).await {
+            Ok(held) => Decision::Hold(Hold {
+                held,
+                outcome: None,
+                understood: understood.clone(),
+                parameters: parameters.to_vec(),
+                phase,
+                number,
+                group,
+                needed,
+            }),
+            Err(error) => Decision::Refuse(self.fault(number, &error.to_string())),
+        }
+    }
+
+    /// What becomes of a held statement once it is answered: runs only if it is approved and
+    /// still means exactly what was approved.
+    ///
+    /// # Errors
+    /// The refusal, which is on record.
+    pub async fn answered(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
+        let number = hold.number;
+        let reason = match hold.outcome.take() {
+            Some(ApprovalOutcome::Approved { proof, .. }) => {
+                return self.release(hold, proof).await;
+            }
+            Some(ApprovalOutcome::Denied { by, reason }) => match reason {
+                Some(reason) => format!("{by} denied the statement: {reason}"),
+                None => format!("{by} denied the statement"),
+            },
+            Some(ApprovalOutcome::Expired) => {
+                "the request expired: nobody approved the statement in time".to_owned()
+            }
+            Some(ApprovalOutcome::Withdrawn { reason }) => {
+                format!("the request was withdrawn: {reason}")
+            }
+            None => "the statement was not approved".to_owned(),
+        };
+        Err(self.refuse_held(&hold, number, &reason).await)
+    }
+
+    /// Everything that an approval fixes.
+    fn binding(&self, statement: &Statement, parameters: &[Parameter]) -> Option<Binding> {
+        let parameters: Vec<BoundParameter<'_>> = parameters.iter().map(Parameter::bound).collect();
+        Some(Binding::of(&Bound {
+            session: &self.id,
+            job: self.principal.job().id(),
+            database: &self.database,
+            login: self.admission.login(),
+            statement,
+            namespace: self.names.namespace.as_deref()?,
+            parameters: &parameters,
+        }))
+    }
+
+    async fn release(&mut self, hold: Hold, proof: Approved) -> Result<Permit, Refusal> {
+        let number = hold.number;
+        let redeemed = match self.now_means(&hold).await {
+            Ok(binding) => proof.redeem(&binding).map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        let redeemed = match redeemed {
+            Ok(redeemed) => redeemed,
+            Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
+        };
+        let grants = hold
+            .understood
+            .obligations()
+            .map(|obligations| obligations.grants.clone())
+            .unwrap_or_default();
+        let event = self.decided(
+            &hold.understood,
+            hold.phase,
+            &hold.parameters,
+            number,
+            audit::Decision::Allow { grants },
+            Some(redeemed.id().to_owned()),
+        );
+        match self.gate.log.append(event, Durability::Synced).await {
+            Ok(receipt) => {
+                self.note_cursor(&hold.understood);
+                Ok(Permit::new(&self.gate.log, &self.id, number, receipt))
+            }
+            Err(error) => Err(self.unrecorded(number, &error)),
+        }
+    }
+
+    /// What the held statement would do now, as a binding: the job must live, and the policy must
+    /// ask for the same as when it was shown to the approver.
+    async fn now_means(&mut self, hold: &Hold) -> Result<Binding, String> {
+        if let Some(reason) = self.principal.life().end_reason() {
+            return Err(format!("the job has ended: {reason}"));
+        }
+        self.follow_policy();
+        let unnamed = || "the names of the session are not known".to_owned();
+        let held = &hold.understood;
+        if held.generation == self.generation {
+            return self
+                .binding(&held.statement, &hold.parameters)
+                .ok_or_else(unnamed);
+        }
+        let changed = || "the policy or the schema changed while the statement was held".to_owned();
+        let text = held.statement.text.clone();
+        let Ok(Ok(statements)) = self.gate.stack.run(move || split(&text)).await else {
+            return Err(changed());
+        };
+        let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
+        let again = self
+            .analyze(&Arc::new(parsed))
+            .await
+            .map_err(|error| error.to_string())?;
+        if again.verdict != held.verdict {
+            return Err(changed());
+        }
+        self.binding(&again.statement, &hold.parameters)
+            .ok_or_else(unnamed)
+    }
+
+    /// The client cancelled a held statement.
+    pub async fn cancelled(&mut self, hold: Hold) -> Refusal {
+        let number = hold.number;
+        let refusal = self
+            .refuse_held(&hold, number, "canceling statement due to user request")
+            .await;
+        hold.held.withdraw("cancelled by the client");
+        refusal
+    }
+
+    async fn refuse_held(&mut self, hold: &Hold, number: u64, message: &str) -> Refusal {
+        let rule = hold
+            .understood
+            .requirement()
+            .map_or_else(String::new, |(requirement, _)| requirement.rule.clone());
+        let reason = Reason {
+            code: ReasonCode::NotApproved,
+            message: message.to_owned(),
+            rule,
+            hint: format!(
+                "approval {}; ask again when it can be answered",
+                hold.held.id()
+            ),
+        };
+        let event = self.decided(
+            &hold.understood,
+            hold.phase,
+            &hold.parameters,
+            number,
+            denied(&reason),
+            Some(hold.held.id().to_owned()),
+        );
+        match self.gate.log.append(event, Durability::Now).await {
+            Ok(_) => Refusal::new(&reason, self.reference(number)),
+            Err(error) => self.unrecorded(number, &error),
+        }
+    }
+}
+
+fn process_line(principal: &Principal) -> String {
+    let process = principal.process();
+    match &process.command_line {
+        Some(line) => format!("{} ({}): {line}", process.pid, process.comm),
+        None => format!("{} ({})", process.pid, process.comm),
+    }
+}

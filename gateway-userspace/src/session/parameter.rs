@@ -1,0 +1,108 @@
+//! Bound parameters, as the evidence and the approver see them.
+
+use super::hex;
+use crate::{approval::BoundParameter, audit::Content};
+
+/// A bound parameter, for the evidence and the approver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// NULL.
+    Null,
+    /// Text, or the text of a value in text format.
+    Text(String),
+    /// A value in binary format.
+    Binary(Vec<u8>),
+    /// A value too large to be kept.
+    Large {
+        /// SHA-256.
+        sha256: [u8; 32],
+        /// Its length in bytes.
+        bytes: u64,
+        /// How it begins.
+        head: String,
+    },
+}
+
+impl Parameter {
+    /// A value as it came in a Bind; longer ones than `max` bytes are kept by digest. Binary values
+    /// of common types are shown as people write them.
+    pub fn new(value: &[u8], binary: bool, type_oid: u32, max: usize) -> Self {
+        if value.len() > max {
+            let mut sha256 = [0; 32];
+            sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, value).as_ref());
+            let head = value.get(..64).unwrap_or(value);
+            return Self::Large {
+                sha256,
+                bytes: value.len() as u64,
+                head: String::from_utf8_lossy(head).into_owned(),
+            };
+        }
+        if binary && let Some(text) = readable(value, type_oid) {
+            return Self::Text(text);
+        }
+        match std::str::from_utf8(value) {
+            Ok(text) if !binary => Self::Text(text.to_owned()),
+            Ok(_) | Err(_) => Self::Binary(value.to_vec()),
+        }
+    }
+
+    pub(super) fn content(&self) -> Option<Content> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(Content::text(text.clone())),
+            Self::Binary(bytes) => Some(Content::Hex { hex: bytes.clone() }),
+            Self::Large {
+                sha256,
+                bytes,
+                head,
+            } => Some(Content::Digest {
+                sha256: hex(sha256),
+                bytes: *bytes,
+                head: head.clone(),
+            }),
+        }
+    }
+
+    /// What an approval fixes of it.
+    pub(super) fn bound(&self) -> BoundParameter<'_> {
+        let (binary, value) = match self {
+            Self::Null => (false, None),
+            Self::Text(text) => (false, Some(text.as_bytes())),
+            Self::Binary(bytes) => (true, Some(bytes.as_slice())),
+            Self::Large { sha256, .. } => (true, Some(sha256.as_slice())),
+        };
+        BoundParameter {
+            type_oid: 0,
+            binary,
+            value,
+        }
+    }
+
+    pub(super) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(text.clone()),
+            Self::Binary(bytes) => Some(format!("\\x{}", hex(bytes))),
+            Self::Large {
+                sha256,
+                bytes,
+                head,
+            } => Some(format!("{head}... ({bytes} bytes, sha256 {})", hex(sha256))),
+        }
+    }
+}
+
+/// A value in binary format as text, for the types that are plain to read.
+fn readable(value: &[u8], type_oid: u32) -> Option<String> {
+    match type_oid {
+        16 => Some(if value == [0] { "false" } else { "true" }.to_owned()),
+        20 => Some(i64::from_be_bytes(value.try_into().ok()?).to_string()),
+        21 => Some(i16::from_be_bytes(value.try_into().ok()?).to_string()),
+        23 => Some(i32::from_be_bytes(value.try_into().ok()?).to_string()),
+        26 => Some(u32::from_be_bytes(value.try_into().ok()?).to_string()),
+        700 => Some(f32::from_be_bytes(value.try_into().ok()?).to_string()),
+        701 => Some(f64::from_be_bytes(value.try_into().ok()?).to_string()),
+        18 | 19 | 25 | 114 | 1042 | 1043 => std::str::from_utf8(value).ok().map(str::to_owned),
+        _ => None,
+    }
+}

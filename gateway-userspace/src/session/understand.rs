@@ -1,0 +1,238 @@
+//! From text to a judged statement, in the session's names.
+
+use std::sync::Arc;
+
+use super::{Refusal, Session, Understood, hex};
+use crate::{
+    policy::{Kinship, Reason, ReasonCode, Verdict, evaluate_in},
+    sql::{NotUnderstood, Parsed, Statement, StatementKind, analyze, split},
+};
+
+/// Understood texts kept by a session, at most.
+const MAX_CACHED: usize = 1024;
+/// Longest text kept, in bytes.
+const MAX_CACHED_TEXT: usize = 64 * 1024;
+
+impl Session {
+    /// Follows a change of the policy in force.
+    pub(super) fn follow_policy(&mut self) {
+        let current = self.gate.policy.load();
+        if Arc::ptr_eq(&current, self.admission.policy()) {
+            return;
+        }
+        let current = current.clone();
+        self.policy_hex = hex(&current.digest());
+        match current.admit(&self.principal, &self.database) {
+            Ok(admission) if admission.login() == self.admission.login() => {
+                self.admission = admission;
+                self.revoked = None;
+            }
+            Ok(_) => {
+                self.revoked = Some(Reason {
+                    code: ReasonCode::NotPermitted,
+                    message: "the policy now gives this job another database role".to_owned(),
+                    rule: "policy changed".to_owned(),
+                    hint: "connect again".to_owned(),
+                });
+            }
+            Err(reason) => self.revoked = Some(reason),
+        }
+        self.forget();
+    }
+
+    /// What is already known of a text, if it still holds.
+    pub fn cached(&mut self, text: &str) -> Option<Arc<Understood>> {
+        self.follow_policy();
+        self.cache.get(text).cloned()
+    }
+
+    /// True as long as neither names nor policy have changed since it was understood.
+    pub fn is_current(&self, understood: &Understood) -> bool {
+        understood.generation == self.generation
+    }
+
+    /// True as long as a statement may be decided as it was understood: follows the policy first.
+    pub fn still_holds(&mut self, understood: &Understood) -> bool {
+        self.follow_policy();
+        !understood.fleeting && self.is_current(understood)
+    }
+
+    /// Splits a text into its statements.
+    ///
+    /// # Errors
+    /// The refusal, which is on record, if the text is not understood.
+    pub async fn split(&mut self, text: &str) -> Result<Vec<Arc<Parsed>>, Refusal> {
+        let owned = text.to_owned();
+        let outcome = self.gate.stack.run(move || split(&owned)).await;
+        let error = match outcome {
+            Ok(Ok(statements)) => return Ok(statements.into_iter().map(Arc::new).collect()),
+            Ok(Err(error)) => error,
+            Err(error) => NotUnderstood::Limit(format!("the parser failed: {error}")),
+        };
+        Err(self.refuse_text(text, &error).await)
+    }
+
+    /// Understands one statement in the session's names and asks the policy.
+    ///
+    /// # Errors
+    /// If it is not understood; not yet on record, because a fresh catalog may know more.
+    pub async fn analyze(
+        &mut self,
+        parsed: &Arc<Parsed>,
+    ) -> Result<Arc<Understood>, NotUnderstood> {
+        self.follow_policy();
+        if let Some(understood) = self.cache.get(parsed.text()) {
+            return Ok(understood.clone());
+        }
+        let statement = self.resolve(parsed).await?;
+        let understood = Arc::new(self.judge(statement)?);
+        self.remember(parsed.text(), &understood);
+        Ok(understood)
+    }
+
+    /// Keeps what is known of a text. Also for a text that holds this one statement and no more, as
+    /// with a semicolon at its end.
+    pub fn remember(&mut self, text: &str, understood: &Arc<Understood>) {
+        if understood.fleeting || text.len() > MAX_CACHED_TEXT {
+            return;
+        }
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(text.into(), understood.clone());
+    }
+
+    async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
+        let (Some(snapshot), Some(namespace)) = (&self.names.snapshot, &self.names.namespace)
+        else {
+            return Err(NotUnderstood::Unsupported(
+                "the database's catalog is not known yet".to_owned(),
+            ));
+        };
+        let (catalog, namespace) = (snapshot.catalog.clone(), namespace.clone());
+        let parsed = parsed.clone();
+        self.gate
+            .stack
+            .run(move || analyze(&parsed, &catalog, &namespace))
+            .await
+            .unwrap_or_else(|error| {
+                Err(NotUnderstood::Limit(format!(
+                    "the analysis failed: {error}"
+                )))
+            })
+    }
+
+    fn judge(&self, mut statement: Statement) -> Result<Understood, NotUnderstood> {
+        if let StatementKind::Fetch { name, moves } = statement.kind.clone() {
+            // What a FETCH returns is what its cursor selects.
+            let Some((cursor, _)) = self.cursors.get(&name) else {
+                return Err(NotUnderstood::UnknownName {
+                    sqlstate: "34000",
+                    message: format!("cursor \"{name}\" does not exist"),
+                    position: None,
+                });
+            };
+            fetch_from(&mut statement, &cursor.statement, moves);
+        }
+        refuse_shadowing(&statement)?;
+        Ok(self.weigh(statement))
+    }
+
+    fn weigh(&self, statement: Statement) -> Understood {
+        let verdict = match (&self.revoked, &self.names.snapshot) {
+            (Some(reason), _) => Verdict::Deny(reason.clone()),
+            (None, Some(snapshot)) => evaluate_in(&self.admission, &statement, &snapshot.kinship),
+            (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
+        };
+        let protects = self.touches_protected(&statement);
+        let text = statement.text.clone();
+        Understood::new(
+            Arc::new(statement),
+            verdict,
+            self.generation,
+            protects,
+            text,
+        )
+    }
+
+    /// True if any table that the statement touches, or one of its family, has a protected
+    /// column: then the server's errors may quote one.
+    fn touches_protected(&self, statement: &Statement) -> bool {
+        if !self.admission.has_masks() {
+            return false;
+        }
+        let Some(snapshot) = &self.names.snapshot else {
+            return true;
+        };
+        let protected = |schema: &str, name: &str| {
+            snapshot
+                .catalog
+                .relation(schema, name)
+                .is_none_or(|relation| {
+                    relation
+                        .columns
+                        .iter()
+                        .any(|column| self.admission.protects(schema, name, &column.name))
+                })
+        };
+        statement
+            .relations
+            .iter()
+            .filter(|used| !used.system)
+            .any(|used| {
+                protected(&used.relation.schema, &used.relation.name)
+                    || snapshot
+                        .kinship
+                        .of_relation(&used.relation)
+                        .iter()
+                        .any(|(schema, name)| protected(schema, name))
+            })
+    }
+
+    /// SQL EXECUTE: judges what was prepared together with what the arguments do.
+    pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
+        let statement = Understood::executing(&execute.statement, &inner.statement);
+        let mut understood = self.weigh(statement);
+        understood.fleeting = true;
+        // The server reads the prepared statement; EXECUTE itself holds no query.
+        understood.confirms = inner.confirms.clone().filter(|text| !text.contains('$'));
+        understood.confirmed = inner.confirmed.clone();
+        Arc::new(understood)
+    }
+}
+
+/// A FETCH does what its cursor's query does, and returns what that selects.
+pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool) {
+    fetch.output = if moves { None } else { cursor.output.clone() };
+    fetch.relations.clone_from(&cursor.relations);
+    fetch.functions.clone_from(&cursor.functions);
+}
+
+/// Refuses a `SET search_path` under which built-in names may mean something else.
+pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstood> {
+    if let StatementKind::Set {
+        name,
+        value: Some(value),
+        ..
+    } = &statement.kind
+        && name == "search_path"
+        && shadows_system(value)
+    {
+        return Err(NotUnderstood::Unsupported(
+            "a search_path that names pg_catalog behind another schema lets that schema \
+             replace built-in functions and operators"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// True if `pg_catalog` is listed, and not first: then names of ours would be looked for
+/// elsewhere before.
+pub fn shadows_system(search_path: &str) -> bool {
+    search_path
+        .split(',')
+        .map(|schema| schema.trim().trim_matches(['"', '\'']))
+        .position(|schema| schema.eq_ignore_ascii_case("pg_catalog"))
+        .is_some_and(|position| position > 0)
+}

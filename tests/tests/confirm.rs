@@ -1,0 +1,168 @@
+//! The database confirms what a statement touches: it is asked to read every new statement before
+//! that runs, and what it finds beyond the analysis stops the statement.
+
+use anyhow::{Context, Result, ensure};
+use cordon_tests::{Output, Stand, canary, raw};
+use serde_json::Value;
+
+/// Runs argv as one statement each in the extended protocol, twice over, and prints what each
+/// execution showed. The second execution parses nothing.
+const TWICE: &str = r#"
+raw = logged_in()
+out = []
+for number, text in enumerate(sys.argv[1:]):
+    name = "s%d" % number
+    raw.send(parse(text.encode(), name) + SYNC)
+    out.append(raw.seen())
+    for _ in range(2):
+        raw.send(bind(statement=name) + describe() + execute() + SYNC)
+        out.append(raw.seen())
+raw.send(query("SELECT 1"))
+json.dump({"steps": out, "last": raw.seen()}, sys.stdout)
+"#;
+
+fn disagreements(stand: &Stand) -> Result<u64> {
+    let status = Output::from(stand.daemon.cli(&["status", "--json"]).output()?).success()?;
+    status.json()?["disagreements"]
+        .as_u64()
+        .context("no count of disagreements")
+}
+
+/// Puts a row-level security policy on `public.imports` that reads `public.secrets`.
+fn secured(stand: &Stand, lock: &str) -> Result<()> {
+    stand.cluster.admin(&format!(
+        "ALTER TABLE public.imports ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY visible ON public.imports TO agent_rw USING \
+         (sku IN (SELECT 'A-' || length(s.name) - 5 FROM public.secrets s {lock}))"
+    ))?;
+    Ok(())
+}
+
+#[test]
+fn what_row_level_security_reads_need_not_be_granted() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    secured(&stand, "")?;
+    let mut session = stand.job().live()?;
+    let sql = "SELECT sku, quantity FROM public.imports ORDER BY sku;";
+    for _ in 0..2 {
+        let output = session.query(sql)?;
+        ensure!(output.lines() == ["A-1|10", "A-2|20"], "{}", output.all());
+    }
+    let mut open = stand.job().live()?;
+    open.query("BEGIN; SELECT count(*) FROM public.orders;")?;
+    let output = open.query(sql)?;
+    ensure!(output.lines() == ["A-1|10", "A-2|20"], "{}", output.all());
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}
+
+/// The policy locks rows, which is more than reading; nothing that Cordon reads of the catalog
+/// tells. The database's own reading of the statement does.
+#[test]
+fn what_the_database_reads_beyond_the_analysis_is_refused_and_counted() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    secured(&stand, "FOR UPDATE")?;
+    let mut session = stand.job().live()?;
+    for (round, sql) in [
+        "SELECT sku FROM public.imports;",
+        "SELECT sku FROM public.imports;",
+        "SELECT 1; SELECT quantity FROM public.imports;",
+        "PREPARE p AS SELECT quantity FROM public.imports;",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let output = session.query(sql)?.refused_with("58000")?;
+        ensure!(output.all().contains("public.secrets"), "{}", output.all());
+        ensure!(session.query("SELECT 7;")?.lines() == ["7"], "lost");
+        ensure!(disagreements(&stand)? == round as u64 + 1, "not counted");
+    }
+    session.query("BEGIN; SELECT count(*) FROM public.orders;")?;
+    session
+        .query("SELECT quantity FROM public.imports;")?
+        .refused_with("58000")?;
+    session.query("SELECT 1;")?.refused_with("25P02")?;
+    ensure!(session.query("ROLLBACK;")?.sqlstates().is_empty(), "stuck");
+
+    let seen = raw::run(
+        &stand.job(),
+        TWICE,
+        &[
+            "SELECT sku FROM public.imports",
+            "SELECT id FROM public.orders",
+        ],
+    )?;
+    let steps: Vec<raw::Seen<'_>> = seen["steps"]
+        .as_array()
+        .context("no steps")?
+        .iter()
+        .map(raw::Seen)
+        .collect();
+    let codes: Vec<Vec<&str>> = steps.iter().map(raw::Seen::sqlstates).collect();
+    // It was never prepared, so that it cannot be bound.
+    ensure!(
+        codes[..3] == [vec!["58000"], vec!["26000"], vec!["26000"]],
+        "{codes:?}"
+    );
+    ensure!(codes[3..].iter().all(Vec::is_empty), "{codes:?}");
+    ensure!(
+        stand.daemon.evidence_text()?.contains("public.secrets"),
+        "not recorded"
+    );
+    Ok(())
+}
+
+/// M14, M15: what was changed outside of Cordon holds for the next statement that is new.
+#[test]
+fn a_view_redefined_behind_our_back_is_read_as_it_is_now() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let harmless = "CREATE OR REPLACE VIEW public.order_overview AS SELECT id, status, total, note AS customer FROM public.orders";
+    let protected = "CREATE OR REPLACE VIEW public.order_overview AS SELECT 1 AS id, 'open'::public.order_status AS status, 1.00 AS total, ssn AS customer FROM public.customers";
+    stand.cluster.admin("DROP VIEW public.order_overview")?;
+    stand.cluster.admin(harmless)?;
+    stand
+        .cluster
+        .admin("GRANT SELECT ON public.order_overview TO agent_rw")?;
+    let mut session = stand.job().live()?;
+    session.query("BEGIN; SELECT customer FROM public.order_overview; COMMIT;")?;
+    for round in 0..6 {
+        stand.cluster.admin("DROP VIEW public.order_overview")?;
+        stand
+            .cluster
+            .admin(if round % 2 == 0 { protected } else { harmless })?;
+        stand
+            .cluster
+            .admin("GRANT SELECT ON public.order_overview TO agent_rw")?;
+        let output = if round % 3 == 0 {
+            session.query(&format!(
+                "BEGIN; SELECT {round}; SELECT customer, {round} FROM public.order_overview; COMMIT;"
+            ))?
+        } else {
+            session.query(&format!(
+                "SELECT customer, {round} FROM public.order_overview;"
+            ))?
+        };
+        canary::none_in("the result", &output.all())?;
+        ensure!(
+            output.sqlstates().is_empty() && output.lines().len() >= 4,
+            "round {round}: {}",
+            output.all()
+        );
+        let seen = raw::run(
+            &stand.job(),
+            TWICE,
+            &[&format!(
+                "SELECT customer AS c{round} FROM public.order_overview"
+            )],
+        )?;
+        canary::none_in("the result", &seen.to_string())?;
+        ensure!(
+            seen["steps"].as_array().is_some_and(|steps| steps
+                .iter()
+                .all(|step| step["errors"] == Value::Array(Vec::new()))),
+            "{seen}"
+        );
+    }
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}
