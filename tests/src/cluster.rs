@@ -102,8 +102,13 @@ impl Cluster {
 
     /// Runs SQL as superuser over the Unix socket; rows come unaligned, `|` between columns.
     pub fn admin(&self, sql: &str) -> Result<String> {
+        self.admin_in(DATABASE, sql)
+    }
+
+    /// As [`Cluster::admin`], in another database of the cluster.
+    pub fn admin_in(&self, database: &str, sql: &str) -> Result<String> {
         let output: Output =
-            psql_admin(self.scratch.path(), self.port, &["-d", DATABASE, "-c", sql])?
+            psql_admin(self.scratch.path(), self.port, &["-d", database, "-c", sql])?
                 .output()?
                 .into();
         Ok(output.success()?.stdout.trim_end().to_owned())

@@ -253,6 +253,13 @@ const KNOWN_EXTENSIONS: &[&str] = &[
 /// The class of one function of the catalog. `literal` is its first argument if that is a
 /// string constant.
 pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -> FunctionClass {
+    // What the views of the information schema are made of; JDBC calls one by name.
+    if function.schema == "information_schema"
+        && name.starts_with("_pg_")
+        && function.volatility == b'i'
+    {
+        return FunctionClass::Pure;
+    }
     if function.schema != "pg_catalog" || function.kind == b'p' {
         return FunctionClass::Other;
     }
@@ -360,6 +367,23 @@ mod tests {
         assert_eq!(builtin("ts_rewrite", b'i'), FunctionClass::Pure);
         assert_eq!(builtin("random", b'v'), FunctionClass::Pure);
         assert_eq!(builtin("pg_get_viewdef", b's'), FunctionClass::Catalog);
+    }
+
+    #[test]
+    fn the_information_schemas_own_functions_only_compute() {
+        let function = |schema: &str| Function {
+            schema: schema.to_owned(),
+            volatility: b'i',
+            kind: b'f',
+            ..Function::default()
+        };
+        let class = |schema, name| classify(name, &function(schema), None);
+        assert_eq!(
+            class("information_schema", "_pg_expandarray"),
+            FunctionClass::Pure
+        );
+        assert_eq!(class("public", "_pg_expandarray"), FunctionClass::Other);
+        assert_eq!(class("information_schema", "other"), FunctionClass::Other);
     }
 
     #[test]

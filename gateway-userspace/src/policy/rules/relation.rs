@@ -315,5 +315,9 @@ pub(super) fn maintain<'a>(
     weighing: &mut Weighing<'a>,
     used: &'a RelationUse,
 ) -> Result<(), Reason> {
+    // ANALYZE of a temporary table is the session's own affair.
+    if used.temporary {
+        return Ok(());
+    }
     need(weighing, used, Verb::All, &[])
 }

@@ -96,6 +96,12 @@ fn standing(name: &str) -> Standing {
         | "default_transaction_isolation"
         | "default_transaction_read_only"
         | "default_transaction_deferrable"
+        // SET TRANSACTION, SET SESSION CHARACTERISTICS: modes of transactions, nothing else.
+        | "transaction"
+        | "session characteristics"
+        | "transaction snapshot"
+        // Off makes the server refuse what policies would filter; neither value gives a right.
+        | "row_security"
         | "transaction_isolation"
         | "transaction_read_only"
         | "transaction_deferrable"
@@ -131,7 +137,6 @@ fn standing(name: &str) -> Standing {
         | "backslash_quote"
         | "array_nulls"
         | "transform_null_equals"
-        | "row_security"
         | "lo_compat_privileges"
         | "local_preload_libraries"
         | "session_preload_libraries"
@@ -167,6 +172,9 @@ mod tests {
             "enable_seqscan",
             "geqo_seed",
             "all",
+            "transaction",
+            "session characteristics",
+            "row_security",
         ] {
             assert!(allowed(name, Some("x"), false), "{name}");
             assert!(allowed(name, None, false), "{name}");
@@ -192,12 +200,7 @@ mod tests {
 
     #[test]
     fn settings_that_change_whose_rights_apply_are_refused_even_under_all() {
-        for name in [
-            "role",
-            "session_authorization",
-            "row_security",
-            "session_replication_role",
-        ] {
+        for name in ["role", "session_authorization", "session_replication_role"] {
             assert!(!allowed(name, Some("none"), true), "{name}");
             assert!(allowed(name, None, false), "{name}");
         }
