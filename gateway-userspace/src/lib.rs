@@ -9,6 +9,8 @@ pub mod approval;
 pub mod audit;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod identity;
 pub mod intercept;
 pub mod listen;

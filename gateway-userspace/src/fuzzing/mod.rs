@@ -1,0 +1,22 @@
+//! What the fuzz targets do: take hostile input, and check that what must always hold does.
+//!
+//! The targets in `fuzz/` are one line each. The unit tests here run the same checks over the seeds
+//! and some thousand mutations of them on every change; `cargo xtask fuzz` does it for longer,
+//! guided by coverage.
+
+mod mutate;
+mod statements;
+
+pub use mutate::mutate_sql;
+pub use statements::sql_analyze;
+
+/// Real statements, one after another, each ended by a line of its own with a semicolon.
+pub const SQL_SEEDS: &str = include_str!("../../fuzz/seeds/statements.sql");
+
+/// The seeds one by one.
+pub fn sql_seeds() -> impl Iterator<Item = &'static str> {
+    SQL_SEEDS
+        .split("\n;\n")
+        .map(str::trim)
+        .filter(|seed| !seed.is_empty())
+}
