@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod demo;
 mod ensure;
+mod fuzz;
 mod step;
 mod test;
 mod tools;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Demo),
     /// Let PostgreSQL judge the analysis of its own regression suite, TPC-H and TPC-DS.
     TestAgreement(agreement::TestAgreement),
+    /// Fuzz a target, guided by coverage.
+    Fuzz(fuzz::Fuzz),
     /// Run every test, those with the kernel, PostgreSQL and drivers included.
     Test(test::Test),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Arch => arch::run(),
         Command::Demo(demo) => demo::run(&demo),
         Command::TestAgreement(agreement) => agreement::run(&agreement),
+        Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),
     };
     match result {
