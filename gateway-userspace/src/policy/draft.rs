@@ -326,9 +326,22 @@ fn identity(actor: &Actor) -> JobIdentity {
     JobIdentity::supposed(actor.issuer.clone(), actor.assurance, Vec::new(), claims)
 }
 
-/// A text in double quotes: JSON's are YAML's.
+/// A text as YAML: as it stands if it is nothing but a word there, else in double quotes (JSON's
+/// are YAML's).
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let word = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+        && !matches!(
+            text,
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
+    if word {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
 }
 
 /// A grant as far as its rules.
@@ -422,7 +435,7 @@ fn write(text: &mut String, needs: &[Need], masks: &[MaskRule], group: Option<&s
     }
 }
 
-/// A name as YAML: as it stands if nothing in it is special, else in quotes.
+/// A name as YAML: as it stands if nothing in it is special.
 fn scalar(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && text

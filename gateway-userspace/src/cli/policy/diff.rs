@@ -16,11 +16,10 @@ use super::{
     recorded::{Replay, SessionPick, replay},
 };
 use crate::{
-    approval::visible_line,
+    approval::{visible, visible_line},
     cli::{
         client::OutputArgs,
         style::{Output, Style},
-        table::{Cell, Table},
     },
     policy::{
         Admission, Policy, Reason, Verdict, evaluate_in,
@@ -214,19 +213,31 @@ fn print<W: Write>(output: &mut Output<W>, difference: &Difference) -> io::Resul
     if output.is_json() {
         return output.json(difference);
     }
-    if !difference.changes.is_empty() {
-        let mut table = Table::new(&["STATEMENT", "JOB", "OLD", "NEW", "WHY", "SEEN IN"]);
-        for change in &difference.changes {
-            table.row([
-                Cell::from(&change.statement),
-                Cell::from(&change.job),
-                verdict(&change.old),
-                verdict(&change.new),
-                why(change).into(),
-                seen(&change.references).into(),
-            ]);
+    for change in &difference.changes {
+        let arrow = |output: &Output<W>, verdict: &VerdictView| {
+            let style = match verdict {
+                VerdictView::Allow { .. } => Style::Good,
+                VerdictView::Hold { .. } => Style::Warning,
+                VerdictView::Deny { .. } => Style::Bad,
+            };
+            output.paint(style, verdict.word())
+        };
+        let (old, new) = (arrow(output, &change.old), arrow(output, &change.new));
+        let place = format!(
+            "{} of {} in {}",
+            seen(&change.references),
+            change.job,
+            change.database
+        );
+        let place = output.paint(Style::Faint, &visible_line(&place));
+        output.line(&format!("{old} -> {new}  {place}"))?;
+        for line in visible(&change.statement).lines() {
+            let line = output.marked(line);
+            output.line(&format!("    {line}"))?;
         }
-        output.table(&table)?;
+        for why in why(change) {
+            output.line(&format!("    {}", visible_line(&why)))?;
+        }
     }
     for unread in &difference.unread {
         let note = output.paint(Style::Warning, "not compared");
@@ -241,7 +252,8 @@ fn print<W: Write>(output: &mut Output<W>, difference: &Difference) -> io::Resul
     let (word, style) = if changes == 0 {
         ("nothing changes".to_owned(), Style::Good)
     } else {
-        (format!("{changes} change"), Style::Warning)
+        let plural = if changes == 1 { "" } else { "s" };
+        (format!("{changes} change{plural}"), Style::Warning)
     };
     let word = output.paint(style, &word);
     output.line(&format!(
@@ -250,16 +262,7 @@ fn print<W: Write>(output: &mut Output<W>, difference: &Difference) -> io::Resul
     ))
 }
 
-fn verdict(verdict: &VerdictView) -> Cell {
-    let style = match verdict {
-        VerdictView::Allow { .. } => Style::Good,
-        VerdictView::Hold { .. } => Style::Warning,
-        VerdictView::Deny { .. } => Style::Bad,
-    };
-    Cell::new(style, verdict.word())
-}
-
-fn why(change: &Change) -> String {
+fn why(change: &Change) -> Vec<String> {
     let mut parts: Vec<String> = change
         .masks
         .iter()
@@ -279,7 +282,7 @@ fn why(change: &Change) -> String {
     {
         parts.push(format!("{} ({})", reason.message, reason.rule));
     }
-    parts.join("; ")
+    parts
 }
 
 fn seen(references: &[String]) -> String {
