@@ -65,28 +65,36 @@ pub fn execute(args: &Fuzz) -> Result<()> {
         command
     };
     step("build the fuzz target", || run(&mut command_of("build")))?;
-    step(&format!("fuzz {} for {} minutes", args.target, args.minutes), || {
-        let mut fuzzing = command_of("run");
-        fuzzing
-            .arg(&corpus)
-            .arg("--")
-            .arg(format!("-max_total_time={}", args.minutes * 60))
-            .arg(format!("-artifact_prefix={}/", artifacts.display()))
-            .arg(format!("-fork={}", args.jobs))
-            .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-ignore_crashes=0"]);
-        let mut limited = std::process::Command::new("sh");
-        limited
-            .arg("-c")
-            .arg(format!("ulimit -s {STACK} && exec \"$0\" \"$@\""))
-            .arg(fuzzing.get_program())
-            .args(fuzzing.get_args());
-        for (key, value) in fuzzing.get_envs() {
-            if let Some(value) = value {
-                limited.env(key, value);
+    step(
+        &format!("fuzz {} for {} minutes", args.target, args.minutes),
+        || {
+            let mut fuzzing = command_of("run");
+            fuzzing
+                .arg(&corpus)
+                .arg("--")
+                .arg(format!("-max_total_time={}", args.minutes * 60))
+                .arg(format!("-artifact_prefix={}/", artifacts.display()))
+                .arg(format!("-fork={}", args.jobs))
+                .args([
+                    "-timeout=10",
+                    "-rss_limit_mb=2048",
+                    "-max_len=65536",
+                    "-ignore_crashes=0",
+                ]);
+            let mut limited = std::process::Command::new("sh");
+            limited
+                .arg("-c")
+                .arg(format!("ulimit -s {STACK} && exec \"$0\" \"$@\""))
+                .arg(fuzzing.get_program())
+                .args(fuzzing.get_args());
+            for (key, value) in fuzzing.get_envs() {
+                if let Some(value) = value {
+                    limited.env(key, value);
+                }
             }
-        }
-        run(&mut limited)
-    })
+            run(&mut limited)
+        },
+    )
 }
 
 /// Puts each seed into a file of its own.

@@ -205,7 +205,8 @@ impl Checks<'_> {
         if self.count() > before {
             return None;
         }
-        if !has_role && !(allow.is_empty() && approve.is_empty()) {
+        let allows = !allow.is_empty() || !approve.is_empty();
+        if allows && !has_role {
             self.problem(at, "the key `role` is missing; write `role: { login: name }`, the database role to log in as".to_owned());
         }
         if allow.is_empty()

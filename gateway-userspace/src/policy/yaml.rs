@@ -129,11 +129,11 @@ impl<'de> Deserialize<'de> for Raw {
 
 struct RawVisitor;
 
-fn typed<T: ToString, E>(value: T) -> Result<Raw, E> {
-    Ok(Raw::Scalar {
+fn typed(value: &impl ToString) -> Raw {
+    Raw::Scalar {
         text: value.to_string(),
         typed: true,
-    })
+    }
 }
 
 impl<'de> Visitor<'de> for RawVisitor {
@@ -149,22 +149,22 @@ impl<'de> Visitor<'de> for RawVisitor {
         })
     }
     fn visit_u64<E: Error>(self, value: u64) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_i64<E: Error>(self, value: i64) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_u128<E: Error>(self, value: u128) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_i128<E: Error>(self, value: i128) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_f64<E: Error>(self, value: f64) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_bool<E: Error>(self, value: bool) -> Result<Raw, E> {
-        typed(value)
+        Ok(typed(&value))
     }
     fn visit_unit<E: Error>(self) -> Result<Raw, E> {
         Ok(Raw::Null)

@@ -1,7 +1,7 @@
 //! PostgreSQL's frontend/backend protocol 3.0, terminated on both sides.
 //!
 //! The path of a connection: [`startup`] → `serve.rs` (admission) → [`backend`] →
-//! [`connection::Connection`], which alternates between `client.rs` (and `simple.rs`) and
+//! `connection::Connection`, which alternates between `client.rs` (and `simple.rs`) and
 //! `server.rs` until it ends.
 
 pub mod ask;
