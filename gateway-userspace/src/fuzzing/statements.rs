@@ -45,10 +45,10 @@ fn admission(rules: &str) -> Admission {
 fn shop() -> &'static Shop {
     static SHOP: OnceLock<Shop> = OnceLock::new();
     SHOP.get_or_init(|| {
-        let saved = include_str!("../../fuzz/seeds/shop.catalog.json");
+        let saved = include_str!("../../../docs/examples/shop/shop.catalog.json");
         let (catalog, namespace) = SavedCatalog::parse(saved)
             .and_then(|saved| saved.open())
-            .expect("the saved catalog; `cargo xtask fuzz --catalog` makes it anew");
+            .expect("the saved catalog of the example");
         Shop {
             kinship: Kinship::of(&catalog),
             catalog,

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::sql::{
     CATALOG_QUERIES, Catalog, FunctionClass, NAMESPACE_SQL, Namespace, NotUnderstood, Row,
-    SavedCatalog, Statement, analyze, run_on_big_stack, split,
+    Statement, analyze, run_on_big_stack, split,
 };
 
 const SHOP: &str = include_str!("../../../../tests/cases/shop.sql");
@@ -372,28 +372,4 @@ async fn captured_statements_are_understood() {
         refused.len(),
         refused.join("\n")
     );
-}
-
-/// The catalog that the fuzz targets read is of the tests' shop. `CORDON_UPDATE=1` writes it anew.
-#[tokio::test]
-async fn the_saved_shop_is_read_by_the_queries_of_now() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/shop.catalog.json");
-    if std::env::var_os("CORDON_UPDATE").is_some() {
-        let url = std::env::var("CORDON_TEST_POSTGRES").expect("a server");
-        let mut config: Config = url.parse().expect("a connection string");
-        let client = connect(config.dbname("shop")).await;
-        let mut results = Vec::new();
-        for sql in CATALOG_QUERIES {
-            results.push(rows(&client, sql).await);
-        }
-        let namespace = rows(&client, NAMESPACE_SQL).await.swap_remove(0);
-        let (server, read) = ("15".to_owned(), "2026-01-01T00:00:00Z".to_owned());
-        let saved = SavedCatalog::new("shop".to_owned(), server, read, namespace, results);
-        let text = saved.expect("saved").to_text().expect("JSON");
-        std::fs::write(path, text).expect("written");
-    }
-    let text = std::fs::read_to_string(path).expect("the saved catalog");
-    let saved = SavedCatalog::parse(&text).expect("saved by the queries of now; see above");
-    let (catalog, _) = saved.open().expect("opens");
-    assert!(catalog.relation("public", "customers").is_some());
 }
