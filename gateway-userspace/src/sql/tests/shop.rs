@@ -454,5 +454,5 @@ fn letters(uses: &BTreeSet<ColumnUse>) -> String {
             ColumnUse::Named => 'n',
         })
         .collect();
-    "odfsw".chars().filter(|c| letters.contains(c)).collect()
+    "odfswn".chars().filter(|c| letters.contains(c)).collect()
 }
