@@ -127,6 +127,8 @@ pub struct Relation {
     pub index_on: Option<(String, String)>,
     /// User triggers.
     pub triggers: Vec<Trigger>,
+    /// For views: what is behind is read with the rights of the one who reads the view.
+    pub security_invoker: bool,
     /// The definition's analysis.
     pub(super) view: ViewCache,
 }

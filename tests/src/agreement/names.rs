@@ -9,10 +9,10 @@ use cordon::sql::{CATALOG_QUERIES, Catalog, NAMESPACE_SQL, Namespace};
 use super::wire::{Row, Wire};
 
 /// The first oid of objects that are not the server's own.
-const FIRST_USER_OID: u32 = 16_384;
+pub const FIRST_USER_OID: u32 = 16_384;
 /// Queries whose rows are mostly the server's own: place in [`CATALOG_QUERIES`], number of columns,
 /// and which one is the oid.
-const LARGE: [(usize, usize, usize); 3] = [(1, 10, 3), (4, 15, 3), (6, 8, 3)];
+const LARGE: [(usize, usize, usize); 3] = [(1, 11, 3), (4, 15, 3), (6, 8, 3)];
 
 /// A relation as the server names it.
 #[derive(Clone, Debug)]

@@ -152,6 +152,7 @@ impl<'a> Walk<'a> {
                     let (schema, name, relation) = self.relation(var)?;
                     let index = self.use_of(schema, name, relation);
                     self.access(index, Access::Select);
+                    self.name_all(index);
                     columns.extend(self.column_names(var)?);
                 }
                 Some(NodeEnum::Constraint(_)) => {}

@@ -129,10 +129,11 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
         for (index, attnum, named) in std::mem::take(&mut self.named) {
-            if named.get()
-                && let Some(used) = self.uses.get(index)
-                && !used.columns.contains_key(&attnum)
-            {
+            let read = |used: &Use<'_>| {
+                let uses = used.columns.get(&attnum).map(|(_, uses)| uses);
+                uses.is_some_and(|uses| uses.iter().any(|how| *how != ColumnUse::Written))
+            };
+            if named.get() && !self.uses.get(index).is_some_and(read) {
                 self.mark_column((index, attnum), ColumnUse::Named);
             }
         }
@@ -266,6 +267,13 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let statement = self.view(schema, name, relation)?;
+        // What an invoker's view names is the reader's to have the right to, under others too.
+        let by_invoker = relation.security_invoker
+            || statement.relations.iter().any(|behind| {
+                let RelationRef { schema, name, .. } = &behind.relation;
+                let behind = self.catalog.relation(schema, name);
+                behind.is_some_and(|relation| relation.security_invoker)
+            });
         for behind in &statement.relations {
             let reference = &behind.relation;
             let Some((schema, name, relation)) = self
@@ -282,6 +290,10 @@ impl<'a> Walk<'a> {
                 self.access(inner, *access);
             }
             for (column, uses) in &behind.columns {
+                if by_invoker {
+                    let named = Rc::new(Cell::new(true));
+                    self.named.push((inner, column.attnum, named));
+                }
                 for how in [ColumnUse::Filter, ColumnUse::Equality] {
                     if uses.contains(&how) {
                         self.mark_column((inner, column.attnum), how);

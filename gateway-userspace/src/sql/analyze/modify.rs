@@ -1,6 +1,8 @@
 //! INSERT, UPDATE, DELETE and MERGE.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use pg_query::protobuf::{
     BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictAction,
@@ -275,6 +277,10 @@ impl<'a> Walk<'a> {
         let mut scope = Scope::child(parent);
         scope.items.push(item.clone());
         if let Some(infer) = infer {
+            if !infer.conname.is_empty() {
+                // The constraint's columns are read, and the catalog does not say which.
+                self.name_all(index);
+            }
             for element in &infer.index_elems {
                 let value = self.index_element(&scope, element)?;
                 self.mark(&value, ColumnUse::Filter);
@@ -303,7 +309,11 @@ impl<'a> Walk<'a> {
                     .and_then(|at| source.get(at))
                     .map(Col::take)
                     .unwrap_or_default();
-                excluded.push(Col::new(column.name.as_str(), value.derived()));
+                let col = Col::new(column.name.as_str(), value.derived());
+                // The server asks for the right to read the table's column of that name.
+                self.named
+                    .push((index, column.attnum, Rc::clone(&col.used)));
+                excluded.push(col);
             }
         }
         let mut excluded = Item::new("excluded", excluded);
@@ -315,6 +325,15 @@ impl<'a> Walk<'a> {
             self.mark(&value, ColumnUse::Filter);
         }
         Ok(())
+    }
+
+    /// Notes every column of a relation as named.
+    pub fn name_all(&mut self, index: usize) {
+        if let Some(used) = self.uses.get(index) {
+            let columns = used.relation.columns.iter();
+            let named = columns.map(|column| (index, column.attnum, Rc::new(Cell::new(true))));
+            self.named.extend(named);
+        }
     }
 
     /// A column or expression of an index.
@@ -550,8 +569,8 @@ impl<'a> Walk<'a> {
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let (schema, name, relation) = walk.relation(var)?;
             walk.writable(schema, name, relation)?;
-            let index = walk.use_of(schema, name, relation);
-            walk.look_behind(index)?;
+            // The target is read whatever is done to it.
+            let index = walk.read(schema, name, relation)?;
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
             let items = walk.item(&mut level, source)?;

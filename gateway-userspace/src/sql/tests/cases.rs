@@ -655,7 +655,7 @@ fn f11_destructive_shapes_are_effects() {
         ),
         (
             "merge into orders o using customers c on true when matched then delete",
-            "customers:S() order_items:D() orders:D() unlimited",
+            "customers:S() order_items:D() orders:SD() unlimited",
         ),
         (
             "truncate customers, orders",
@@ -1144,5 +1144,29 @@ fn m3_what_a_sub_select_computes_is_a_filter_wherever_it_stands() {
             "delete from orders using (select id, 1 / length(ssn) y from customers) s where s.id = orders.id",
             "customers:S(id=f,ssn=f) order_items:D() orders:SD(id=f)",
         ),
+    ]);
+}
+
+#[test]
+fn columns_that_are_written_and_named_are_both() {
+    check(&[
+        (
+            "insert into orders (id, note) values (1, 'x') on conflict (id) do update set note = excluded.note",
+            "orders:SIU(id=fw,note=wn)",
+        ),
+        (
+            "insert into orders (id) values (1) on conflict on constraint orders_pkey do nothing",
+            "orders:SI(customer_id=n,id=wn,note=n,status=n)",
+        ),
+        (
+            "with a as (insert into orders (id, note) values (1, 'x') returning note) select 1",
+            "orders:SI(id=w,note=wn) -> ?column?<",
+        ),
+        ("copy orders (id, note) from stdin where note = 'x'", "orders:SI(id=w,note=wn)"),
+        (
+            "merge into orders using (select 1) s on true when matched then do nothing",
+            "orders:S()",
+        ),
+        ("create table copied (like orders)", "orders:S(customer_id=n,id=n,note=n,status=n) ddl:Create table public.copied"),
     ]);
 }
