@@ -24,19 +24,14 @@ pub struct PolicyArgs {
     command: PolicyCommand,
 }
 
+// Each is described where its arguments are.
 #[derive(Subcommand, Debug)]
 enum PolicyCommand {
-    /// Check every file of a policy folder.
     Check(check::CheckArgs),
-    /// Explain what the policy says to a statement of a job, and why.
     Explain(Box<explain::ExplainArgs>),
-    /// Run the test cases next to a policy.
     Test(test::TestArgs),
-    /// Write the narrowest policy under which recorded sessions would have run.
     Suggest(suggest::SuggestArgs),
-    /// Show what another policy would have changed in recorded sessions.
     Diff(diff::DiffArgs),
-    /// Read the catalog of a database and keep it in a file for the other tools.
     Catalog(catalog::CatalogCommand),
 }
 
