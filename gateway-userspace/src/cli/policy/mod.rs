@@ -36,10 +36,7 @@ enum PolicyCommand {
 }
 
 /// Runs the command. What cannot be done exits with 2, so that it is not taken for an answer.
-///
-/// # Errors
-/// None: they are printed.
-pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: PolicyArgs) -> ExitCode {
     let outcome = match args.command {
         PolicyCommand::Check(args) => check::run(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
@@ -48,8 +45,8 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         PolicyCommand::Diff(args) => diff::run(&args),
         PolicyCommand::Catalog(args) => catalog::run(&args),
     };
-    Ok(outcome.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| {
         eprintln!("cordon: {error:#}");
         ExitCode::from(UNUSABLE)
-    }))
+    })
 }
