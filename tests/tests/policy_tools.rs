@@ -250,6 +250,27 @@ fn a_catalog_is_saved_by_the_daemon_or_over_a_verified_connection_for_its_owner_
     Ok(())
 }
 
+#[test]
+fn where_every_process_is_refused_the_daemon_still_reads_the_catalog() -> Result<()> {
+    let stand = Stand::start(&Setup {
+        host_scope: true,
+        ..Setup::default()
+    })?;
+    save(&stand, "host.json")?;
+    let path = file(&stand, "direct.json").display().to_string();
+    let url = format!(
+        "postgres://agent_rw@127.0.0.1:{}/shop?sslmode=disable",
+        stand.cluster.port()
+    );
+    let output = policy(&stand, &["catalog", "--save", &path, "--connect", &url])?;
+    ensure!(
+        output.code == Some(2) && !Path::new(&path).exists(),
+        "a process without a job reached the database: {}",
+        output.all()
+    );
+    Ok(())
+}
+
 /// What explain says is what happens: exit code and message of the same statement in a session.
 #[test]
 fn an_explanation_says_what_a_session_meets() -> Result<()> {

@@ -179,9 +179,10 @@ impl Server {
 
     fn password_in(&self, file: &Path) -> anyhow::Result<Zeroizing<String>> {
         let cannot = || format!("the password file {} cannot be read", file.display());
+        // The lowest six bits are the rights of the group and of others.
         let mode = fs::metadata(file).with_context(cannot)?.mode();
         ensure!(
-            mode & 0o077 == 0,
+            mode.trailing_zeros() >= 6,
             "other users have access to the password file {0}; run `chmod 0600 {0}`",
             file.display()
         );

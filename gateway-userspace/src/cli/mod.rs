@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         }
         Command::Sessions(args) => sessions::run(args),
         Command::Evidence(args) => evidence::run(args),
-        Command::Policy(args) => policy::run(args),
+        Command::Policy(args) => Ok(policy::run(args)),
         Command::Status(args) => status::run(args),
         Command::Uninstall(args) => uninstall::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {

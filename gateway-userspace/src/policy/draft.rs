@@ -421,11 +421,14 @@ fn write(text: &mut String, needs: &[Need], masks: &[MaskRule], group: Option<&s
     for rule in masks {
         let columns: BTreeSet<String> = rule.columns.iter().map(ToString::to_string).collect();
         for column in columns {
-            *text += &format!(
-                "      - column: {}\n        with: {}\n",
-                scalar(&column),
-                word_of(&MASK_WORDS, &rule.mask)
-            );
+            let with = word_of(&MASK_WORDS, &rule.mask);
+            text.extend([
+                "      - column: ",
+                &scalar(&column),
+                "\n        with: ",
+                with,
+                "\n",
+            ]);
             match rule.filter {
                 FilterUse::None => {}
                 FilterUse::Equality => text.push_str("        where: equality\n"),

@@ -17,7 +17,7 @@ use crate::sql::{
 };
 
 /// One rule with one target: a verb on an object, narrowed to columns where the verb takes them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Need {
     pub verb: Verb,
     /// Schema and name; `None`: everything.
@@ -41,6 +41,11 @@ impl Need {
             object: None,
             columns: None,
         }
+    }
+
+    /// What is about everything comes last among its verb's: it is the first to be left out.
+    fn order(&self) -> (Verb, bool, &Option<(String, String)>) {
+        (self.verb, self.object.is_none(), &self.object)
     }
 
     /// What it removes or redefines cannot be brought back by another statement.
@@ -153,14 +158,14 @@ pub(super) fn join(needs: impl IntoIterator<Item = Need>) -> Vec<Need> {
             None => joined.push(need),
         }
     }
-    joined.sort();
+    joined.sort_by(|one, other| one.order().cmp(&other.order()));
     joined
 }
 
 /// Leaves out every need, and every column, without which `passes` still holds; the broadest
 /// first. `passes` is told which need the trial is about.
 pub(super) fn minimise(mut needs: Vec<Need>, passes: impl Fn(&[Need], &Need) -> bool) -> Vec<Need> {
-    needs.sort();
+    needs.sort_by(|one, other| one.order().cmp(&other.order()));
     for at in (0..needs.len()).rev() {
         let need = needs.remove(at);
         if !passes(&needs, &need) {

@@ -122,7 +122,7 @@ impl SavedCatalog {
             ("read", json(read)?),
             ("namespace", json(namespace)?),
         ] {
-            text += &format!("\"{key}\": {value},\n");
+            text.extend(["\"", key, "\": ", &value, ",\n"]);
         }
         let mut lists = Vec::new();
         for (name, rows) in rows {
@@ -160,12 +160,9 @@ fn queries() -> String {
         text.push('\0');
         text.push_str(query);
     }
-    digest(&SHA256, text.as_bytes())
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = digest(&SHA256, text.as_bytes());
+    let bytes = digest.as_ref().first_chunk::<8>().copied();
+    format!("{:016x}", u64::from_be_bytes(bytes.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -192,8 +192,9 @@ fn print<W: Write>(output: &mut Output<W>, checked: &Checked) -> io::Result<()> 
     let digest = checked.digest.as_deref().unwrap_or_default();
     let good = output.paint(Style::Good, "good");
     output.line(&format!(
-        "{good}: {} grants, digest {digest}",
-        checked.grants.len()
+        "{good}: {} grant{}, digest {digest}",
+        checked.grants.len(),
+        if checked.grants.len() == 1 { "" } else { "s" }
     ))
 }
 

@@ -24,27 +24,19 @@ pub struct PolicyArgs {
     command: PolicyCommand,
 }
 
+// Each is described where its arguments are.
 #[derive(Subcommand, Debug)]
 enum PolicyCommand {
-    /// Check every file of a policy folder.
     Check(check::CheckArgs),
-    /// Explain what the policy says to a statement of a job, and why.
     Explain(Box<explain::ExplainArgs>),
-    /// Run the test cases next to a policy.
     Test(test::TestArgs),
-    /// Write the narrowest policy under which recorded sessions would have run.
     Suggest(suggest::SuggestArgs),
-    /// Show what another policy would have changed in recorded sessions.
     Diff(diff::DiffArgs),
-    /// Read the catalog of a database and keep it in a file for the other tools.
     Catalog(catalog::CatalogCommand),
 }
 
 /// Runs the command. What cannot be done exits with 2, so that it is not taken for an answer.
-///
-/// # Errors
-/// None: they are printed.
-pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: PolicyArgs) -> ExitCode {
     let outcome = match args.command {
         PolicyCommand::Check(args) => check::run(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
@@ -53,8 +45,8 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         PolicyCommand::Diff(args) => diff::run(&args),
         PolicyCommand::Catalog(args) => catalog::run(&args),
     };
-    Ok(outcome.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| {
         eprintln!("cordon: {error:#}");
         ExitCode::from(UNUSABLE)
-    }))
+    })
 }

@@ -1,7 +1,7 @@
 //! Recorded sessions, read again: what their statements do, by a catalog at hand.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -150,9 +150,8 @@ pub fn replay(recorded: &Recorded, source: &CatalogSource) -> anyhow::Result<Vec
     for session in &recorded.sessions {
         let opened = &session.opened;
         let key = (opened.database.clone(), opened.login.clone());
-        if !catalogs.contains_key(&key) {
-            let catalog = source.open(&opened.database, Some(&opened.login))?;
-            catalogs.insert(key, catalog);
+        if let Entry::Vacant(place) = catalogs.entry(key) {
+            place.insert(source.open(&opened.database, Some(&opened.login))?);
         }
     }
     run_on_big_stack(|| {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     io::{self, Write},
     process::ExitCode,
 };
@@ -75,8 +76,9 @@ pub fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
 
 /// Sessions of the same project in the same database are one grant.
 fn suggest(replays: &[Replay], include_refused: bool, group: Option<&str>) -> Draft {
-    let mut projects: BTreeMap<(String, String, Vec<(String, String)>), Vec<&Replay>> =
-        BTreeMap::new();
+    // By issuer, database and project.
+    type Key = (String, String, Vec<(String, String)>);
+    let mut projects: BTreeMap<Key, Vec<&Replay>> = BTreeMap::new();
     for session in replays {
         let identity = &session.job.identity;
         let key = (
@@ -196,7 +198,7 @@ fn unread(replays: &[Replay], include_refused: bool) -> Vec<LeftOut> {
         .collect()
 }
 
-/// The file with what has to be known about it.
+/// The file with what has to be known about it. Writing to a `String` cannot fail.
 fn commented(draft: &Draft, replays: &[Replay]) -> String {
     let mut text = format!(
         "# Written by `cordon policy suggest` from {} recorded session{}: the narrowest rules under\n\
@@ -216,8 +218,9 @@ fn commented(draft: &Draft, replays: &[Replay]) -> String {
         );
     }
     for column in &draft.unmasked {
-        text += &format!(
-            "# {} was masked, but a mask would refuse some of these statements: decide which matters.\n",
+        let _ = writeln!(
+            text,
+            "# {} was masked, but a mask would refuse some of these statements: decide which matters.",
             visible_line(column)
         );
     }
@@ -226,8 +229,9 @@ fn commented(draft: &Draft, replays: &[Replay]) -> String {
         text.push_str("# Left out:\n");
     }
     for left in &draft.left_out {
-        text += &format!(
-            "#   {}: {}\n#     {}\n",
+        let _ = writeln!(
+            text,
+            "#   {}: {}\n#     {}",
             left.reference,
             visible_line(&left.statement),
             visible_line(&left.reason)

@@ -64,7 +64,7 @@ pub fn grants_for(policy: &Policy, job: &JobIdentity, database: &str) -> Vec<Gra
 pub struct RuleView {
     /// Its place: `agent-orders: allow[0]`.
     pub place: String,
-    /// As the policy writes it.
+    /// As the policy writes it, as far as it is about the part.
     pub rule: String,
     /// The columns of the part that it counts for, if the part has columns.
     pub columns: Vec<String>,

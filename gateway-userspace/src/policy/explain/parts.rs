@@ -78,13 +78,25 @@ fn part(probe: &Probe<'_>, taken: &Taken, kinship: &Kinship) -> Part {
                 continue;
             }
             let hit: Vec<&str> = hit.into_iter().flatten().map(String::as_str).collect();
+            let about = |target: &&Target| {
+                let narrowed = narrowed(rule, target);
+                let mut units = taken.units.iter();
+                units.any(|(_, unit)| counts(probe, &section, &narrowed, unit, kinship))
+            };
+            let targets = rule.targets.iter().filter(about).cloned().collect();
             match section {
                 Section::Allow | Section::Approve(_) => covered.extend(&hit),
                 Section::Deny => {}
             }
             rules.push(RuleView {
                 place: place(grant, section.word(), index),
-                rule: written(&section, rule),
+                rule: written(
+                    &section,
+                    &Rule {
+                        verb: rule.verb,
+                        targets,
+                    },
+                ),
                 columns: hit.into_iter().map(str::to_owned).collect(),
             });
         }
@@ -133,6 +145,14 @@ fn numbered(grant: &Grant) -> impl Iterator<Item = (Section<'_>, usize, &Rule)> 
         .chain(deny.map(|(index, rule)| (Section::Deny, index, rule)))
 }
 
+/// The rule as far as it is about one target.
+fn narrowed(rule: &Rule, target: &Target) -> Rule {
+    Rule {
+        verb: rule.verb,
+        targets: vec![target.clone()],
+    }
+}
+
 /// True if the rule counts for the unit: by itself it allows, holds or denies it.
 fn counts(
     probe: &Probe<'_>,
@@ -143,7 +163,13 @@ fn counts(
 ) -> bool {
     let rules = match section {
         Section::Allow => probe.only(vec![rule.clone()], Vec::new(), Vec::new()),
-        Section::Approve(held) => probe.only(Vec::new(), vec![(*held).clone()], Vec::new()),
+        Section::Approve(held) => {
+            let held = ApproveRule {
+                rule: rule.clone(),
+                ..(*held).clone()
+            };
+            probe.only(Vec::new(), vec![held], Vec::new())
+        }
         Section::Deny => probe.only(vec![everything()], Vec::new(), vec![rule.clone()]),
     };
     match (section, probe.verdict(rules, unit, kinship)) {

@@ -224,7 +224,7 @@ pub struct OutputView {
     /// Its label.
     pub name: String,
     /// `column` (one column's value as it is), `one-of` (that of one of several), `derived`
-    /// (computed from them), `constant` (from no column).
+    /// (computed from them), `none` (from no column).
     pub how: &'static str,
     /// The columns that it comes from: `schema.table.column`.
     pub origins: Vec<String>,
@@ -248,7 +248,7 @@ pub fn output_of(statement: &Statement, verdict: &Verdict) -> Option<Vec<OutputV
                 how: match (column.direct, column.merged, column.origins.is_empty()) {
                     (true, _, _) => "column",
                     (false, true, _) => "one-of",
-                    (false, false, true) => "constant",
+                    (false, false, true) => "none",
                     (false, false, false) => "derived",
                 },
                 origins: column.origins.iter().map(column_name).collect(),

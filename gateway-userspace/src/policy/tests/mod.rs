@@ -3,6 +3,7 @@
 mod admit;
 mod columns;
 mod ddl;
+mod draft;
 mod files;
 mod kinds;
 mod limits;

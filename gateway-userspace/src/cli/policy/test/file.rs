@@ -20,7 +20,7 @@ const MASKS: [&str; 6] = ["redact", "null", "partial", "email", "last4", "token"
 
 /// A file of test cases.
 #[derive(Debug)]
-pub struct Cases {
+pub struct TestFile {
     /// The saved catalog, if the file names one.
     pub catalog: Option<PathBuf>,
     /// The database, as the policy names it.
@@ -79,7 +79,7 @@ impl fmt::Display for Wrong {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CasesFile {
+struct Written {
     version: Spanned<String>,
     #[serde(default)]
     catalog: Option<String>,
@@ -129,7 +129,7 @@ impl<'de> Deserialize<'de> for MaskWord {
     }
 }
 
-impl Cases {
+impl TestFile {
     /// Reads the text of a file; every problem of it is told.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Wrong>> {
         let options = serde_saphyr::options! {
@@ -137,7 +137,7 @@ impl Cases {
             merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
             with_snippet: false,
         };
-        let file: CasesFile = serde_saphyr::from_str_with_options(text, options)
+        let file: Written = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| vec![Wrong::of(path, &error)])?;
         let mut check = Check {
             path,
@@ -182,8 +182,8 @@ impl Check<'_> {
         });
     }
 
-    fn cases(&mut self, file: CasesFile) -> Cases {
-        let CasesFile {
+    fn cases(&mut self, file: Written) -> TestFile {
+        let Written {
             version,
             catalog,
             database,
@@ -219,7 +219,7 @@ impl Check<'_> {
                 case
             })
             .collect();
-        Cases {
+        TestFile {
             catalog: catalog.map(|catalog| folder.join(catalog)),
             database: database.value,
             cases,
@@ -333,7 +333,7 @@ cases:
 ";
 
     fn wrong(text: &str) -> Vec<String> {
-        match Cases::parse(Path::new("p/x.test.yaml"), text) {
+        match TestFile::parse(Path::new("p/x.test.yaml"), text) {
             Ok(cases) => panic!("{cases:?}"),
             Err(wrong) => wrong.iter().map(ToString::to_string).collect(),
         }
@@ -341,7 +341,7 @@ cases:
 
     #[test]
     fn cases_are_read_with_the_job_of_their_file_or_their_own() {
-        let cases = Cases::parse(Path::new("p/x.test.yaml"), GOOD).expect("good");
+        let cases = TestFile::parse(Path::new("p/x.test.yaml"), GOOD).expect("good");
         assert_eq!(
             cases.catalog.as_deref(),
             Some(Path::new("p/shop.catalog.json"))

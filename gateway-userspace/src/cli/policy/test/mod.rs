@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use self::file::{Case, Cases, Expected};
+use self::file::{Case, Expected, TestFile};
 use super::arguments::{CatalogSource, OpenCatalog, PolicyFolder, load, open};
 use crate::{
     cli::{
@@ -97,7 +97,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     for path in &files {
         let text = fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
-        match Cases::parse(path, &text) {
+        match TestFile::parse(path, &text) {
             Ok(parsed) => cases.push((path, parsed)),
             Err(wrong) => {
                 let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
@@ -166,7 +166,7 @@ impl TestArgs {
         Ok((None, files))
     }
 
-    fn catalog(&self, path: &Path, cases: &Cases) -> anyhow::Result<OpenCatalog> {
+    fn catalog(&self, path: &Path, cases: &TestFile) -> anyhow::Result<OpenCatalog> {
         match &cases.catalog {
             Some(file) if !self.catalog.is_given() => {
                 open(&load(file)?, file.display().to_string(), None)
