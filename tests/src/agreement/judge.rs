@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use cordon::sql::{
-    Access, ColumnUse, FunctionClass, NotUnderstood, RelationUse, Statement, StatementKind, analyze, split,
+    Access, ColumnUse, FunctionClass, NotUnderstood, RelationUse, Statement, StatementKind,
+    analyze, split,
 };
 
 use super::{
