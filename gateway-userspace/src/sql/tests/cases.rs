@@ -1162,11 +1162,17 @@ fn columns_that_are_written_and_named_are_both() {
             "with a as (insert into orders (id, note) values (1, 'x') returning note) select 1",
             "orders:SI(id=w,note=wn) -> ?column?<",
         ),
-        ("copy orders (id, note) from stdin where note = 'x'", "orders:SI(id=w,note=wn)"),
+        (
+            "copy orders (id, note) from stdin where note = 'x'",
+            "orders:SI(id=w,note=wn)",
+        ),
         (
             "merge into orders using (select 1) s on true when matched then do nothing",
             "orders:S()",
         ),
-        ("create table copied (like orders)", "orders:S(customer_id=n,id=n,note=n,status=n) ddl:Create table public.copied"),
+        (
+            "create table copied (like orders)",
+            "orders:S(customer_id=n,id=n,note=n,status=n) ddl:Create table public.copied",
+        ),
     ]);
 }
