@@ -428,7 +428,7 @@ mod tests {
                 Event::Command {
                     name: "set".to_owned(),
                     args: vec!["f".to_owned(), "/tmp".to_owned(), "/x y".to_owned()],
-                    line: ":d '/x y'".to_owned(),
+                    line: "f :d '/x y'".to_owned(),
                 },
                 Event::Command {
                     name: "gset".to_owned(),
