@@ -27,7 +27,7 @@ pub const SAMPLE: &[&str] = &[
     "copyselect",
     "insert_conflict",
     "select_having",
-    "subquery",
+    "subselect",
     "union",
     "join",
     "merge",
