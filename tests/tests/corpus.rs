@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 2] = [
     ("wire.py", include_str!("../corpus/wire.py")),
 ];
 
-/// Statements still refused (KNOWN_LIMITATIONS.md, F13), and those whose outcome differs at all: most
+/// Statements still refused (`KNOWN_LIMITATIONS.md`, F13), and those whose outcome differs at all: most
 /// stand behind a refused one in the same transaction.
 const REFUSED: usize = 255;
 const DIFFERENT: usize = 885;
@@ -215,7 +215,7 @@ fn no_more_of_the_corpus_is_refused_than_is_known() -> Result<()> {
                 .with_context(|| format!("{} through Cordon", recording.name))?;
             let direct = direct
                 .join()
-                .map_err(|_| anyhow!("the direct run panicked"))?
+                .map_err(|_panic| anyhow!("the direct run panicked"))?
                 .with_context(|| format!("{} directly", recording.name))?;
             Ok((direct, seen))
         })?;

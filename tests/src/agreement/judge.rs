@@ -1,6 +1,6 @@
 //! One statement: what the analysis reports, and what the server says to that.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 use anyhow::Result;
 use cordon::sql::{
@@ -263,7 +263,7 @@ fn by_locks(
     });
     let missed: Vec<String> = after
         .difference(&before)
-        .filter(|oid| !reported.contains(oid) && !(system_view && **oid < FIRST_USER_OID))
+        .filter(|oid| !(reported.contains(oid) || system_view && **oid < FIRST_USER_OID))
         .filter_map(relation)
         .collect();
     let over = if whole {
@@ -393,10 +393,7 @@ fn grants(names: &Names, statement: &Statement) -> String {
         .filter(|schema| !schema.starts_with("pg_temp") && !schema.starts_with("pg_toast"))
         .collect();
     for schema in schemas {
-        sql.push_str(&format!(
-            "GRANT ALL ON SCHEMA {} TO {PROBE};\n",
-            quote(schema)
-        ));
+        let _ = writeln!(sql, "GRANT ALL ON SCHEMA {} TO {PROBE};", quote(schema));
     }
     let definition = statement.kind == StatementKind::Ddl;
     // Nothing is written by it, but the server asks as if it were.
@@ -418,12 +415,13 @@ fn grants(names: &Names, statement: &Statement) -> String {
         }
         if !rights.is_empty() {
             let relation = &used.relation;
-            sql.push_str(&format!(
-                "GRANT {} ON {}.{} TO {PROBE};\n",
+            let _ = writeln!(
+                sql,
+                "GRANT {} ON {}.{} TO {PROBE};",
                 rights.join(", "),
                 quote(&relation.schema),
                 quote(&relation.name)
-            ));
+            );
         }
     }
     sql

@@ -266,19 +266,22 @@ fn normal(message: &str) -> String {
     words.join(" ")
 }
 
+/// What one row of the table shows.
+type Count = fn(&Report) -> u64;
+
 /// The table and the lists of cases.
 pub fn print(reports: &[Report]) -> String {
     let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "\n{:<28}{}",
-        "",
-        reports
-            .iter()
-            .map(|report| format!("{:>14}", report.corpus))
-            .collect::<String>()
-    );
-    let rows: [(&str, fn(&Report) -> u64); 14] = [
+    let line = |out: &mut String, name: &str, cell: &dyn Fn(&Report) -> String| {
+        let _ = write!(out, "{name:<28}");
+        for report in reports {
+            let _ = write!(out, "{:>14}", cell(report));
+        }
+        out.push('\n');
+    };
+    out.push('\n');
+    line(&mut out, "", &|report| report.corpus.clone());
+    let rows: [(&str, Count); 14] = [
         ("files", |report| report.files),
         ("statements", |report| report.statements),
         ("understood", |report| report.understood),
@@ -302,11 +305,7 @@ pub fn print(reports: &[Report]) -> String {
         ("seconds", |report| report.seconds as u64),
     ];
     for (name, value) in rows {
-        let cells: String = reports
-            .iter()
-            .map(|report| format!("{:>14}", value(report)))
-            .collect();
-        let _ = writeln!(out, "{name:<28}{cells}");
+        line(&mut out, name, &|report| value(report).to_string());
     }
     for report in reports {
         for (title, tally) in [

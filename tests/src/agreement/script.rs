@@ -72,7 +72,7 @@ impl Script {
             }
             end += line.len();
         }
-        let data = self.text[start..end].as_bytes().to_vec();
+        let data = self.text.as_bytes()[start..end].to_vec();
         self.text.replace_range(start..after, "");
         data
     }
@@ -341,16 +341,12 @@ fn arguments(line: &str, variables: &Variables) -> (Vec<String>, usize) {
                 arg.get_or_insert_default().push_str(&line[at..at + length]);
                 at += length;
             }
-            ':' => match variable(&line[at..], variables) {
-                Some((length, value)) => {
-                    arg.get_or_insert_default().push_str(&value);
-                    at += length;
-                }
-                None => {
-                    arg.get_or_insert_default().push(':');
-                    at += 1;
-                }
-            },
+            ':' => {
+                let found = variable(&line[at..], variables);
+                let (length, value) = found.unwrap_or_else(|| (1, ":".to_owned()));
+                arg.get_or_insert_default().push_str(&value);
+                at += length;
+            }
             letter => {
                 arg.get_or_insert_default().push(letter);
                 at += letter.len_utf8();

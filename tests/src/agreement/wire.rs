@@ -213,10 +213,8 @@ impl Wire {
                     }
                     self.send(&out)?;
                 }
-                b'S' => {
-                    if fields.string()? == "standard_conforming_strings" {
-                        self.standard_strings = fields.string()? == "on";
-                    }
+                b'S' if fields.string()? == "standard_conforming_strings" => {
+                    self.standard_strings = fields.string()? == "on";
                 }
                 b'R' => ensure!(fields.int()? == 0, "the server asks for a password"),
                 // Notices, notifications, keys, completions, COPY data.
