@@ -101,7 +101,9 @@ fn the_example_policy_passes_its_test_cases() -> Result<()> {
     let stand = Stand::shared()?;
     let dir = repository().join("docs/examples/shop");
     if std::env::var_os("CORDON_BLESS").is_some() {
-        fs::copy(save(stand, "bless.json")?, dir.join("shop.catalog.json"))?;
+        let file = dir.join("shop.catalog.json");
+        fs::copy(save(stand, "bless.json")?, &file)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
     }
     let dir = dir.display().to_string();
     let output = policy(stand, &["test", "--dir", &dir])?;

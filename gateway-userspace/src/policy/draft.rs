@@ -252,7 +252,10 @@ impl<'o> Drafting<'_, 'o> {
                 }
                 self.passes(grants, |_| true)
             };
-            match [FilterUse::None, FilterUse::Any].into_iter().find(fits) {
+            match [FilterUse::None, FilterUse::Equality, FilterUse::Any]
+                .into_iter()
+                .find(fits)
+            {
                 Some(filter) => rules.push(rule(filter)),
                 None => unmasked.push(super::pattern::qualified(&schema, &name) + "." + &column),
             }

@@ -6,7 +6,7 @@ use super::{
     Reason, Verdict,
     admit::Admission,
     evaluate::evaluate_in,
-    grant::{ApproveRule, Grant, Rule},
+    grant::{ApproveRule, Grant, Mode, Rule},
     kinship::Kinship,
     needs::Need,
     policy::Policy,
@@ -29,8 +29,12 @@ impl<'a> Probe<'a> {
         )
     }
 
-    /// Grants that match the job.
-    pub(super) fn of(job: &'a JobIdentity, database: &'a str, grants: Vec<Grant>) -> Self {
+    /// Grants that match the job. They are enforced here, also those that only observe: what
+    /// passes unseen would say nothing about a rule.
+    pub(super) fn of(job: &'a JobIdentity, database: &'a str, mut grants: Vec<Grant>) -> Self {
+        for grant in &mut grants {
+            grant.mode = Mode::Enforce;
+        }
         Self {
             job,
             database,

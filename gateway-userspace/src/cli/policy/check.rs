@@ -13,7 +13,7 @@ use crate::{
         style::{Output, Style},
         table::{Cell, Table},
     },
-    policy::{Policy, PolicyError, Problem, is_policy_file},
+    policy::{Mode, Policy, PolicyError, Problem, is_policy_file},
     session::hex,
 };
 
@@ -44,6 +44,7 @@ struct GrantLine {
     database: String,
     login: Option<String>,
     issuer: String,
+    mode: &'static str,
     allow: usize,
     approve: usize,
     deny: usize,
@@ -106,6 +107,10 @@ fn grants(policy: &Policy, folder: &PolicyFolder) -> anyhow::Result<Vec<GrantLin
             database: grant.database.clone(),
             login: grant.login.clone(),
             issuer: grant.who.issuer.clone(),
+            mode: match grant.mode {
+                Mode::Enforce => "enforce",
+                Mode::Observe => "observe",
+            },
             allow: grant.allow.len(),
             approve: grant.approve.len(),
             deny: grant.deny.len(),
@@ -165,7 +170,7 @@ fn print<W: Write>(output: &mut Output<W>, checked: &Checked) -> io::Result<()> 
         return output.json(checked);
     }
     let mut table = Table::new(&[
-        "GRANT", "FILE", "DATABASE", "LOGIN", "ISSUER", "ALLOW", "APPROVE", "DENY", "MASK",
+        "GRANT", "FILE", "DATABASE", "LOGIN", "ISSUER", "MODE", "ALLOW", "APPROVE", "DENY", "MASK",
     ]);
     for grant in &checked.grants {
         let count = |number: usize| {
@@ -182,6 +187,14 @@ fn print<W: Write>(output: &mut Output<W>, checked: &Checked) -> io::Result<()> 
             Cell::from(&grant.database),
             grant.login.clone().unwrap_or_default().into(),
             Cell::from(&grant.issuer),
+            Cell::new(
+                if grant.mode == "observe" {
+                    Style::Warning
+                } else {
+                    Style::Faint
+                },
+                grant.mode,
+            ),
             count(grant.allow),
             count(grant.approve),
             count(grant.deny),

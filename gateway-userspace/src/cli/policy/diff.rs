@@ -174,8 +174,8 @@ fn decided(
 /// True if the verdicts ask for the same. A different reason to deny is no change.
 fn same(old: &VerdictView, new: &VerdictView) -> bool {
     match (old, new) {
-        (VerdictView::Allow { .. }, VerdictView::Allow { .. })
-        | (VerdictView::Deny { .. }, VerdictView::Deny { .. }) => true,
+        (VerdictView::Allow { .. }, VerdictView::Allow { .. }) => old.enforced() == new.enforced(),
+        (VerdictView::Deny { .. }, VerdictView::Deny { .. }) => true,
         (
             VerdictView::Hold {
                 group,
@@ -220,7 +220,15 @@ fn print<W: Write>(output: &mut Output<W>, difference: &Difference) -> io::Resul
                 VerdictView::Hold { .. } => Style::Warning,
                 VerdictView::Deny { .. } => Style::Bad,
             };
-            output.paint(style, verdict.word())
+            match verdict {
+                VerdictView::Allow { .. } if verdict.enforced() != "allow" => output.paint(
+                    Style::Warning,
+                    &format!("allow (observed: {})", verdict.enforced()),
+                ),
+                VerdictView::Allow { .. } | VerdictView::Hold { .. } | VerdictView::Deny { .. } => {
+                    output.paint(style, verdict.word())
+                }
+            }
         };
         let (old, new) = (arrow(output, &change.old), arrow(output, &change.new));
         let place = format!(

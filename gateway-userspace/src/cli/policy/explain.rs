@@ -406,9 +406,15 @@ fn refused<W: Write>(output: &mut Output<W>, reason: &ReasonView) -> io::Result<
 fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io::Result<()> {
     sql(output, &explanation.text)?;
     match &explanation.verdict {
-        VerdictView::Allow { grants } => {
+        VerdictView::Allow { grants, observed } => {
             let word = output.paint(Style::Good, "  allow");
             output.line(&format!("{word}  by {}", grants.join(", ")))?;
+            if let Some(observed) = observed {
+                let note = format!("        only observed; enforced: {}", observed.would);
+                let note = output.paint(Style::Warning, &note);
+                output.line(&format!("{note}, {}", visible(&observed.reason.message)))?;
+                output.line(&format!("        decided by {}", observed.reason.rule))?;
+            }
         }
         VerdictView::Hold {
             group,

@@ -11,8 +11,8 @@ mod words;
 use serde::Serialize;
 
 pub use view::{
-    ColumnView, DefinitionView, FunctionView, MaskView, OutputView, ReasonView, RelationView,
-    VerdictView, output_of,
+    ColumnView, DefinitionView, FunctionView, MaskView, ObservedView, OutputView, ReasonView,
+    RelationView, VerdictView, output_of,
 };
 
 use super::{
@@ -70,7 +70,7 @@ pub struct RuleView {
     pub columns: Vec<String>,
 }
 
-/// What the policy says of one part of a statement.
+/// What the policy says of one part of a statement, were every grant enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -121,7 +121,7 @@ pub struct Explanation {
     pub kind: String,
     /// The verdict, as the client would learn it.
     pub verdict: VerdictView,
-    /// What would allow it, if it is denied and rules can.
+    /// What would allow it, if it is denied (or would be, if it were enforced) and rules can.
     pub remedy: Option<Remedy>,
     /// What it does, part by part.
     pub parts: Vec<Part>,
@@ -149,9 +149,10 @@ pub fn explain(
 ) -> Explanation {
     let probe = Probe::new(job, admission);
     let verdict = evaluate_in(admission, statement, kinship);
-    let remedy = match &verdict {
-        Verdict::Deny(_) => remedy(&probe, admission, statement, catalog, kinship),
-        Verdict::Allow(_) | Verdict::RequireApproval { .. } => None,
+    let said = VerdictView::of(&verdict);
+    let remedy = match said.enforced() {
+        "deny" => remedy(&probe, admission, statement, catalog, kinship),
+        _ => None,
     };
     Explanation {
         text: statement.text.clone(),
@@ -163,7 +164,7 @@ pub fn explain(
         output: output_of(statement, &verdict),
         masks: view::masks(admission, statement, kinship),
         every_row: statement.unlimited,
-        verdict: VerdictView::of(&verdict),
+        verdict: said,
         remedy,
     }
 }

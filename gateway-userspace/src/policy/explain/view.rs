@@ -39,6 +39,15 @@ impl From<&Reason> for ReasonView {
     }
 }
 
+/// What a grant in observe mode lets pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObservedView {
+    /// `hold` or `deny`.
+    pub would: &'static str,
+    /// Why.
+    pub reason: ReasonView,
+}
+
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
@@ -47,6 +56,9 @@ pub enum VerdictView {
     Allow {
         /// The grants that allow it.
         grants: Vec<String>,
+        /// What enforcement would have done, where it passes only because a grant observes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        observed: Option<ObservedView>,
     },
     /// It may run once people agree.
     Hold {
@@ -74,6 +86,10 @@ impl VerdictView {
         match verdict {
             Verdict::Allow(obligations) => Self::Allow {
                 grants: obligations.grants.clone(),
+                observed: obligations.observed.as_ref().map(|observed| ObservedView {
+                    would: if observed.held { "hold" } else { "deny" },
+                    reason: ReasonView::from(&observed.reason),
+                }),
             },
             Verdict::RequireApproval {
                 obligations,
@@ -101,10 +117,23 @@ impl VerdictView {
         }
     }
 
-    /// Why, unless it is allowed.
+    /// What enforcement would do: `allow`, `hold` or `deny`.
+    pub fn enforced(&self) -> &'static str {
+        match self {
+            Self::Allow {
+                observed: Some(observed),
+                ..
+            } => observed.would,
+            Self::Allow { observed: None, .. } | Self::Hold { .. } | Self::Deny { .. } => {
+                self.word()
+            }
+        }
+    }
+
+    /// Why it is not allowed, or only observed.
     pub fn reason(&self) -> Option<&ReasonView> {
         match self {
-            Self::Allow { .. } => None,
+            Self::Allow { observed, .. } => observed.as_ref().map(|observed| &observed.reason),
             Self::Hold { reason, .. } | Self::Deny { reason } => Some(reason),
         }
     }
@@ -112,7 +141,7 @@ impl VerdictView {
     /// The grants that allow it.
     pub fn grants(&self) -> &[String] {
         match self {
-            Self::Allow { grants } | Self::Hold { grants, .. } => grants,
+            Self::Allow { grants, .. } | Self::Hold { grants, .. } => grants,
             Self::Deny { .. } => &[],
         }
     }

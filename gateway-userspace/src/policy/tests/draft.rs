@@ -22,7 +22,9 @@ struct Shop {
 impl Shop {
     fn open() -> Self {
         let text = include_str!("../../../../docs/examples/shop/shop.catalog.json");
-        let saved = SavedCatalog::parse(text).unwrap_or_else(|error| panic!("{error}"));
+        let saved = SavedCatalog::parse(text).unwrap_or_else(|error| {
+            panic!("{error}; here: CORDON_BLESS=1 cargo xtask test policy_tools")
+        });
         let (catalog, namespace) = saved.open().unwrap_or_else(|error| panic!("{error}"));
         Self {
             kinship: Kinship::of(&catalog),
@@ -374,10 +376,16 @@ fn what_was_masked_is_masked_as_strictly_as_the_statements_permit() {
         let filtered = shop.read("SELECT email FROM customers WHERE email = 'x'");
         let draft = shop.draft(&[plain, filtered], &masked);
         assert!(
-            draft.policy.contains("with: null\n        where: any\n"),
+            draft
+                .policy
+                .contains("with: null\n        where: equality\n"),
             "{}",
             draft.policy
         );
+        parse(&draft.policy);
+        let searched = shop.read("SELECT email FROM customers WHERE email LIKE 'x%'");
+        let draft = shop.draft(&[searched], &masked);
+        assert!(draft.policy.contains("where: any\n"), "{}", draft.policy);
         parse(&draft.policy);
         // A mask that would refuse what ran is not kept, and that is said.
         let derived = shop.read("SELECT email, upper(email) FROM customers");
@@ -472,4 +480,31 @@ fn names_that_yaml_or_policies_could_misread_come_back_as_they_are() {
             Some(actor().why.as_str())
         );
     }
+}
+
+#[test]
+fn what_only_observes_is_explained_as_if_it_were_enforced() {
+    run_on_big_stack(|| {
+        let shop = Shop::open();
+        let rules = "    mode: observe\n    allow:\n      - select: public.orders (id)\n";
+        let admission = admission(rules);
+        let said = |sql: &str| {
+            let statement = shop.read(sql);
+            explain(&job(), &admission, &statement, &shop.catalog, &shop.kinship)
+        };
+        let passes = said("SELECT id FROM orders");
+        assert_eq!(passes.verdict.enforced(), "allow");
+        let observed = said("SELECT total FROM orders");
+        assert_eq!(observed.verdict.word(), "allow");
+        assert_eq!(observed.verdict.enforced(), "deny");
+        let reason = observed.verdict.reason().expect("why it would be denied");
+        assert!(
+            reason.message.contains("public.orders (total)"),
+            "{reason:?}"
+        );
+        assert_eq!(observed.parts[0].standing, Standing::Denied);
+        let remedy = observed.remedy.expect("a rule would allow it");
+        assert_eq!(remedy.allow, ["- select: public.orders (total)"]);
+    })
+    .expect("no panic");
 }

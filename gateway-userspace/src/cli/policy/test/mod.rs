@@ -249,7 +249,13 @@ fn got(
     match last {
         Some((verdict, output)) => (Got::of(&verdict, &output), None),
         None => (
-            Got::of(&VerdictView::Allow { grants: Vec::new() }, &[]),
+            Got::of(
+                &VerdictView::Allow {
+                    grants: Vec::new(),
+                    observed: None,
+                },
+                &[],
+            ),
             Some("there is no statement".to_owned()),
         ),
     }
@@ -273,8 +279,13 @@ impl Got {
     }
 
     fn denied_before(last: Option<(VerdictView, Vec<OutputView>)>) -> Self {
-        let (verdict, output) =
-            last.unwrap_or((VerdictView::Allow { grants: Vec::new() }, Vec::new()));
+        let (verdict, output) = last.unwrap_or((
+            VerdictView::Allow {
+                grants: Vec::new(),
+                observed: None,
+            },
+            Vec::new(),
+        ));
         Self::of(&verdict, &output)
     }
 
