@@ -53,6 +53,8 @@ pub struct Channel {
     pub rx: BytesMut,
     /// Bytes to be sent.
     pub tx: BytesMut,
+    /// TLS holds bytes that have left `tx` and not been taken by the socket.
+    unflushed: bool,
     eof: bool,
 }
 
@@ -63,6 +65,7 @@ impl Channel {
             stream,
             rx: BytesMut::new(),
             tx: BytesMut::new(),
+            unflushed: false,
             eof: false,
         }
     }
@@ -108,11 +111,19 @@ impl Channel {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.tx.advance(written);
+            // TLS keeps records that the socket did not take yet.
+            self.unflushed = self.stream.is_tls();
         }
-        if self.stream.is_tls() {
+        if self.unflushed {
             ready!(self.stream.pinned().poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// True if [`Channel::poll_drain`] has something to do: bytes in `tx`, or in TLS behind it.
+    pub fn wants_drain(&self) -> bool {
+        !self.tx.is_empty() || self.unflushed
     }
 
     /// A pending error of the socket: a reset that no read or write has met yet.

@@ -250,12 +250,12 @@ impl Connection {
         }
         let server_was_high = self.server.tx.len() >= HIGH_WATER;
         let client_was_high = self.client.tx.len() >= HIGH_WATER;
-        if !self.server.tx.is_empty()
+        if self.server.wants_drain()
             && let Poll::Ready(outcome) = self.server.poll_drain(cx)
         {
             outcome.map_err(Close::Server)?;
         }
-        if !self.client.tx.is_empty()
+        if self.client.wants_drain()
             && let Poll::Ready(outcome) = self.client.poll_drain(cx)
         {
             outcome.map_err(Close::Client)?;
