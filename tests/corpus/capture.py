@@ -124,9 +124,13 @@ def record(server, tool, show):
     if run.returncode:
         raise SystemExit(f"{tool['name']} ended with {run.returncode}")
     kept = distinct(sessions)
+    for session in kept:
+        # Some drivers name the program by its path.
+        if "application_name" in session["startup"]:
+            session["startup"]["application_name"] = pathlib.Path(session["startup"]["application_name"]).name
     # Ports, folders and passwords of the recording mean nothing elsewhere.
     text = json.dumps(kept)
-    for secret in (str(recorder.port), str(server.dir), folder):
+    for secret in (str(recorder.port), str(server.dir), folder, str(HERE)):
         assert secret not in text, f"{tool['name']}: the recording holds {secret}"
     for session in kept:
         session["startup"].pop("user", None)
