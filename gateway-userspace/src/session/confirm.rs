@@ -115,7 +115,8 @@ impl Session {
 
     /// A query that names these relations, except those that row-level security policies of the
     /// reported relations read, directly or through views: whoever wrote the policy decided that
-    /// they are read.
+    /// they are read. What a reported view reads is no such exception: it has been reported, unless
+    /// the view is another than the analysis saw.
     pub fn unexplained_query(understood: &Understood, unexplained: &[Unexplained]) -> String {
         let reported = oids(
             understood
@@ -140,10 +141,12 @@ impl Session {
             }
         }));
         format!(
-            "WITH RECURSIVE r (oid) AS (SELECT x.oid FROM pg_catalog.pg_class AS x WHERE x.oid IN ({reported}) UNION \
-SELECT d.refobjid FROM r JOIN (SELECT p.oid, p.polrelid AS relation, 'pg_catalog.pg_policy'::pg_catalog.regclass AS class FROM pg_catalog.pg_policy AS p \
-UNION ALL SELECT w.oid, w.ev_class, 'pg_catalog.pg_rewrite'::pg_catalog.regclass FROM pg_catalog.pg_rewrite AS w) AS s ON s.relation = r.oid \
-JOIN pg_catalog.pg_depend AS d ON d.classid = s.class AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) \
+            "WITH RECURSIVE p (relation, reads) AS (SELECT s.polrelid, d.refobjid FROM pg_catalog.pg_policy AS s \
+JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass), \
+r (oid) AS (SELECT p.reads FROM p WHERE p.relation IN ({reported}) AND p.reads NOT IN ({reported}) UNION \
+SELECT s.reads FROM r JOIN (SELECT p.relation, p.reads FROM p UNION ALL SELECT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite AS w \
+JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS s \
+ON s.relation = r.oid) \
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid FROM r)) ORDER BY 1, 2"
         )

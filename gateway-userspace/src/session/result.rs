@@ -9,8 +9,9 @@ use crate::{
 };
 
 impl Session {
-    /// Binds a statement's masks to the columns of its result as the server describes them, and
-    /// checks that the server sees the same origins as the analysis.
+    /// Binds a statement's masks to the columns of its result as the server describes them
+    /// (`None`: it returns no rows), and checks that the server sees the same origins as the
+    /// analysis.
     ///
     /// # Errors
     /// The refusal, which is on record.
@@ -24,7 +25,11 @@ impl Session {
             None => return Ok(RowMasker::passthrough()),
         };
         let Some(shape) = shape else {
-            return Ok(RowMasker::passthrough());
+            if redactions.is_empty() {
+                return Ok(RowMasker::passthrough());
+            }
+            let message = "the database does not describe a result that has to be masked";
+            return Err(self.refuse_unmaskable(understood, message).await);
         };
         self.confirm_shape(understood, Some(shape)).await?;
         match RowMasker::bind(&redactions, shape, &self.gate.mask_key) {
