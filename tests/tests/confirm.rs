@@ -56,6 +56,23 @@ fn what_row_level_security_reads_need_not_be_granted() -> Result<()> {
     Ok(())
 }
 
+/// Parse locks what an explained statement would write.
+#[test]
+fn an_explained_statement_may_lock_what_it_does_not_write() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let mut session = stand.job().live()?;
+    for sql in [
+        "EXPLAIN SELECT id FROM public.orders FOR UPDATE;",
+        "EXPLAIN UPDATE public.orders SET status = 'open' WHERE id = 1;",
+        "EXPLAIN INSERT INTO public.order_notes (order_id, author, body) VALUES (1, 'a', 'b');",
+    ] {
+        let output = session.query(sql)?;
+        ensure!(output.sqlstates().is_empty(), "{sql}: {}", output.all());
+    }
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}
+
 /// The policy locks rows, which is more than reading; nothing that Cordon reads of the catalog
 /// tells. The database's own reading of the statement does.
 #[test]

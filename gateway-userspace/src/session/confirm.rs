@@ -14,7 +14,7 @@ use super::{Refusal, Rows, Session, Understood, result::check_origins};
 use crate::{
     masking::ColumnShape,
     policy::{Reason, ReasonCode},
-    sql::{Access, Namespace, RelationRef, RelationUse},
+    sql::{Access, Namespace, RelationRef, RelationUse, StatementKind},
 };
 
 /// Texts whose reading is known to agree, kept for all sessions, at most.
@@ -89,6 +89,11 @@ impl Session {
                     relation.is_some_and(|relation| relation.kind == b'v')
                 })
         });
+        // It locks what its query would write, and writes nothing.
+        let explain = matches!(
+            understood.statement.kind,
+            StatementKind::Explain { analyze: false }
+        );
         let mut unexplained = Vec::new();
         for row in after.iter().filter(|row| !earlier.contains(row)) {
             let [Some(relation), Some(mode)] = row.as_slice() else {
@@ -101,7 +106,7 @@ impl Session {
                 .statement
                 .relations
                 .iter()
-                .any(|used| used.relation.oid == relation && explains(used, mode));
+                .any(|used| used.relation.oid == relation && explains(used, mode, explain));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
                 unexplained.push(Unexplained {
@@ -228,10 +233,12 @@ WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid 
     }
 }
 
-/// True if what is reported of a relation covers a lock of this mode.
-fn explains(used: &RelationUse, mode: &str) -> bool {
+/// True if what is reported of a relation covers a lock of this mode. `reads`: the statement
+/// writes nothing, whatever it locks.
+fn explains(used: &RelationUse, mode: &str, reads: bool) -> bool {
     match mode {
         "AccessShareLock" => true,
+        "RowShareLock" | "RowExclusiveLock" if reads => true,
         "RowShareLock" | "RowExclusiveLock" => used.access.iter().any(|access| match access {
             Access::Insert | Access::Update | Access::Delete | Access::Truncate | Access::Lock => {
                 true
@@ -270,12 +277,13 @@ mod tests {
             system: false,
             temporary: false,
         };
-        assert!(explains(&used, "AccessShareLock"));
-        assert!(!explains(&used, "RowExclusiveLock"));
-        assert!(!explains(&used, "RowShareLock"));
+        assert!(explains(&used, "AccessShareLock", false));
+        assert!(!explains(&used, "RowExclusiveLock", false));
+        assert!(!explains(&used, "RowShareLock", false));
+        assert!(explains(&used, "RowExclusiveLock", true));
         used.access.insert(Access::Update);
-        assert!(explains(&used, "RowExclusiveLock"));
-        assert!(explains(&used, "RowShareLock"));
-        assert!(!explains(&used, "AccessExclusiveLock"));
+        assert!(explains(&used, "RowExclusiveLock", false));
+        assert!(explains(&used, "RowShareLock", false));
+        assert!(!explains(&used, "AccessExclusiveLock", true));
     }
 }
