@@ -213,3 +213,22 @@ fn a_view_redefined_behind_our_back_is_read_as_it_is_now() -> Result<()> {
     ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
     Ok(())
 }
+
+/// RowDescription names the table of a whole row, and no column.
+#[test]
+fn whole_rows_come_from_their_table() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let mut session = stand.job().live()?;
+    for sql in [
+        "SELECT n FROM public.order_notes n WHERE id = 1;",
+        "SELECT n.* FROM public.order_notes n WHERE id = 1;",
+        "INSERT INTO public.order_notes (order_id, author, body) VALUES (1, 'a', 'b') RETURNING order_notes;",
+        "INSERT INTO public.order_notes AS n (order_id, author, body) VALUES (1, 'a', 'b') RETURNING n;",
+    ] {
+        let output = session.query(sql)?;
+        ensure!(output.sqlstates().is_empty(), "{sql}: {}", output.all());
+        ensure!(output.lines().len() == 1, "{sql}: {}", output.all());
+    }
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}

@@ -63,8 +63,10 @@ pub fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(),
         if described.table_oid == 0 {
             continue;
         }
+        // A whole row has no number; the analysis lists its columns.
         let base = column.origins.iter().any(|origin| {
-            origin.relation.oid == described.table_oid && origin.attnum == described.attnum
+            origin.relation.oid == described.table_oid
+                && (origin.attnum == described.attnum || described.attnum == 0)
         });
         // The server stops at a view; the analysis looks through it.
         let view = column
