@@ -5,6 +5,7 @@
 //! directly in the original, whose result the next script starts from.
 
 mod report;
+mod script;
 
 use std::{
     collections::BTreeSet,
@@ -147,10 +148,12 @@ impl Place {
         for folder in ["data", "sql"] {
             for file in fs::read_dir(suite.join(folder))? {
                 let file = file?;
-                let name = format!("{folder}/{}", file.file_name().to_string_lossy());
-                if file.file_type()?.is_file() {
-                    shared.share(&name, &fs::read(file.path())?)?;
+                let name = file.file_name().to_string_lossy().into_owned();
+                let mut content = fs::read(file.path())?;
+                if folder == "sql" && name != format!("{SETUP}.sql") {
+                    content = script::with_files_of_the_client(&content, shared.path());
                 }
+                shared.share(&format!("{folder}/{name}"), &content)?;
             }
         }
         let postgres = tools::postgres("postgres")?;
@@ -276,6 +279,10 @@ impl Place {
             .stdin(File::open(&path).with_context(|| format!("opening {}", path.display()))?)
             .stderr(out.try_clone()?)
             .stdout(out);
+        let results = self.shared.path().join("results");
+        for file in fs::read_dir(&results)? {
+            fs::remove_file(file?.path())?;
+        }
         // psql ends with an error where the script's last statement fails.
         command.status().context("running psql")?;
         Ok(fs::read(&into)?)

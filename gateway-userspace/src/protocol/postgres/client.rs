@@ -464,6 +464,13 @@ impl Connection {
         phase: Phase,
         parameters: &[Parameter],
     ) -> Result<Result<Permit, Refusal>, Close> {
+        if self.cancel.take() {
+            // It came while nothing of the client's ran upstream.
+            return Ok(Err(Refusal::as_server(
+                "57014",
+                "canceling statement due to user request".to_owned(),
+            )));
+        }
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),
             Decision::Refuse(refusal) => Ok(Err(refusal)),
