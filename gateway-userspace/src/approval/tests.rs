@@ -79,6 +79,7 @@ fn statement() -> Statement {
         }],
         functions: Vec::new(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
         catalog_version: 7,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{Refusal, Session, Understood, hex};
 use crate::{
     policy::{Kinship, Reason, ReasonCode, Verdict, evaluate_in},
-    sql::{NotUnderstood, Parsed, Statement, StatementKind, analyze, split},
+    sql::{
+        NotUnderstood, Parsed, SettingChange, SettingValue, Statement, StatementKind, analyze,
+        split,
+    },
 };
 
 /// Understood texts kept by a session, at most.
@@ -210,14 +213,11 @@ pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool)
 
 /// Refuses a `SET search_path` under which built-in names may mean something else.
 pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstood> {
-    if let StatementKind::Set {
-        name,
-        value: Some(value),
-        ..
-    } = &statement.kind
-        && name == "search_path"
-        && shadows_system(value)
-    {
+    let shadows = |change: &SettingChange| {
+        change.name == "search_path"
+            && matches!(&change.value, SettingValue::To(path) if shadows_system(path))
+    };
+    if statement.settings.iter().any(shadows) {
         return Err(NotUnderstood::Unsupported(
             "a search_path that names pg_catalog behind another schema lets that schema \
              replace built-in functions and operators"

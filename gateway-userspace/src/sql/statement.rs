@@ -177,15 +177,8 @@ pub enum StatementKind {
     CopyIn,
     /// BEGIN, COMMIT, SAVEPOINT and their like.
     Transaction(TransactionControl),
-    /// SET, RESET.
-    Set {
-        /// Setting name, lower case; `all` for RESET ALL.
-        name: String,
-        /// The value as text; `None` for DEFAULT and RESET.
-        value: Option<String>,
-        /// SET LOCAL.
-        local: bool,
-    },
+    /// SET, RESET; see `Statement::settings`.
+    Set,
     /// SHOW.
     Show {
         /// Setting name, lower case.
@@ -265,6 +258,28 @@ pub enum TransactionControl {
     RollbackTo,
 }
 
+/// A change of a setting, by SET, RESET or `set_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Setting name, lower case; `all` for RESET ALL.
+    pub name: String,
+    /// What it becomes.
+    pub value: SettingValue,
+    /// Until the end of the transaction only.
+    pub local: bool,
+}
+
+/// What a setting becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingValue {
+    /// This text.
+    To(String),
+    /// What the session began with: DEFAULT, RESET.
+    Default,
+    /// A parameter of the statement.
+    Parameter,
+}
+
 /// One statement, understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -278,6 +293,8 @@ pub struct Statement {
     pub functions: Vec<FunctionUse>,
     /// Data definition effects.
     pub ddl: Vec<DdlEffect>,
+    /// The settings that it changes.
+    pub settings: Vec<SettingChange>,
     /// The columns of the result; `None` if it returns no rows.
     pub output: Option<Vec<OutputColumn>>,
     /// For UPDATE and DELETE: true if no WHERE clause limits the rows.

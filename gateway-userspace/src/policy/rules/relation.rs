@@ -258,7 +258,7 @@ fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Re
     }
     let writes = |verb: Verb| match verb {
         Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::All => true,
-        Verb::Select | Verb::Call | Verb::Ddl => false,
+        Verb::Select | Verb::Call | Verb::Ddl | Verb::Set => false,
     };
     for (grant, index, approve) in admission.approve_rules() {
         let hit = |target: &Target| reaches_family(weighing, target, used);
@@ -306,6 +306,7 @@ fn doing(verb: Verb) -> &'static str {
         Verb::Truncate => "truncating",
         Verb::Call => "calling",
         Verb::Ddl => "changing the definition of",
+        Verb::Set => "setting",
         Verb::All => "maintaining",
     }
 }

@@ -13,11 +13,6 @@ fn what_touches_no_data_is_allowed_to_everybody() {
         StatementKind::Show {
             name: "server_version".to_owned(),
         },
-        StatementKind::Set {
-            name: "application_name".to_owned(),
-            value: Some("x".to_owned()),
-            local: false,
-        },
         StatementKind::CloseCursor { name: None },
         StatementKind::Deallocate { name: None },
         StatementKind::Listen,

@@ -316,7 +316,6 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         "pg_catalog.pg_stats_ext",
         "pg_catalog.pg_stat_activity",
         "pg_catalog.pg_user_mapping",
-        "pg_catalog.pg_user_mappings",
         "pg_catalog.pg_largeobject",
         "pg_catalog.pg_hba_file_rules",
         "pg_catalog.pg_file_settings",
@@ -331,9 +330,18 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         ("pg_authid", "rolpassword"),
         ("pg_shadow", "passwd"),
         ("pg_subscription", "subconninfo"),
-        ("pg_foreign_server", "srvoptions"),
+        ("pg_user_mappings", "umoptions"),
     ] {
         denied(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
+    }
+    // What every role of the server may see, and every dump shows.
+    for (name, column) in [
+        ("pg_foreign_server", "srvoptions"),
+        ("pg_foreign_data_wrapper", "fdwoptions"),
+        ("pg_foreign_table", "ftoptions"),
+        ("pg_user_mappings", "usename"),
+    ] {
+        allowed(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
     }
     let named = admission("    allow: [{ select: [pg_catalog.pg_stats, pg_catalog.pg_authid] }]\n");
     allowed(

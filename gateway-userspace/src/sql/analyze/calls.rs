@@ -83,12 +83,7 @@ impl<'a> Walk<'a> {
                 self.pure.insert((&function.schema, name));
             }
             class @ (FunctionClass::Catalog | FunctionClass::Other) => {
-                self.functions.insert(FunctionUse {
-                    schema: function.schema.clone(),
-                    name: name.to_owned(),
-                    oid: function.oid,
-                    class,
-                });
+                self.functions.insert(function_use(name, function, class));
             }
         }
     }
@@ -98,12 +93,8 @@ impl<'a> Walk<'a> {
         match self.catalog.function_by_oid(oid) {
             Some((_, function)) if is_known_code(function) => {}
             Some((name, function)) => {
-                self.functions.insert(FunctionUse {
-                    schema: function.schema.clone(),
-                    name: name.to_owned(),
-                    oid,
-                    class: FunctionClass::Other,
-                });
+                self.functions
+                    .insert(function_use(name, function, FunctionClass::Other));
             }
             None => {
                 self.functions.insert(FunctionUse {
@@ -213,8 +204,17 @@ impl<'a> Walk<'a> {
             },
             _ => None,
         });
-        for (name, function) in &candidates {
-            self.called(name, function, literal);
+        if let [(name @ "set_config", function)] = candidates.as_slice()
+            && let Some(change) = self.as_set(call, function)
+        {
+            self.settings.push(change);
+            // Weighed as the SET that it is.
+            self.functions
+                .insert(function_use(name, function, FunctionClass::Catalog));
+        } else {
+            for (name, function) in &candidates {
+                self.called(name, function, literal);
+            }
         }
         let plain = agg_order.is_empty()
             && agg_filter.is_none()
@@ -380,6 +380,15 @@ impl<'a> Walk<'a> {
         }
         let parts = strings(use_op).unwrap_or_default();
         self.operator(&parts)
+    }
+}
+
+fn function_use(name: &str, function: &Function, class: FunctionClass) -> FunctionUse {
+    FunctionUse {
+        schema: function.schema.clone(),
+        name: name.to_owned(),
+        oid: function.oid,
+        class,
     }
 }
 

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pg_query::protobuf::SelectStmt;
+use pg_query::protobuf::{FuncCall, SelectStmt};
 use pg_query::{Node, NodeEnum};
 
 use self::value::{Col, Shape, Value};
@@ -36,7 +36,7 @@ use super::catalog::{Catalog, Namespace, Relation, is_system_schema};
 use super::grammar::{MAX_DEPTH, Parsed, split};
 use super::statement::{
     Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, NotUnderstood,
-    OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
+    OutputColumn, RelationRef, RelationUse, SettingChange, Statement, StatementKind,
 };
 
 /// Most nodes that one analysis visits, the definitions of its views included.
@@ -82,6 +82,9 @@ struct Walk<'a> {
     watch_hit: bool,
     /// The statement's own leftmost SELECT: the only one that may have INTO.
     into: Option<*const SelectStmt>,
+    /// Calls that may be read as SET.
+    setters: Vec<*const FuncCall>,
+    settings: Vec<SettingChange>,
     /// Columns of FROM items that are relations: the relation's use, `attnum`, and whether
     /// something names the column.
     named: Vec<(usize, i16, Rc<Cell<bool>>)>,
@@ -109,6 +112,8 @@ impl<'a> Walk<'a> {
             watched: None,
             watch_hit: false,
             into: None,
+            setters: Vec::new(),
+            settings: Vec::new(),
             named: Vec::new(),
         }
     }
@@ -159,6 +164,7 @@ impl<'a> Walk<'a> {
             relations: self.uses.into_iter().filter_map(Use::finish).collect(),
             functions: functions.into_iter().collect(),
             ddl: self.ddl,
+            settings: self.settings,
             output,
             unlimited: self.unlimited,
             catalog_version: self.catalog.version,

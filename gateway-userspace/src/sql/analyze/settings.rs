@@ -1,15 +1,16 @@
-//! SET, SHOW and transaction control.
+//! SET, `set_config`, SHOW and transaction control.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt, VariableShowStmt,
-    a_const,
+    FuncCall, SelectStmt, SetOperation, TransactionStmt, TransactionStmtKind, VariableSetKind,
+    VariableSetStmt, VariableShowStmt, a_const,
 };
 
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
 use super::{Result, Walk, inner};
-use crate::sql::statement::{StatementKind, TransactionControl};
+use crate::sql::catalog::Function;
+use crate::sql::statement::{SettingChange, SettingValue, StatementKind, TransactionControl};
 
 impl<'a> Walk<'a> {
     pub fn transaction(&self, transaction: &TransactionStmt) -> Result<Top<'a>> {
@@ -38,7 +39,7 @@ impl<'a> Walk<'a> {
         Ok(plain(StatementKind::Transaction(control)))
     }
 
-    pub fn set(&self, set: &'a VariableSetStmt) -> Result<Top<'a>> {
+    pub fn set(&mut self, set: &'a VariableSetStmt) -> Result<Top<'a>> {
         let VariableSetStmt {
             kind,
             name,
@@ -48,28 +49,20 @@ impl<'a> Walk<'a> {
             location: _,
         } = set;
         let name = name.to_ascii_lowercase();
-        let kind = match VariableSetKind::try_from(*kind) {
-            Ok(VariableSetKind::VarSetValue) => StatementKind::Set {
-                name,
-                value: Some(self.set_value(args)?),
-                local: *is_local,
-            },
-            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => StatementKind::Set {
-                name,
-                value: None,
-                local: *is_local,
-            },
-            Ok(VariableSetKind::VarResetAll) => StatementKind::Set {
-                name: "all".to_owned(),
-                value: None,
-                local: false,
-            },
+        let (name, value, local) = match VariableSetKind::try_from(*kind) {
+            Ok(VariableSetKind::VarSetValue) => {
+                (name, SettingValue::To(self.set_value(args)?), *is_local)
+            }
+            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => {
+                (name, SettingValue::Default, *is_local)
+            }
+            Ok(VariableSetKind::VarResetAll) => ("all".to_owned(), SettingValue::Default, false),
             // SET TRANSACTION and SET SESSION CHARACTERISTICS: several settings at once.
-            Ok(VariableSetKind::VarSetMulti) => StatementKind::Set {
-                value: Some(self.modes(&name, args)?),
-                local: name == "transaction",
-                name,
-            },
+            Ok(VariableSetKind::VarSetMulti) => {
+                let modes = self.modes(&name, args)?;
+                let local = name == "transaction";
+                (name, SettingValue::To(modes), local)
+            }
             Ok(VariableSetKind::VarSetCurrent) => {
                 return Err(self.unsupported("SET ... FROM CURRENT outside of a function"));
             }
@@ -77,7 +70,110 @@ impl<'a> Walk<'a> {
                 return Err(self.unsupported("SET of an unknown kind"));
             }
         };
-        Ok(plain(kind))
+        Ok(self.set_to(name, value, local))
+    }
+
+    /// SET CONSTRAINTS.
+    pub fn set_constraints(&mut self) -> Top<'a> {
+        self.set_to("constraints".to_owned(), SettingValue::Default, true)
+    }
+
+    fn set_to(&mut self, name: String, value: SettingValue, local: bool) -> Top<'a> {
+        self.settings.push(SettingChange { name, value, local });
+        plain(StatementKind::Set)
+    }
+
+    /// Notes the calls that may be read as SET: those of `set_config` that are columns of a SELECT
+    /// over no tables, so that each runs once.
+    pub fn find_setters(&mut self, select: &'a SelectStmt) {
+        let SelectStmt {
+            distinct_clause,
+            into_clause: None,
+            target_list,
+            from_clause,
+            where_clause: None,
+            group_clause,
+            group_distinct: _,
+            having_clause: None,
+            window_clause,
+            values_lists,
+            sort_clause,
+            limit_offset: None,
+            limit_count: None,
+            limit_option: _,
+            locking_clause,
+            with_clause: None,
+            op,
+            all: _,
+            larg: None,
+            rarg: None,
+        } = select
+        else {
+            return;
+        };
+        let plain = [
+            distinct_clause,
+            from_clause,
+            group_clause,
+            window_clause,
+            values_lists,
+            sort_clause,
+            locking_clause,
+        ]
+        .iter()
+        .all(|clause| clause.is_empty());
+        if !plain || !matches!(SetOperation::try_from(*op), Ok(SetOperation::SetopNone)) {
+            return;
+        }
+        for target in target_list {
+            if let Some(NodeEnum::ResTarget(target)) = inner(Some(target))
+                && let Some(NodeEnum::FuncCall(call)) = inner(target.val.as_deref())
+            {
+                self.setters.push(std::ptr::from_ref(call.as_ref()));
+            }
+        }
+    }
+
+    /// What a call changes if it is `set_config(name, value, is_local)` of `pg_catalog`, in a
+    /// place and a form in which it is the SET of that setting.
+    pub fn as_set(&self, call: &'a FuncCall, function: &'a Function) -> Option<SettingChange> {
+        let known = self.setters.contains(&std::ptr::from_ref(call));
+        if !known || function.schema != "pg_catalog" || call.func_variadic {
+            return None;
+        }
+        let [name, value, local] = call.args.as_slice() else {
+            return None;
+        };
+        let NodeEnum::AConst(name) = inner(Some(name))? else {
+            return None;
+        };
+        let Some(a_const::Val::Sval(name)) = &name.val else {
+            return None;
+        };
+        let value = match inner(Some(value))? {
+            NodeEnum::AConst(constant) if constant.isnull => SettingValue::Default,
+            NodeEnum::AConst(constant) => match &constant.val {
+                Some(a_const::Val::Sval(text)) => SettingValue::To(text.sval.clone()),
+                _ => return None,
+            },
+            NodeEnum::ParamRef(_) => SettingValue::Parameter,
+            NodeEnum::TypeCast(cast) => match inner(cast.arg.as_deref())? {
+                NodeEnum::ParamRef(_) => SettingValue::Parameter,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let local = match inner(Some(local))? {
+            NodeEnum::AConst(constant) => {
+                matches!(&constant.val, Some(a_const::Val::Boolval(value)) if value.boolval)
+            }
+            _ => return None,
+        };
+        Some(SettingChange {
+            name: name.sval.to_ascii_lowercase(),
+            value,
+            local,
+        })
     }
 
     /// The value of SET as text; several are separated by commas, as SHOW gives them.

@@ -3,9 +3,10 @@
 //! `w`ritten columns; `fn:` with `!` where a grant is needed; then the output columns with `=`
 //! for direct, `~` for merged and `<` for computed.
 
-use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten};
+use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten, view};
 use crate::sql::{
-    Namespace, NotUnderstood, StatementKind, TransactionControl, run_on_big_stack, split,
+    FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue, StatementKind,
+    TransactionControl, run_on_big_stack, split,
 };
 
 #[track_caller]
@@ -277,12 +278,12 @@ fn m8_functions_that_run_text_need_a_grant() {
             "customers:S(country=d,email=d,id=d,ssn=d) fn:public.peek! -> peek<customers.country+customers.email+customers.id+customers.ssn",
         ),
         (
-            "select pg_read_file('/etc/passwd'), nextval('x'), set_config('a.b', 'c', true), pg_sleep(1)",
+            "select pg_read_file('/etc/passwd'), nextval('x'), set_config('a' || '.b', 'c', true), pg_sleep(1)",
             "fn:pg_catalog.nextval! fn:pg_catalog.pg_read_file! fn:pg_catalog.pg_sleep! fn:pg_catalog.set_config! -> pg_read_file< nextval< set_config< pg_sleep<",
         ),
         (
             "select current_setting('server_version'), current_setting('app.secret'), random(), now()",
-            "fn:pg_catalog.current_setting fn:pg_catalog.current_setting! -> current_setting< current_setting< random< now<",
+            "fn:pg_catalog.current_setting -> current_setting< current_setting< random< now<",
         ),
         (
             "select nofunction(1)",
@@ -964,15 +965,154 @@ fn f6_stacked_statements_are_split_and_each_is_decided() {
 }
 
 #[test]
+fn set_and_reset_change_settings() {
+    let settings = |sql: &str| {
+        let statement = one(sql).expect("understood");
+        assert_eq!(statement.kind, StatementKind::Set, "{sql}");
+        statement.settings
+    };
+    let to = |value: &str| SettingValue::To(value.to_owned());
+    for (sql, name, value, local) in [
+        (
+            "set local Search_Path = a, \"B\"",
+            "search_path",
+            to("a, B"),
+            true,
+        ),
+        ("set role none", "role", to("none"), false),
+        (
+            "set session authorization bob",
+            "session_authorization",
+            to("bob"),
+            false,
+        ),
+        ("set names 'latin1'", "client_encoding", to("latin1"), false),
+        ("set x.y to default", "x.y", SettingValue::Default, false),
+        ("reset all", "all", SettingValue::Default, false),
+        (
+            "set constraints all deferred",
+            "constraints",
+            SettingValue::Default,
+            true,
+        ),
+        (
+            "set transaction read write",
+            "transaction",
+            to("transaction_read_only=0"),
+            true,
+        ),
+    ] {
+        let change = SettingChange {
+            name: name.to_owned(),
+            value,
+            local,
+        };
+        assert_eq!(settings(sql), [change], "{sql}");
+    }
+}
+
+#[test]
+fn a_plain_call_of_set_config_is_the_set_that_it_is() {
+    let changes = |sql: &str| -> Vec<(String, Option<String>, bool)> {
+        let statement = one(sql).expect("understood");
+        assert_eq!(statement.kind, StatementKind::Select, "{sql}");
+        let classes: Vec<_> = statement.functions.iter().map(|used| used.class).collect();
+        assert_eq!(
+            classes,
+            [if statement.settings.is_empty() {
+                FunctionClass::Other
+            } else {
+                FunctionClass::Catalog
+            }],
+            "{sql}"
+        );
+        let changes = statement.settings.into_iter().map(|change| {
+            let value = match change.value {
+                SettingValue::To(value) => Some(value),
+                SettingValue::Default => None,
+                SettingValue::Parameter => Some("$".to_owned()),
+            };
+            (change.name, value, change.local)
+        });
+        changes.collect()
+    };
+    let change = |name: &str, value: Option<&str>, local| {
+        (name.to_owned(), value.map(ToOwned::to_owned), local)
+    };
+    assert_eq!(
+        changes("select pg_catalog.set_config('Search_Path', '', false)"),
+        [change("search_path", Some(""), false)]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', 'c', true) as one, set_config('d.e', NULL, false)"),
+        [
+            change("a.b", Some("c"), true),
+            change("d.e", None, false)
+        ]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', $1, true)"),
+        [change("a.b", Some("$"), true)]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', $1::text, true)"),
+        [change("a.b", Some("$"), true)]
+    );
+    // Anywhere else, or with anything computed, it is a function with effects.
+    for sql in [
+        "select set_config($1, 'c', true)",
+        "select set_config('a.b', 'c', $1)",
+        "select set_config('a.' || 'b', 'c', true)",
+        "select set_config('a.b'::varchar(1), 'c', true)",
+        "select set_config('a.b', 'c' || 'd', true)",
+        "select set_config('a.b', 'c', true) || 'x'",
+        "select set_config('a.b', set_config('c.d', 'e', true), true)",
+        "select set_config('a.b', 'c', true) from orders",
+        "select set_config('a.b', 'c', true) from generate_series(1, 2)",
+        "select set_config('a.b', 'c', true) where true",
+        "select set_config('a.b', 'c', true) limit 1",
+        "select set_config('a.b', 'c', true) order by 1",
+        "select 'x' union select set_config('a.b', 'c', true)",
+        "select (select set_config('a.b', 'c', true))",
+        "with x as (select set_config('a.b', 'c', true)) select 1",
+        "select 1 where set_config('a.b', 'c', true) = 'c'",
+        "values (set_config('a.b', 'c', true))",
+        "select set_config(variadic array['a.b', 'c', 'true'])",
+    ] {
+        let Ok(statement) = one(sql) else { continue };
+        assert!(statement.settings.is_empty(), "{sql}");
+        assert!(
+            statement
+                .functions
+                .iter()
+                .any(|used| used.name == "set_config" && used.class == FunctionClass::Other),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
+fn a_set_config_behind_a_view_is_a_function_with_effects() {
+    let mut catalog = catalog();
+    view(
+        &mut catalog,
+        "sets",
+        &[("x", 25)],
+        "SELECT set_config('search_path', 'y', false) AS x",
+    );
+    let statement = one_in(&catalog, &namespace(), "select * from sets").expect("understood");
+    assert!(statement.settings.is_empty());
+    assert!(
+        statement
+            .functions
+            .iter()
+            .any(|used| used.name == "set_config" && used.class == FunctionClass::Other)
+    );
+}
+
+#[test]
 fn what_a_statement_is_follows_its_tree() {
     let kind = |sql: &str| one(sql).map(|statement| statement.kind);
-    let set = |name: &str, value: Option<&str>, local| {
-        Ok(StatementKind::Set {
-            name: name.to_owned(),
-            value: value.map(ToOwned::to_owned),
-            local,
-        })
-    };
     assert_eq!(
         kind("begin isolation level serializable"),
         Ok(StatementKind::Transaction(TransactionControl::Begin))
@@ -988,25 +1128,6 @@ fn what_a_statement_is_follows_its_tree() {
     assert_eq!(
         kind("rollback to x"),
         Ok(StatementKind::Transaction(TransactionControl::RollbackTo))
-    );
-    assert_eq!(
-        kind("set local Search_Path = a, \"B\""),
-        set("search_path", Some("a, B"), true)
-    );
-    assert_eq!(kind("set role none"), set("role", Some("none"), false));
-    assert_eq!(
-        kind("set session authorization bob"),
-        set("session_authorization", Some("bob"), false)
-    );
-    assert_eq!(
-        kind("set names 'latin1'"),
-        set("client_encoding", Some("latin1"), false)
-    );
-    assert_eq!(kind("set x.y to default"), set("x.y", None, false));
-    assert_eq!(kind("reset all"), set("all", None, false));
-    assert_eq!(
-        kind("set transaction read write"),
-        set("transaction", Some("transaction_read_only=0"), true)
     );
     assert_eq!(kind("select 1 into x"), Ok(StatementKind::Ddl));
     assert_eq!(

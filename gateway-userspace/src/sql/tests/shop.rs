@@ -65,7 +65,8 @@ fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: 
         .insert(name.to_owned(), relation);
 }
 
-fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
+/// Adds a view to `public`.
+pub fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
     relation(catalog, "public", name, b'v', columns);
     find(catalog, name).definition = Some(definition.to_owned());
 }
