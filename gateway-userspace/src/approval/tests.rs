@@ -90,6 +90,7 @@ fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".into(), "public".into()],
         user: "orders_agent".into(),
+        database: "shop".to_owned(),
     }
 }
 

@@ -121,11 +121,7 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
                 Access::Update => needs.push(narrowed(Verb::Update, written(used))),
                 Access::Delete => needs.push(Need::on(Verb::Delete, schema, name)),
                 Access::Truncate => needs.push(Need::on(Verb::Truncate, schema, name)),
-                // The weakest right that the lock's strength asks for.
-                Access::Lock => needs.extend([
-                    narrowed(Verb::Select, BTreeSet::new()),
-                    narrowed(Verb::Update, BTreeSet::new()),
-                ]),
+                Access::Lock => needs.push(narrowed(Verb::Update, BTreeSet::new())),
             }
         }
         if maintains {

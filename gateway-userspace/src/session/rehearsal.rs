@@ -285,6 +285,7 @@ mod tests {
             let namespace = Namespace {
                 search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
                 user: "agent".to_owned(),
+                database: "shop".to_owned(),
             };
             let mut rehearsal =
                 Rehearsal::new(Arc::new(catalog()), Arc::new(Kinship::none()), namespace);

@@ -13,6 +13,8 @@ pub struct Namespace {
     pub search_path: Vec<String>,
     /// `current_user`.
     pub user: String,
+    /// `current_database()`: the only one that a name may stand in.
+    pub database: String,
 }
 
 /// The catalog of one database at one moment.

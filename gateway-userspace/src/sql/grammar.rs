@@ -7,6 +7,7 @@ use pg_query::protobuf;
 use prost::Message;
 
 use super::depth;
+use super::operators::longest_run;
 use super::statement::NotUnderstood;
 
 /// Longest text that is parsed.
@@ -104,25 +105,15 @@ fn check_bytes(text: &str) -> Result<(), NotUnderstood> {
             text.len()
         )));
     }
-    let mut run = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            0 => {
-                return Err(NotUnderstood::Limit(
-                    "the statement holds a NUL byte, which PostgreSQL cannot read".to_owned(),
-                ));
-            }
-            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
-            | b'^' | b'&' | b'|' | b'`' | b'?' => {
-                run += 1;
-                if run > MAX_OPERATOR_RUN {
-                    return Err(NotUnderstood::Limit(format!(
-                        "the statement holds more than {MAX_OPERATOR_RUN} operator characters in a row; pass such text as a parameter"
-                    )));
-                }
-            }
-            _ => run = 0,
-        }
+    if text.contains('\0') {
+        return Err(NotUnderstood::Limit(
+            "the statement holds a NUL byte, which PostgreSQL cannot read".to_owned(),
+        ));
+    }
+    if longest_run(text) > MAX_OPERATOR_RUN {
+        return Err(NotUnderstood::Limit(format!(
+            "the statement holds more than {MAX_OPERATOR_RUN} operator characters in a row"
+        )));
     }
     Ok(())
 }
@@ -273,6 +264,7 @@ mod tests {
             split(&format!("select 1 {run} 1")),
             Err(NotUnderstood::Limit(_))
         ));
+        assert_eq!(texts(&format!("{0}\nselect '{0}'", "-".repeat(300))).len(), 1);
         assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
         let long = format!("select '{}'", "x".repeat(MAX_TEXT));
         assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));

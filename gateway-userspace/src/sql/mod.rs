@@ -11,6 +11,7 @@ mod depth;
 mod functions;
 mod grammar;
 mod nodes;
+mod operators;
 mod saved;
 mod snapshot;
 mod stack;

@@ -30,7 +30,7 @@ pub const CATALOG_QUERIES: &[&str] = &[
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
-pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text";
+pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text";
 
 const PATH: &str =
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
@@ -116,6 +116,7 @@ impl Namespace {
         Ok(Self {
             search_path: fields.json(0)?,
             user: fields.text(1)?.to_owned(),
+            database: fields.text(2)?.to_owned(),
         })
     }
 }

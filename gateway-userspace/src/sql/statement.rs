@@ -37,7 +37,7 @@ pub enum Access {
     Delete,
     /// `TRUNCATE`.
     Truncate,
-    /// `LOCK TABLE`.
+    /// `LOCK TABLE`, but for `ACCESS SHARE`, which is a read.
     Lock,
 }
 

@@ -31,9 +31,8 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         StatementKind::Update => expect(statement, Access::Update),
         StatementKind::Delete => expect(statement, Access::Delete),
         StatementKind::Truncate => expect(statement, Access::Truncate),
-        StatementKind::Lock => expect(statement, Access::Lock),
-        StatementKind::Merge => {
-            // A MERGE whose only action is DO NOTHING writes nothing.
+        // A MERGE whose only action is DO NOTHING writes nothing; a LOCK may be that of a read.
+        StatementKind::Merge | StatementKind::Lock => {
             if statement.relations.is_empty() {
                 return Err(without_effects());
             }

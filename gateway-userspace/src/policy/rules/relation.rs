@@ -241,7 +241,8 @@ fn covers_verb(rule: Verb, needed: Verb) -> bool {
     rule == needed || rule == Verb::All
 }
 
-/// The server asks for a write privilege for every lock but the weakest; so does this.
+/// The server asks for a write privilege for every lock but the weakest, which the analysis reports
+/// as a read.
 fn lock<'a>(weighing: &mut Weighing<'a>, used: &'a RelationUse) -> Result<(), Reason> {
     let admission = weighing.admission;
     let name = relation_name(&used.relation);

@@ -54,11 +54,8 @@ impl<'a> Walk<'a> {
         parts: &[&str],
         arguments: Option<usize>,
     ) -> Result<Vec<(&'a str, &'a Function)>> {
-        let (schema, name) = match parts {
-            [name] => (None, *name),
-            [schema, name] => (Some(self.schema_alias(schema)), *name),
-            _ => return Err(self.unsupported("a function name with a database in it")),
-        };
+        let (schema, name) = self.qualified(parts)?;
+        let schema = schema.map(|schema| self.schema_alias(schema));
         let Some((name, list)) = self.catalog.functions.get_key_value(name) else {
             return Ok(Vec::new());
         };
@@ -109,11 +106,8 @@ impl<'a> Walk<'a> {
 
     /// Lists what an operator by this name may run.
     pub fn operator(&mut self, parts: &[&str]) -> Result<()> {
-        let (schema, name) = match parts {
-            [name] => (None, *name),
-            [schema, name] => (Some(self.schema_alias(schema)), *name),
-            _ => return Err(self.unsupported("an operator name with a database in it")),
-        };
+        let (schema, name) = self.qualified(parts)?;
+        let schema = schema.map(|schema| self.schema_alias(schema));
         if schema == Some("pg_catalog") {
             return Ok(());
         }

@@ -390,7 +390,7 @@ impl<'a> Walk<'a> {
         };
         let namespace = Namespace {
             search_path: self.catalog.search_path.clone(),
-            user: self.namespace.user.clone(),
+            ..self.namespace.clone()
         };
         Walk::new(parsed, self.catalog, &namespace, self.views + 1)
             .statement()

@@ -14,6 +14,8 @@ use crate::sql::statement::{Access, ColumnUse, StatementKind};
 
 /// `CURSOR_OPT_HOLD`.
 const CURSOR_HOLD: i32 = 0x20;
+/// `AccessShareLock`.
+const ACCESS_SHARE: i32 = 1;
 
 impl<'a> Walk<'a> {
     // ---- COPY ------------------------------------------------------------------------------------
@@ -287,13 +289,24 @@ impl<'a> Walk<'a> {
     }
 
     pub fn lock(&mut self, lock: &'a LockStmt) -> Result<Top<'a>> {
-        for node in &lock.relations {
+        let LockStmt {
+            relations,
+            mode,
+            nowait: _,
+        } = lock;
+        // The lock of a read, which the right to read is enough for.
+        let access = if *mode == ACCESS_SHARE {
+            Access::Select
+        } else {
+            Access::Lock
+        };
+        for node in relations {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(node)) else {
                 return Err(self.unsupported("a LOCK of another kind"));
             };
             let (schema, name, relation) = self.relation(var)?;
             let index = self.use_of(schema, name, relation);
-            self.access(index, Access::Lock);
+            self.access(index, access);
         }
         Ok(plain(StatementKind::Lock))
     }

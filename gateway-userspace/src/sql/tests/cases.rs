@@ -429,10 +429,69 @@ fn f1_resolved_names_are_compared() {
             "orders:SU(id=f,note=w)",
         ),
         ("select b\"x\" from (select 1 as b) t", "-> x<"),
+    ]);
+}
+
+#[test]
+fn this_database_can_stand_in_front_of_a_name_and_no_other() {
+    check(&[
         (
-            "select * from x.y.z",
-            "unsupported: the name x.y.z names a database; leave the database away",
+            "select shop.public.orders.id, public.orders.note from shop.public.orders",
+            "orders:S(id=o,note=o) -> id=orders.id note=orders.note",
         ),
+        (
+            "select shop.public.customers.* from shop.public.customers where shop.public.customers.id = 1",
+            "customers:S(country=o,email=o,id=of,ssn=o) -> id=customers.id email=customers.email ssn=customers.ssn country=customers.country",
+        ),
+        (
+            "select shop.pg_catalog.lower(ssn) from customers",
+            "customers:S(ssn=d) -> lower<customers.ssn",
+        ),
+        (
+            "create table shop.public.made (id shop.pg_catalog.int4)",
+            "ddl:Create table public.made",
+        ),
+        (
+            "drop table if exists shop.public.orders, shop.public.missing cascade",
+            "ddl:Drop table public.orders cascade ddl:Drop table public.missing cascade",
+        ),
+        (
+            "alter table shop.public.orders rename to old",
+            "ddl:Alter table public.orders ddl:Create table public.old",
+        ),
+        (
+            "comment on column shop.public.customers.ssn is 'x'",
+            "ddl:Alter column public.ssn on customers",
+        ),
+        (
+            "select * from x.public.orders",
+            "0A000: cross-database references are not implemented: \"x.public.orders\"",
+        ),
+        (
+            "drop table if exists x.public.orders",
+            "0A000: cross-database references are not implemented: \"x.public.orders\"",
+        ),
+        (
+            "select x.public.orders.id from orders",
+            "0A000: cross-database references are not implemented: x.public.orders.id",
+        ),
+        (
+            "select \"Shop\".pg_catalog.lower('x')",
+            "0A000: cross-database references are not implemented: Shop.pg_catalog.lower",
+        ),
+        (
+            "select a.b.c.d.e from orders",
+            "42601: improper qualified name (too many dotted names): a.b.c.d.e",
+        ),
+    ]);
+}
+
+#[test]
+fn the_lock_of_a_read_is_a_read() {
+    check(&[
+        ("lock orders in access share mode", "orders:S()"),
+        ("lock orders in row share mode", "orders:L()"),
+        ("lock orders", "orders:L()"),
     ]);
 }
 
@@ -830,6 +889,7 @@ fn m14_the_search_path_decides_which_relation_a_name_means() {
     let path = |names: &[&str]| Namespace {
         search_path: names.iter().map(|name| (*name).to_owned()).collect(),
         user: "agent".to_owned(),
+        database: "shop".to_owned(),
     };
     let under =
         |names: &[&str]| shorten(&one_in(&catalog(), &path(names), "select id from orders"));

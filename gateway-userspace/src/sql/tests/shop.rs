@@ -310,6 +310,7 @@ pub fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
         user: "agent".to_owned(),
+        database: "shop".to_owned(),
     }
 }
 
