@@ -135,8 +135,8 @@ impl Rehearsal {
             let path = match &change.value {
                 SettingValue::To(value) => self.effective(value),
                 SettingValue::Default => self.start.search_path.clone(),
-                // Never allowed.
-                SettingValue::Parameter => continue,
+                // Its value is not at hand.
+                SettingValue::Parameter(_) => continue,
             };
             self.set_path(path, change.local);
         }

@@ -1,6 +1,6 @@
 //! A snapshot of a database's catalog, as far as names need it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::statement::{NotUnderstood, Statement};
@@ -36,6 +36,8 @@ pub struct Catalog {
     pub type_info: HashMap<u32, TypeInfo>,
     /// Casts made by users that call a function.
     pub casts: Vec<Cast>,
+    /// Source and target of every implicit cast.
+    pub implicit_casts: HashSet<(u32, u32)>,
     /// Foreign keys of user tables.
     pub foreign_keys: Vec<ForeignKey>,
     /// Effective search path of the connection that read the snapshot; view definitions are

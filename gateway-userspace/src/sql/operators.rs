@@ -4,14 +4,18 @@
 //! names. Where these begin and end is told as the lexer tells it, with
 //! `standard_conforming_strings` on.
 
-/// The longest run of operator characters that the lexer reads as such.
-pub(super) fn longest_run(text: &str) -> usize {
+/// The longest run of operator characters that the lexer reads as such; no more than enough of it
+/// to be over `limit`.
+pub(super) fn longest_run(text: &str, limit: usize) -> usize {
     let mut scanner = Scanner {
         bytes: text.as_bytes(),
         at: 0,
+        limit,
     };
     let mut longest = 0;
-    while let Some(byte) = scanner.peek(0) {
+    while longest <= limit
+        && let Some(byte) = scanner.peek(0)
+    {
         longest = longest.max(scanner.token(byte));
     }
     longest
@@ -20,6 +24,7 @@ pub(super) fn longest_run(text: &str) -> usize {
 struct Scanner<'t> {
     bytes: &'t [u8],
     at: usize,
+    limit: usize,
 }
 
 impl Scanner<'_> {
@@ -87,10 +92,11 @@ impl Scanner<'_> {
         self.at - start + self.operators_ahead()
     }
 
-    /// How many operator characters follow.
+    /// How many operator characters follow, as far as it matters.
     fn operators_ahead(&self) -> usize {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        rest.iter().take_while(|byte| is_operator(**byte)).count()
+        let run = rest.iter().take(self.limit + 1);
+        run.take_while(|byte| is_operator(**byte)).count()
     }
 
     /// A comment, with those in it. Where one begins inside another, the lexer reads on to the
@@ -99,7 +105,7 @@ impl Scanner<'_> {
         let mut depth = 1_usize;
         let mut longest = 0;
         self.at += 2;
-        while depth > 0 && self.at < self.bytes.len() {
+        while depth > 0 && longest <= self.limit && self.at < self.bytes.len() {
             if self.starts_with(b"/*") {
                 longest = longest.max(self.operators_ahead());
                 depth += 1;
@@ -195,7 +201,7 @@ mod tests {
             (format!("select 1 +--{run}\n2"), 103),
             ("/*".repeat(60), 118),
         ] {
-            assert_eq!(longest_run(&text), expected, "{text}");
+            assert_eq!(longest_run(&text, 1000), expected, "{text}");
         }
     }
 
@@ -220,7 +226,7 @@ mod tests {
             let Ok(scanned) = pg_query::scan(&text) else {
                 continue;
             };
-            let run = longest_run(&text);
+            let run = longest_run(&text, 1000);
             for token in &scanned.tokens {
                 let (start, end) = (token.start.unsigned_abs(), token.end.unsigned_abs());
                 let piece = text

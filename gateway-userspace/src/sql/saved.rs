@@ -176,7 +176,10 @@ mod tests {
     fn saved() -> SavedCatalog {
         let mut results = vec![Vec::new(); CATALOG_QUERIES.len()];
         results[0] = vec![row(&[r#"["pg_catalog","public"]"#])];
-        results[7] = vec![row(&["25", "23", "9", "e"]), row(&["23", "25", "8", "i"])];
+        results[7] = vec![
+            row(&["25", "23", "9", "e", "true"]),
+            row(&["23", "25", "8", "i", "true"]),
+        ];
         let namespace = row(&[r#"["pg_catalog","public"]"#, "agent", "shop"]);
         SavedCatalog::new(
             "shop".to_owned(),

@@ -84,8 +84,8 @@ LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_cata
 LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid \
 WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))";
 
-const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text \
-FROM pg_catalog.pg_cast WHERE oid >= 16384 AND castfunc <> 0";
+const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text, (oid >= 16384)::pg_catalog.text \
+FROM pg_catalog.pg_cast WHERE castcontext = 'i' OR (oid >= 16384 AND castfunc <> 0)";
 
 const FOREIGN_KEYS: &str = "SELECT fn.nspname, f.relname, tn.nspname, t.relname, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text, pg_catalog.array_to_json(k.confkey)::pg_catalog.text \
 FROM pg_catalog.pg_constraint AS k \
@@ -192,12 +192,18 @@ impl Catalog {
             catalog.add_type(&row)?;
         }
         for row in rows(7) {
-            catalog.casts.push(Cast {
+            let cast = Cast {
                 source: row.number(0)?,
                 target: row.number(1)?,
                 function_oid: row.number(2)?,
                 context: row.byte(3)?,
-            });
+            };
+            if cast.context == b'i' {
+                catalog.implicit_casts.insert((cast.source, cast.target));
+            }
+            if row.flag(4)? && cast.function_oid != 0 {
+                catalog.casts.push(cast);
+            }
         }
         for row in rows(8) {
             catalog.foreign_keys.push(ForeignKey {

@@ -276,8 +276,8 @@ pub enum SettingValue {
     To(String),
     /// What the session began with: DEFAULT, RESET.
     Default,
-    /// A parameter of the statement.
-    Parameter,
+    /// A parameter of the statement, by its number from 1.
+    Parameter(i32),
 }
 
 /// One statement, understood in full.

@@ -18,8 +18,6 @@ enum Standing {
     Harmless,
     /// Only these values, given in the form that the server compares: letters and digits.
     Only(&'static [&'static str], &'static str),
-    /// The search path: followed by the session, which checks its value.
-    Followed,
     /// Whose rights apply: only those of the login, which are what it has.
     Rights,
     /// Never: it changes how SQL is read or what is checked.
@@ -40,7 +38,7 @@ pub(in crate::policy) fn weigh(
         // What the session began with; whatever the job was allowed to set since is undone.
         SettingValue::Default => return Ok(()),
         SettingValue::To(value) => Some(value.as_str()),
-        SettingValue::Parameter => None,
+        SettingValue::Parameter(_) => None,
     };
     let never = |message: String, hint: String| {
         Err(Reason {
@@ -52,11 +50,6 @@ pub(in crate::policy) fn weigh(
     };
     match standing(name) {
         Standing::Harmless => Ok(()),
-        Standing::Followed if value.is_some() => Ok(()),
-        Standing::Followed => never(
-            format!("changing the setting {name} to a parameter is not possible through Cordon"),
-            "write its value as a constant: statements are checked as they read under it".to_owned(),
-        ),
         Standing::Only(accepted, written) => {
             let plain: Option<String> = value.map(|value| {
                 value
@@ -163,6 +156,8 @@ fn standing(name: &str) -> Standing {
         | "extra_float_digits"
         | "bytea_output"
         | "client_min_messages"
+        // Followed by the session, which looks at its value.
+        | "search_path"
         | "default_transaction_isolation"
         | "default_transaction_read_only"
         | "default_transaction_deferrable"
@@ -232,6 +227,7 @@ fn standing(name: &str) -> Standing {
         | "escape_string_warning"
         | "exit_on_error"
         | "quote_all_identifiers"
+        | "restrict_nonsystem_relation_kind"
         | "seed"
         | "stats_fetch_consistency"
         | "timezone_abbreviations"
@@ -242,7 +238,6 @@ fn standing(name: &str) -> Standing {
         | "default_tablespace"
         | "default_toast_compression"
         | "temp_tablespaces" => Standing::Harmless,
-        "search_path" => Standing::Followed,
         "client_encoding" => Standing::Only(&["utf8", "unicode"], "UTF8"),
         "standard_conforming_strings" => Standing::Only(&["on", "true", "yes", "1"], "on"),
         "role" | "session_authorization" => Standing::Rights,

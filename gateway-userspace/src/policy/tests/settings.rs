@@ -49,14 +49,13 @@ fn a_parameter_sets_only_what_may_have_any_value() {
     for name in [
         "client_encoding",
         "standard_conforming_strings",
-        "search_path",
         "role",
         "session_replication_role",
     ] {
-        denied(&all, &setting(name, SettingValue::Parameter));
+        denied(&all, &setting(name, SettingValue::Parameter(1)));
     }
     for name in ["statement_timeout", "app.tenant", "log_statement"] {
-        allowed(&all, &setting(name, SettingValue::Parameter));
+        allowed(&all, &setting(name, SettingValue::Parameter(1)));
     }
 }
 

@@ -54,8 +54,11 @@ impl<'a> Walk<'a> {
                 Some(a_const::Val::Fval(_)) => Value::of_type(1700),
                 Some(a_const::Val::Sval(_) | a_const::Val::Bsval(_)) | None => Value::constant(),
             },
-            NodeEnum::ParamRef(_)
-            | NodeEnum::SetToDefault(_)
+            NodeEnum::ParamRef(parameter) => Value {
+                type_oid: self.parsed.parameter_type(parameter.number),
+                ..Value::constant()
+            },
+            NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
             | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::SqlvalueFunction(_)
@@ -187,11 +190,6 @@ impl<'a> Walk<'a> {
                 return Err(self.unsupported(format!("{} is not understood here", kind_name(kind))));
             }
         })
-    }
-
-    /// An argument of a function; `t.*` is the whole row there.
-    pub fn argument(&mut self, scope: &Scope<'_, 'a>, node: &'a Node) -> Result<Value<'a>> {
-        self.expression(scope, node)
     }
 
     // ---- columns ---------------------------------------------------------------------------

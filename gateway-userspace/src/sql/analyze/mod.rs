@@ -84,6 +84,8 @@ struct Walk<'a> {
     into: Option<*const SelectStmt>,
     /// Calls that may be read as SET.
     setters: Vec<*const FuncCall>,
+    /// What `name` is for them, where they read it from `pg_settings`.
+    setter_name: Option<&'a str>,
     settings: Vec<SettingChange>,
     /// Columns of FROM items that are relations: the relation's use, `attnum`, and whether
     /// something names the column.
@@ -113,6 +115,7 @@ impl<'a> Walk<'a> {
             watch_hit: false,
             into: None,
             setters: Vec::new(),
+            setter_name: None,
             settings: Vec::new(),
             named: Vec::new(),
         }

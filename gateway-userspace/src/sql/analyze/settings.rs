@@ -1,14 +1,14 @@
 //! SET, `set_config`, SHOW and transaction control.
 
-use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    FuncCall, SelectStmt, SetOperation, TransactionStmt, TransactionStmtKind, VariableSetKind,
-    VariableSetStmt, VariableShowStmt, a_const,
+    FuncCall, SelectStmt, SetOperation, TransactionStmt, TransactionStmtKind, TypeName,
+    VariableSetKind, VariableSetStmt, VariableShowStmt, a_const,
 };
+use pg_query::{Node, NodeEnum};
 
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
-use super::{Result, Walk, inner};
+use super::{Result, Walk, inner, strings};
 use crate::sql::catalog::Function;
 use crate::sql::statement::{SettingChange, SettingValue, StatementKind, TransactionControl};
 
@@ -84,14 +84,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes the calls that may be read as SET: those of `set_config` that are columns of a SELECT
-    /// over no tables, so that each runs once.
+    /// over no tables, so that each runs once; or over the one row of `pg_settings` with a constant
+    /// name, as `pg_dump` sets what a server may not have.
     pub fn find_setters(&mut self, select: &'a SelectStmt) {
         let SelectStmt {
             distinct_clause,
             into_clause: None,
             target_list,
             from_clause,
-            where_clause: None,
+            where_clause,
             group_clause,
             group_distinct: _,
             having_clause: None,
@@ -111,9 +112,18 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
+        match (from_clause.as_slice(), where_clause.as_deref()) {
+            ([], None) => {}
+            ([from], Some(condition)) => {
+                let Some(name) = self.setting_chosen(from, condition) else {
+                    return;
+                };
+                self.setter_name = Some(name);
+            }
+            _ => return,
+        }
         let plain = [
             distinct_clause,
-            from_clause,
             group_clause,
             window_clause,
             values_lists,
@@ -134,6 +144,30 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The name in `FROM pg_settings WHERE name = 'constant'`.
+    fn setting_chosen(&self, from: &'a Node, condition: &'a Node) -> Option<&'a str> {
+        let NodeEnum::RangeVar(var) = inner(Some(from))? else {
+            return None;
+        };
+        let (schema, table, _) = self.relation(var).ok()?;
+        let NodeEnum::AExpr(operation) = inner(Some(condition))? else {
+            return None;
+        };
+        let (column, name) = self.equality(operation)?;
+        let NodeEnum::ColumnRef(column) = inner(Some(column))? else {
+            return None;
+        };
+        let known = schema == "pg_catalog"
+            && table == "pg_settings"
+            && var.alias.is_none()
+            && strings(&column.fields)? == ["name"];
+        if known {
+            text_constant(inner(Some(name))?)
+        } else {
+            None
+        }
+    }
+
     /// What a call changes if it is `set_config(name, value, is_local)` of `pg_catalog`, in a
     /// place and a form in which it is the SET of that setting.
     pub fn as_set(&self, call: &'a FuncCall, function: &'a Function) -> Option<SettingChange> {
@@ -144,23 +178,24 @@ impl<'a> Walk<'a> {
         let [name, value, local] = call.args.as_slice() else {
             return None;
         };
-        let NodeEnum::AConst(name) = inner(Some(name))? else {
-            return None;
-        };
-        let Some(a_const::Val::Sval(name)) = &name.val else {
-            return None;
+        let name = match inner(Some(name))? {
+            NodeEnum::ColumnRef(column) if strings(&column.fields)? == ["name"] => {
+                self.setter_name?
+            }
+            other => text_constant(other)?,
         };
         let value = match inner(Some(value))? {
             NodeEnum::AConst(constant) if constant.isnull => SettingValue::Default,
-            NodeEnum::AConst(constant) => match &constant.val {
-                Some(a_const::Val::Sval(text)) => SettingValue::To(text.sval.clone()),
-                _ => return None,
-            },
-            NodeEnum::ParamRef(_) => SettingValue::Parameter,
-            NodeEnum::TypeCast(cast) => match inner(cast.arg.as_deref())? {
-                NodeEnum::ParamRef(_) => SettingValue::Parameter,
-                _ => return None,
-            },
+            constant @ NodeEnum::AConst(_) => {
+                SettingValue::To(text_constant(constant)?.to_owned())
+            }
+            NodeEnum::ParamRef(parameter) => SettingValue::Parameter(parameter.number),
+            NodeEnum::TypeCast(cast) if is_text(cast.type_name.as_ref()?) => {
+                match inner(cast.arg.as_deref())? {
+                    NodeEnum::ParamRef(parameter) => SettingValue::Parameter(parameter.number),
+                    _ => return None,
+                }
+            }
             _ => return None,
         };
         let local = match inner(Some(local))? {
@@ -170,14 +205,14 @@ impl<'a> Walk<'a> {
             _ => return None,
         };
         Some(SettingChange {
-            name: name.sval.to_ascii_lowercase(),
+            name: name.to_ascii_lowercase(),
             value,
             local,
         })
     }
 
     /// The value of SET as text; several are separated by commas, as SHOW gives them.
-    fn set_value(&self, args: &'a [pg_query::Node]) -> Result<String> {
+    fn set_value(&self, args: &'a [Node]) -> Result<String> {
         let mut parts = Vec::with_capacity(args.len());
         for arg in args {
             parts.push(self.set_constant(inner(Some(arg)))?);
@@ -206,7 +241,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `name=value` of each transaction mode, or the snapshot's name.
-    fn modes(&self, name: &str, args: &'a [pg_query::Node]) -> Result<String> {
+    fn modes(&self, name: &str, args: &'a [Node]) -> Result<String> {
         let mut modes = Vec::with_capacity(args.len());
         for arg in args {
             match inner(Some(arg)) {
@@ -238,4 +273,22 @@ impl<'a> Walk<'a> {
             .collect();
         (StatementKind::Show { name }, Some(columns))
     }
+}
+
+/// A string constant.
+fn text_constant(node: &NodeEnum) -> Option<&str> {
+    match node {
+        NodeEnum::AConst(constant) => match &constant.val {
+            Some(a_const::Val::Sval(text)) => Some(&text.sval),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// True for `text`, and nothing like it that would shorten a value.
+fn is_text(name: &TypeName) -> bool {
+    let names = strings(&name.names);
+    name.array_bounds.is_empty()
+        && matches!(names.as_deref(), Some(["text"] | ["pg_catalog", "text"]))
 }

@@ -10,6 +10,7 @@ use super::scope::Scope;
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
 use super::{Result, Walk, inner, string};
+use crate::sql::grammar::VOID;
 use crate::sql::statement::{Access, ColumnUse, StatementKind};
 
 /// `CURSOR_OPT_HOLD`.
@@ -192,6 +193,9 @@ impl<'a> Walk<'a> {
         for node in argtypes {
             if let Some(NodeEnum::TypeName(argument)) = inner(Some(node)) {
                 let oid = self.type_oid(argument)?;
+                if oid == VOID {
+                    return Err(self.unsupported("a parameter of type void in PREPARE"));
+                }
                 self.convert_to(oid, argument.location)?;
             }
         }

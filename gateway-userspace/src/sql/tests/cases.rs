@@ -5,8 +5,8 @@
 
 use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten, view};
 use crate::sql::{
-    FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue, StatementKind,
-    TransactionControl, run_on_big_stack, split,
+    Catalog, Function, FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue, StatementKind,
+    TransactionControl, TypeInfo, VOID, run_on_big_stack, split,
 };
 
 #[track_caller]
@@ -958,6 +958,60 @@ fn f8_a_function_of_a_users_shadows_a_built_in_one() {
 }
 
 #[test]
+fn an_overload_that_cannot_take_the_arguments_is_not_meant() {
+    const OTHER: u32 = 90_001;
+    let mut catalog = catalog();
+    let info = TypeInfo {
+        schema: "public".to_owned(),
+        name: "other".to_owned(),
+        kind: b'b',
+        ..TypeInfo::default()
+    };
+    catalog.type_info.insert(OTHER, info);
+    let overload = Function {
+        schema: "public".to_owned(),
+        oid: 90_002,
+        args: 1,
+        volatility: b'i',
+        kind: b'f',
+        return_type: OTHER,
+        arg_types: vec![OTHER],
+        ..Function::default()
+    };
+    let known = catalog.functions.get_mut("upper").expect("a list");
+    known.push(overload);
+    let found = |catalog: &Catalog, sql: &str| shorten(&one_in(catalog, &namespace(), sql));
+    let safe = "customers:S(email=d) -> upper<customers.email";
+    let unsafe_ = "customers:S(email=d) fn:public.upper! -> upper<customers.email";
+    assert_eq!(found(&catalog, "select upper(email) from customers"), safe);
+    // A text of no known type may become anything.
+    assert_eq!(found(&catalog, "select upper('x')"), "fn:public.upper! -> upper<");
+    assert_eq!(found(&catalog, "select upper($1)"), "fn:public.upper! -> upper<");
+    // Unless the server would cast it by itself.
+    catalog.implicit_casts.insert((25, OTHER));
+    assert_eq!(
+        found(&catalog, "select upper(email) from customers"),
+        unsafe_
+    );
+}
+
+#[test]
+fn a_parameter_of_type_void_is_no_argument() {
+    let analyzed = |types: &[u32]| {
+        let types = types.to_vec();
+        let found = run_on_big_stack(move || {
+            let mut parsed = split("select * from upper($1, $2) as result").expect("parses");
+            parsed[0].declare(&types);
+            crate::sql::analyze(&parsed[0], &catalog(), &namespace())
+        });
+        shorten(&found.expect("no panic"))
+    };
+    assert_eq!(analyzed(&[VOID, 25]), "-> result<");
+    assert!(analyzed(&[25, 25]).starts_with("42883"), "{}", analyzed(&[]));
+    assert!(short("prepare p (void) as select upper($1, 'x')").starts_with("unsupported"));
+}
+
+#[test]
 fn f2_what_cannot_be_read_in_full_is_refused() {
     for (sql, kind) in [
         ("select from where", "syntax"),
@@ -1090,7 +1144,7 @@ fn a_plain_call_of_set_config_is_the_set_that_it_is() {
             let value = match change.value {
                 SettingValue::To(value) => Some(value),
                 SettingValue::Default => None,
-                SettingValue::Parameter => Some("$".to_owned()),
+                SettingValue::Parameter(_) => Some("$".to_owned()),
             };
             (change.name, value, change.local)
         });
@@ -1118,12 +1172,28 @@ fn a_plain_call_of_set_config_is_the_set_that_it_is() {
         changes("select set_config('a.b', $1::text, true)"),
         [change("a.b", Some("$"), true)]
     );
+    // As pg_dump writes it.
+    assert_eq!(
+        changes("select set_config(name, 'x', false) from pg_settings where name = 'A.b'"),
+        [change("a.b", Some("x"), false)]
+    );
     // Anywhere else, or with anything computed, it is a function with effects.
     for sql in [
         "select set_config($1, 'c', true)",
         "select set_config('a.b', 'c', $1)",
         "select set_config('a.' || 'b', 'c', true)",
         "select set_config('a.b'::varchar(1), 'c', true)",
+        "select set_config('a.b', $1::varchar(3), true)",
+        "select set_config(name, 'c', true)",
+        "select set_config(name, 'c', true) from pg_settings",
+        "select set_config(name, 'c', true) from pg_settings where name <> 'a.b'",
+        "select set_config(name, 'c', true) from pg_settings where name = $1",
+        "select set_config(name, 'c', true) from pg_settings where name = 'a.b' or true",
+        "select set_config(name, 'c', true) from pg_settings where setting = 'a.b'",
+        "select set_config(setting, 'c', true) from pg_settings where name = 'a.b'",
+        "select set_config(name, 'c', true) from pg_settings x (setting, name) where name = 'a.b'",
+        "select set_config(name, 'c', true) from (select 'role' as name) pg_settings where name = 'a.b'",
+        "with pg_settings as (select 'role' as name) select set_config(name, 'c', true) from pg_settings where name = 'a.b'",
         "select set_config('a.b', 'c' || 'd', true)",
         "select set_config('a.b', 'c', true) || 'x'",
         "select set_config('a.b', set_config('c.d', 'e', true), true)",

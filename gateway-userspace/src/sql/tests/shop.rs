@@ -115,6 +115,7 @@ pub fn catalog() -> Catalog {
         ("int4", INT4, 0),
         ("int8", 20, 0),
         ("text", TEXT, 0),
+        ("void", crate::sql::VOID, 0),
         ("varchar", VARCHAR, 0),
         ("bool", 16, 0),
         ("numeric", 1700, 0),
@@ -203,6 +204,13 @@ pub fn catalog() -> Catalog {
         "pg_class",
         b'r',
         &[("oid", 26), ("relname", 19)],
+    );
+    relation(
+        &mut catalog,
+        "pg_catalog",
+        "pg_settings",
+        b'v',
+        &[("name", TEXT), ("setting", TEXT)],
     );
     view(
         &mut catalog,
