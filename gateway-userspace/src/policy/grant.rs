@@ -69,12 +69,7 @@ impl Verb {
     pub fn takes_columns(self) -> bool {
         match self {
             Self::Select | Self::Insert | Self::Update => true,
-            Self::Delete
-            | Self::Truncate
-            | Self::Call
-            | Self::Ddl
-            | Self::Set
-            | Self::All => false,
+            Self::Delete | Self::Truncate | Self::Call | Self::Ddl | Self::Set | Self::All => false,
         }
     }
 }

@@ -253,6 +253,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::sql::Rights;
 
     #[test]
     fn a_reported_read_does_not_explain_a_write_lock() {
@@ -266,6 +267,7 @@ mod tests {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         };
         assert!(explains(&used, "AccessShareLock"));
         assert!(!explains(&used, "RowExclusiveLock"));

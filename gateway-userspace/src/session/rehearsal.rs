@@ -286,6 +286,7 @@ mod tests {
                 search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
                 user: "agent".to_owned(),
                 database: "shop".to_owned(),
+                roles: Vec::new(),
             };
             let mut rehearsal =
                 Rehearsal::new(Arc::new(catalog()), Arc::new(Kinship::none()), namespace);

@@ -232,7 +232,10 @@ pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstoo
 }
 
 /// As [`refuse_shadowing`], for a search path that is a parameter: now that its value is known.
-pub(super) fn shadowing_parameter(statement: &Statement, parameters: &[Parameter]) -> Option<Reason> {
+pub(super) fn shadowing_parameter(
+    statement: &Statement,
+    parameters: &[Parameter],
+) -> Option<Reason> {
     let shadows = |change: &SettingChange| {
         let SettingValue::Parameter(number) = change.value else {
             return false;

@@ -6,7 +6,7 @@ use crate::{
     masking::ColumnShape,
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
     sql::{
-        Access, DdlAction, FunctionClass, SettingChange, Statement, StatementKind,
+        Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
         TransactionControl,
     },
 };
@@ -364,11 +364,14 @@ fn may_move_names(change: &SettingChange) -> bool {
 }
 
 fn relations_of(statement: &Statement) -> Vec<String> {
-    statement
-        .relations
-        .iter()
-        .map(|relation| format!("{}.{}", relation.relation.schema, relation.relation.name))
-        .collect()
+    let mut names: Vec<String> = Vec::with_capacity(statement.relations.len());
+    for RelationUse { relation, .. } in &statement.relations {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn effects_of(statement: &Statement) -> Vec<String> {

@@ -15,6 +15,9 @@ pub struct Namespace {
     pub user: String,
     /// `current_database()`: the only one that a name may stand in.
     pub database: String,
+    /// Oids of the roles whose objects the session may change: its login's, and those that it is a
+    /// member of.
+    pub roles: Vec<u32>,
 }
 
 /// The catalog of one database at one moment.
@@ -133,6 +136,8 @@ pub struct Relation {
     pub triggers: Vec<Trigger>,
     /// For views: what is behind is read with the rights of the one who reads the view.
     pub security_invoker: bool,
+    /// Its owner's role oid.
+    pub owner: u32,
     /// The definition's analysis.
     pub(super) view: ViewCache,
 }

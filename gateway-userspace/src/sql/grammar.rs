@@ -59,7 +59,9 @@ impl Parsed {
     /// takes some of them only before any query of the transaction.
     pub fn is_transaction_mode(&self) -> bool {
         match &self.node {
-            NodeEnum::VariableSetStmt(set) => set.name.to_ascii_lowercase().starts_with("transaction"),
+            NodeEnum::VariableSetStmt(set) => {
+                set.name.to_ascii_lowercase().starts_with("transaction")
+            }
             _ => false,
         }
     }
@@ -300,7 +302,10 @@ mod tests {
             split(&format!("select 1 {run} 1")),
             Err(NotUnderstood::Limit(_))
         ));
-        assert_eq!(texts(&format!("{0}\nselect '{0}'", "-".repeat(300))).len(), 1);
+        assert_eq!(
+            texts(&format!("{0}\nselect '{0}'", "-".repeat(300))).len(),
+            1
+        );
         assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
         let long = format!("select '{}'", "x".repeat(MAX_TEXT));
         assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));

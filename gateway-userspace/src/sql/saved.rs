@@ -180,7 +180,7 @@ mod tests {
             row(&["25", "23", "9", "e", "true"]),
             row(&["23", "25", "8", "i", "true"]),
         ];
-        let namespace = row(&[r#"["pg_catalog","public"]"#, "agent", "shop"]);
+        let namespace = row(&[r#"["pg_catalog","public"]"#, "agent", "shop", "[10]"]);
         SavedCatalog::new(
             "shop".to_owned(),
             "15.1".to_owned(),

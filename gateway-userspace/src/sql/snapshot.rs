@@ -30,7 +30,8 @@ pub const CATALOG_QUERIES: &[&str] = &[
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
-pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text";
+pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text, \
+(SELECT pg_catalog.json_agg(r.oid::pg_catalog.int8) FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER'))::pg_catalog.text";
 
 const PATH: &str =
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
@@ -46,7 +47,8 @@ WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refobjid = a.attrelid 
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
 (SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text, \
-EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool)::pg_catalog.text \
+EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool)::pg_catalog.text, \
+c.relowner::pg_catalog.text \
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
 
@@ -117,6 +119,7 @@ impl Namespace {
             search_path: fields.json(0)?,
             user: fields.text(1)?.to_owned(),
             database: fields.text(2)?.to_owned(),
+            roles: fields.json_or_default(3)?,
         })
     }
 }
@@ -245,6 +248,7 @@ impl Catalog {
             temporary: row.text(4)? == "t",
             index_on: row.json_or_default(9)?,
             security_invoker: row.optional(10).is_none_or(|flag| flag != "false"),
+            owner: row.number(11)?,
             ..Relation::default()
         };
         let (schema, name) = (row.text(0)?, row.text(1)?);

@@ -63,7 +63,20 @@ pub enum ColumnUse {
     Named,
 }
 
-/// One relation and everything the statement does with it.
+/// Whose rights the server asks for where a relation is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rights {
+    /// The session's: the statement itself touches it.
+    Session,
+    /// The session's, although it stands behind a view: an invoker's, or one that the session made
+    /// or could make anew.
+    Invoker,
+    /// Those of the owner of the view that names it, by role oid.
+    Owner(u32),
+}
+
+/// One relation and everything the statement does with it. A relation that is touched with several
+/// rights is listed with each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelationUse {
     /// The relation.
@@ -76,6 +89,8 @@ pub struct RelationUse {
     pub system: bool,
     /// True if it is a temporary table of this session.
     pub temporary: bool,
+    /// With whose rights.
+    pub rights: Rights,
 }
 
 /// A function, operator, cast or aggregate resolved to what it is in the catalog. When the

@@ -188,10 +188,7 @@ fn locking_needs_a_right_to_write() {
     let lock = |name: &str| statement(StatementKind::Lock, vec![used(name, &[Access::Lock], &[])]);
     let admission = admission("    allow: [{ select: public.* }, { update: public.a (x) }]\n");
     allowed(&admission, &lock("a"));
-    let of_a_read = statement(
-        StatementKind::Lock,
-        vec![used("b", &[Access::Select], &[])],
-    );
+    let of_a_read = statement(StatementKind::Lock, vec![used("b", &[Access::Select], &[])]);
     allowed(&admission, &of_a_read);
     let reason = denied(&admission, &lock("b"));
     assert!(

@@ -19,7 +19,7 @@ use crate::{
     masking::Redaction,
     sql::{
         Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse,
-        OutputColumn, RelationRef, RelationUse, SettingChange, SettingValue, Statement,
+        OutputColumn, RelationRef, RelationUse, Rights, SettingChange, SettingValue, Statement,
         StatementKind,
     },
 };
@@ -100,6 +100,7 @@ fn used(name: &str, access: &[Access], columns: &[(&str, &[ColumnUse])]) -> Rela
             || name.starts_with("information_schema.")
             || name.starts_with("pg_toast."),
         temporary: name.starts_with("pg_temp"),
+        rights: Rights::Session,
     }
 }
 

@@ -94,7 +94,9 @@ fn a_custom_setting_needs_a_rule_that_names_it() {
         "changing the setting app.user_id is not granted"
     );
     assert!(
-        reason.hint.starts_with("add `- set: app.user_id` to allow in grant g"),
+        reason
+            .hint
+            .starts_with("add `- set: app.user_id` to allow in grant g"),
         "{}",
         reason.hint
     );

@@ -229,7 +229,8 @@ impl Connection {
     ) -> Result<Option<Option<Arc<Understood>>>, Close> {
         let mut understood = match self
             .understand_one(&statement.text, &statement.types)
-            .await? {
+            .await?
+        {
             Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);

@@ -120,7 +120,8 @@ impl Connection {
         self.refresh_names(true).await?;
         let again = match self
             .understand_one(understood.text(), &to_read.statement.types)
-            .await? {
+            .await?
+        {
             Ok(Some(again)) => again,
             Ok(None) => return Ok(Reading::Failed),
             Err(refusal) => return Ok(Reading::Refused(refusal)),

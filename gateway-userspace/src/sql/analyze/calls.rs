@@ -10,8 +10,8 @@ use super::scope::Scope;
 use super::value::{Field, Shape, Value};
 use super::{Result, Walk, inner, strings};
 use crate::sql::catalog::{Function, Relation, TypeInfo};
-use crate::sql::grammar::VOID;
 use crate::sql::functions::{classify, is_known_code};
+use crate::sql::grammar::VOID;
 use crate::sql::statement::{ColumnUse, FunctionClass, FunctionUse};
 
 /// Pseudo types whose real type depends on the arguments, and `void`.

@@ -87,9 +87,7 @@ impl<'a> Walk<'a> {
         self.refuse_other_database(var)?;
         match self.relation(var) {
             Ok((schema, name, relation)) => Ok(self.known(kind, schema, name, relation)),
-            Err(error) if missing_ok => {
-                self.new_relation(kind, var).map_err(|_no_schema| error)
-            }
+            Err(error) if missing_ok => self.new_relation(kind, var).map_err(|_no_schema| error),
             Err(error) => Err(error),
         }
     }

@@ -186,9 +186,7 @@ impl<'a> Walk<'a> {
         };
         let value = match inner(Some(value))? {
             NodeEnum::AConst(constant) if constant.isnull => SettingValue::Default,
-            constant @ NodeEnum::AConst(_) => {
-                SettingValue::To(text_constant(constant)?.to_owned())
-            }
+            constant @ NodeEnum::AConst(_) => SettingValue::To(text_constant(constant)?.to_owned()),
             NodeEnum::ParamRef(parameter) => SettingValue::Parameter(parameter.number),
             NodeEnum::TypeCast(cast) if is_text(cast.type_name.as_ref()?) => {
                 match inner(cast.arg.as_deref())? {

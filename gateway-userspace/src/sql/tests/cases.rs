@@ -5,8 +5,8 @@
 
 use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten, view};
 use crate::sql::{
-    Catalog, Function, FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue, StatementKind,
-    TransactionControl, TypeInfo, VOID, run_on_big_stack, split,
+    Catalog, Function, FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue,
+    StatementKind, TransactionControl, TypeInfo, VOID, run_on_big_stack, split,
 };
 
 #[track_caller]
@@ -890,6 +890,7 @@ fn m14_the_search_path_decides_which_relation_a_name_means() {
         search_path: names.iter().map(|name| (*name).to_owned()).collect(),
         user: "agent".to_owned(),
         database: "shop".to_owned(),
+        roles: Vec::new(),
     };
     let under =
         |names: &[&str]| shorten(&one_in(&catalog(), &path(names), "select id from orders"));
@@ -985,8 +986,14 @@ fn an_overload_that_cannot_take_the_arguments_is_not_meant() {
     let unsafe_ = "customers:S(email=d) fn:public.upper! -> upper<customers.email";
     assert_eq!(found(&catalog, "select upper(email) from customers"), safe);
     // A text of no known type may become anything.
-    assert_eq!(found(&catalog, "select upper('x')"), "fn:public.upper! -> upper<");
-    assert_eq!(found(&catalog, "select upper($1)"), "fn:public.upper! -> upper<");
+    assert_eq!(
+        found(&catalog, "select upper('x')"),
+        "fn:public.upper! -> upper<"
+    );
+    assert_eq!(
+        found(&catalog, "select upper($1)"),
+        "fn:public.upper! -> upper<"
+    );
     // Unless the server would cast it by itself.
     catalog.implicit_casts.insert((25, OTHER));
     assert_eq!(
@@ -1007,7 +1014,11 @@ fn a_parameter_of_type_void_is_no_argument() {
         shorten(&found.expect("no panic"))
     };
     assert_eq!(analyzed(&[VOID, 25]), "-> result<");
-    assert!(analyzed(&[25, 25]).starts_with("42883"), "{}", analyzed(&[]));
+    assert!(
+        analyzed(&[25, 25]).starts_with("42883"),
+        "{}",
+        analyzed(&[])
+    );
     assert!(short("prepare p (void) as select upper($1, 'x')").starts_with("unsupported"));
 }
 
@@ -1159,10 +1170,7 @@ fn a_plain_call_of_set_config_is_the_set_that_it_is() {
     );
     assert_eq!(
         changes("select set_config('a.b', 'c', true) as one, set_config('d.e', NULL, false)"),
-        [
-            change("a.b", Some("c"), true),
-            change("d.e", None, false)
-        ]
+        [change("a.b", Some("c"), true), change("d.e", None, false)]
     );
     assert_eq!(
         changes("select set_config('a.b', $1, true)"),

@@ -319,6 +319,7 @@ pub fn namespace() -> Namespace {
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
         user: "agent".to_owned(),
         database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 
