@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     session::{NameQueries, PreparedChange, Refusal, SessionEffect, Understood},
-    sql::{NotUnderstood, Parsed},
+    sql::{NotUnderstood, Parsed, VOID},
 };
 
 /// Name of the gateway's own statement and portal; a client's name cannot hold it by accident.
@@ -141,22 +141,26 @@ impl Connection {
         });
     }
 
-    /// Understands a text that must be one statement. `None`: it is empty.
+    /// Understands a text that must be one statement, with the types that its parameters were
+    /// declared with. `None`: it is empty.
     pub(super) async fn understand_one(
         &mut self,
         text: &str,
+        types: &[u32],
     ) -> Result<Result<Option<Arc<Understood>>, Refusal>, Close> {
-        self.names_fresh().await?;
-        if let Some(understood) = self.session.cached(text) {
+        if let Some(understood) = self.cached(text, types) {
             return Ok(Ok(Some(understood)));
         }
-        let statements = match self.session.split(text).await {
+        let mut statements = match self.session.split(text).await {
             Ok(statements) => statements,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        match statements.as_slice() {
+        match statements.as_mut_slice() {
             [] => Ok(Ok(None)),
-            [parsed] => Ok(self.understand_parsed(parsed).await?.map(Some)),
+            [parsed] => {
+                Arc::make_mut(parsed).declare(types);
+                Ok(self.understand_parsed(parsed).await?.map(Some))
+            }
             _ => Ok(Err(Refusal::as_server(
                 "42601",
                 "cannot insert multiple commands into a prepared statement".to_owned(),
@@ -164,15 +168,33 @@ impl Connection {
         }
     }
 
+    /// What a text was understood as before, unless names have to be looked up first.
+    pub(super) fn cached(&mut self, text: &str, types: &[u32]) -> Option<Arc<Understood>> {
+        if self.session.names_due() || types.contains(&VOID) {
+            return None;
+        }
+        self.session.cached(text)
+    }
+
     /// Understands one statement; an unknown name is looked for once more in a fresh catalog.
     pub(super) async fn understand_parsed(
         &mut self,
         parsed: &Arc<Parsed>,
     ) -> Result<Result<Arc<Understood>, Refusal>, Close> {
-        self.names_fresh().await?;
+        if !parsed.is_transaction_mode() {
+            self.names_fresh().await?;
+        }
         let mut outcome = self.session.analyze(parsed).await;
         if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {
             self.refresh_names(true).await?;
+            if self.status == b'E' {
+                // No name can be looked up, and whatever it means, it fails.
+                return Ok(Err(Refusal::as_server(
+                    "25P02",
+                    "current transaction is aborted, commands ignored until end of transaction block"
+                        .to_owned(),
+                )));
+            }
             outcome = self.session.analyze(parsed).await;
         }
         let understood = match outcome {
@@ -189,8 +211,7 @@ impl Connection {
                 format!("prepared statement \"{name}\" does not exist"),
             )));
         };
-        let body = prepared.text.clone();
-        match Box::pin(self.understand_one(&body)).await? {
+        match Box::pin(self.understand_one(&prepared.text, &prepared.types)).await? {
             Ok(Some(inner)) if inner.executes().is_none() => {
                 Ok(Ok(self.session.executed(&understood, &inner)))
             }
