@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     audit::{AppendError, Event},
     policy::ApprovalRequirement,
-    sql::{Access, Namespace, RelationRef, RelationUse, Statement, StatementKind},
+    sql::{Access, Implied, Namespace, RelationRef, RelationUse, Statement, StatementKind},
 };
 
 /// Keeps events; can refuse them, or hold them up.
@@ -78,9 +78,11 @@ fn statement() -> Statement {
             temporary: false,
         }],
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 7,
     }
 }

@@ -101,6 +101,7 @@ impl Session {
                 .statement
                 .relations
                 .iter()
+                .chain(&understood.statement.implied.relations)
                 .any(|used| used.relation.oid == relation && explains(used, mode));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {

@@ -60,6 +60,8 @@ pub struct TypeInfo {
     pub fields: Vec<(String, u32)>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
+    /// For a domain: oids of the functions that its checks call.
+    pub checks: Vec<u32>,
 }
 
 /// A cast made by a user.
@@ -99,7 +101,38 @@ pub struct Trigger {
     pub function_oid: u32,
 }
 
-/// Lineage of a view's columns, found once per snapshot.
+/// A condition of a row-level security policy.
+#[derive(Clone, Debug, Default)]
+pub struct RowPolicy {
+    /// `polcmd`: `r`ead, `a`dd, `w`rite, `d`elete or `*`.
+    pub command: u8,
+    /// A SELECT from the table with the condition as its WHERE, written for
+    /// [`Catalog::search_path`].
+    pub query: String,
+    /// The query's analysis.
+    pub(super) found: ViewCache,
+}
+
+/// Code that a write to a table runs: column defaults, generated columns, checks, expressions of
+/// indexes and partition keys.
+#[derive(Clone, Debug)]
+pub struct WriteCode {
+    /// `attnum` of the column whose default it is; 0: it runs whatever is written.
+    pub column: i16,
+    /// What runs.
+    pub runs: Runs,
+}
+
+/// A function or sequence that a definition uses.
+#[derive(Clone, Debug)]
+pub enum Runs {
+    /// `pg_proc.oid` of a function.
+    Function(u32),
+    /// The next value of a sequence: schema, name.
+    Sequence(String, String),
+}
+
+/// What a definition's text does, found once per snapshot.
 pub(super) type ViewCache = OnceLock<Result<Arc<Statement>, NotUnderstood>>;
 
 /// A relation of the catalog.
@@ -129,6 +162,10 @@ pub struct Relation {
     pub triggers: Vec<Trigger>,
     /// For views: what is behind is read with the rights of the one who reads the view.
     pub security_invoker: bool,
+    /// Conditions of the policies, if row-level security is enabled.
+    pub policies: Vec<RowPolicy>,
+    /// What runs when it is written to, besides triggers.
+    pub code: Vec<WriteCode>,
     /// The definition's analysis.
     pub(super) view: ViewCache,
 }

@@ -17,7 +17,7 @@ use crate::{
     identity::{Assurance, JobIdentity},
     masking::Redaction,
     sql::{
-        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse,
+        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse, Implied,
         OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
     },
 };
@@ -130,9 +130,11 @@ fn statement(kind: StatementKind, relations: Vec<RelationUse>) -> Statement {
         kind,
         relations,
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 1,
     }
 }

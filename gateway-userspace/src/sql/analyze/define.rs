@@ -44,11 +44,14 @@ impl<'a> Walk<'a> {
         let Some(into) = into else {
             return Err(self.unsupported("a new table without name"));
         };
-        let Some(NodeEnum::SelectStmt(select)) = inner(query.as_deref()) else {
-            return Err(self
-                .unsupported("CREATE TABLE AS EXECUTE is not understood; write the query itself"));
+        let columns = match inner(query.as_deref()) {
+            Some(NodeEnum::SelectStmt(select)) => self.select(None, select)?,
+            Some(NodeEnum::ExecuteStmt(execute)) => {
+                self.execute(execute)?;
+                Vec::new()
+            }
+            _ => return Err(self.unsupported("a new table from something that is no query")),
         };
-        let columns = self.select(None, select)?;
         let kind = match ObjectType::try_from(*objtype) {
             Ok(ObjectType::ObjectMatview) => "materialized view",
             _ => "table",

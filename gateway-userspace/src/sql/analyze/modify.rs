@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything that inherits from a relation, its partitions included.
-    fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
+    pub fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
         let mut next = vec![(schema.to_owned(), name.to_owned())];
         while let Some((schema, name)) = next.pop() {

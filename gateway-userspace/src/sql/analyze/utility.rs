@@ -149,12 +149,8 @@ impl<'a> Walk<'a> {
             | NodeEnum::MergeStmt(_)
             | NodeEnum::DeclareCursorStmt(_)
             | NodeEnum::CreateTableAsStmt(_)
-            | NodeEnum::RefreshMatViewStmt(_) => self.nested(|walk| walk.top_level(query))?,
-            NodeEnum::ExecuteStmt(_) => {
-                return Err(self.unsupported(
-                    "EXPLAIN EXECUTE is not understood; explain the statement itself",
-                ));
-            }
+            | NodeEnum::RefreshMatViewStmt(_)
+            | NodeEnum::ExecuteStmt(_) => self.nested(|walk| walk.top_level(query))?,
             other => {
                 return Err(self.unsupported(format!(
                     "EXPLAIN of {} is not understood",
@@ -164,18 +160,6 @@ impl<'a> Walk<'a> {
         };
         for column in columns.into_iter().flatten() {
             self.mark_output(&column.value);
-        }
-        if !analyze {
-            // Nothing is written; but the plan tells of every relation's statistics.
-            for used in &mut self.uses {
-                used.access = [Access::Select].into();
-                for (_, uses) in used.columns.values_mut() {
-                    uses.remove(&ColumnUse::Written);
-                }
-                used.columns.retain(|_, (_, uses)| !uses.is_empty());
-            }
-            self.ddl.clear();
-            self.unlimited = false;
         }
         let plan = Col::new("QUERY PLAN", Value::constant());
         Ok((StatementKind::Explain { analyze }, Some(vec![plan])))
@@ -218,6 +202,7 @@ impl<'a> Walk<'a> {
             let value = self.expression(&scope, parameter)?;
             self.mark(&value, ColumnUse::Source);
         }
+        self.executes = Some(execute.name.clone());
         Ok(plain(StatementKind::Execute {
             name: execute.name.clone(),
         }))
