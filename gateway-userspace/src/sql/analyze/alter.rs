@@ -87,7 +87,7 @@ impl<'a> Walk<'a> {
                 if let Some(NodeEnum::ColumnDef(column)) = definition {
                     if let Some(type_name) = &column.type_name {
                         let oid = self.type_oid(type_name)?;
-                        self.convert_to(oid, type_name.location)?;
+                        self.convert_to(oid);
                     }
                     // USING writes what it computes into every row.
                     if let Some(using) = &column.raw_default {

@@ -239,7 +239,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let oid = self.type_oid(name)?;
-        self.convert_to(oid, name.location)
+        self.convert_to(oid);
+        Ok(())
     }
 
     pub fn constraint(
@@ -494,7 +495,7 @@ impl<'a> Walk<'a> {
     pub fn create_domain(&mut self, domain: &'a CreateDomainStmt) -> Result<Top<'a>> {
         if let Some(name) = &domain.type_name {
             let oid = self.type_oid(name)?;
-            self.convert_to(oid, name.location)?;
+            self.convert_to(oid);
         }
         for constraint in &domain.constraints {
             if let Some(NodeEnum::Constraint(constraint)) = inner(Some(constraint)) {

@@ -39,6 +39,9 @@ impl<'a> Walk<'a> {
         for used in &self.uses {
             self.run_by_writes(&mut found, used);
         }
+        for type_oid in &self.converted {
+            self.domain_checks(&mut found, *type_oid);
+        }
         let mut secured: Vec<(&str, &str, &Relation, BTreeSet<Access>)> = self
             .uses
             .iter()

@@ -73,6 +73,8 @@ struct Walk<'a> {
     uses: Vec<Use<'a>>,
     functions: BTreeSet<FunctionUse>,
     pure: BTreeSet<(&'a str, &'a str)>,
+    /// Types that something is converted to.
+    converted: BTreeSet<u32>,
     ddl: Vec<DdlEffect>,
     unlimited: bool,
     executes: Option<String>,
@@ -103,6 +105,7 @@ impl<'a> Walk<'a> {
             uses: Vec::new(),
             functions: BTreeSet::new(),
             pure: BTreeSet::new(),
+            converted: BTreeSet::new(),
             ddl: Vec::new(),
             unlimited: false,
             executes: None,

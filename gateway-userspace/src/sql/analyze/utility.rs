@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
         for node in argtypes {
             if let Some(NodeEnum::TypeName(argument)) = inner(Some(node)) {
                 let oid = self.type_oid(argument)?;
-                self.convert_to(oid, argument.location)?;
+                self.convert_to(oid);
             }
         }
         let Some(query) = inner(query.as_deref()) else {

@@ -297,6 +297,25 @@ fn m8_functions_that_run_text_need_a_grant() {
 }
 
 #[test]
+fn f9_a_conversion_to_a_type_with_code_of_its_own_is_a_call() {
+    check(&[
+        ("select '()'::shape", "fn:public.shape! -> shape<"),
+        (
+            "select shape(note) from orders",
+            "orders:S(note=d) fn:public.shape! -> shape<orders.note",
+        ),
+        (
+            "create table t (s shape)",
+            "fn:public.shape! ddl:Create table public.t",
+        ),
+        (
+            "prepare p (shape) as select $1",
+            "fn:public.shape! -> ?column?<",
+        ),
+    ]);
+}
+
+#[test]
 fn m9_what_is_copied_is_a_source() {
     check(&[
         (

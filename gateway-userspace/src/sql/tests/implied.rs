@@ -55,6 +55,7 @@ fn m15_defaults_and_checks_that_run_are_implied() {
             "update members set login = 'x'",
             "members:U(login=w) implied fn:public.tenant! unlimited",
         ),
+        ("select 'x'::code", "implied fn:public.is_code! -> code<"),
     ]);
 }
 

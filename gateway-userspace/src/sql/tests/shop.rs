@@ -14,6 +14,8 @@ const TEXT: u32 = 25;
 const VARCHAR: u32 = 1043;
 /// A domain.
 const CODE: u32 = 90_000;
+/// A base type with code of its own.
+const SHAPE: u32 = 90_001;
 
 fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: &[(&str, u32)]) {
     let oid = 16_384
@@ -315,6 +317,21 @@ pub fn catalog() -> Catalog {
         &[("login", TEXT), ("tenant_id", INT4)],
     );
     relation(&mut catalog, "public", "tickets_id_seq", b'S', &[]);
+    catalog
+        .types
+        .insert("code".to_owned(), vec![("public".to_owned(), CODE)]);
+    catalog
+        .types
+        .insert("shape".to_owned(), vec![("public".to_owned(), SHAPE)]);
+    catalog.type_info.insert(
+        SHAPE,
+        TypeInfo {
+            schema: "public".to_owned(),
+            name: "shape".to_owned(),
+            kind: b'b',
+            ..TypeInfo::default()
+        },
+    );
     catalog.type_info.insert(
         CODE,
         TypeInfo {
