@@ -44,6 +44,8 @@ pub struct Setup {
     pub address: Option<String>,
     /// `jobs.max_duration`.
     pub max_duration: String,
+    /// A further database of the cluster: its name, a login and the login's password.
+    pub database: Option<(String, String, String)>,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             discovery: false,
             address: None,
             max_duration: "1h".to_owned(),
+            database: None,
         }
     }
 }
@@ -147,6 +150,18 @@ impl Daemon {
             .address
             .clone()
             .unwrap_or_else(|| self.cluster.address());
+        let mut further = String::new();
+        if let Some((name, login, password)) = &setup.database {
+            let file = dir.join("secrets").join(login);
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            further = format!(
+                "  - name: {name}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+                 - user: {login}\n        password_file: {file}\n",
+                ca = self.cluster.ca_file().display(),
+                file = file.display(),
+            );
+        }
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -157,7 +172,7 @@ impl Daemon {
              databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
-             policy_dir: {here}/policy.d\n\
+             {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n\
              evidence:\n  fsync: always\n",
             pins = self.pin_dir.display(),

@@ -50,7 +50,7 @@ WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refobjid = a.attrelid 
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
 (SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text, \
-EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool)::pg_catalog.text \
+EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE CASE WHEN o.option_name = 'security_invoker' THEN o.option_value::pg_catalog.bool END)::pg_catalog.text \
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
 

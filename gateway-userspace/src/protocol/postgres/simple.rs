@@ -167,7 +167,11 @@ impl Connection {
         if apart {
             match self.read_apart(understood, &[]).await? {
                 Reading::Agrees => {}
-                Reading::Changed(again) => *understood = again,
+                Reading::Changed(again) => {
+                    // Confirmed already, but it may be denied now, or need its result's shape.
+                    *understood = again;
+                    return Box::pin(self.read_query(understood)).await;
+                }
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
             }
