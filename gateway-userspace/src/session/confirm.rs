@@ -40,7 +40,6 @@ pub(super) struct Confirmed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
     relation: u32,
-    mode: String,
 }
 
 impl Session {
@@ -110,10 +109,7 @@ impl Session {
                 .any(|used| used.relation.oid == relation && explains(used, mode, explain));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
-                unexplained.push(Unexplained {
-                    relation,
-                    mode: mode.clone(),
-                });
+                unexplained.push(Unexplained { relation });
             }
         }
         Ok(unexplained)

@@ -60,8 +60,8 @@ pub struct TypeInfo {
     pub fields: Vec<(String, u32)>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
-    /// For a domain: oids of the functions that its checks call.
-    pub checks: Vec<u32>,
+    /// For a domain: what its checks and its default run.
+    pub code: Vec<Runs>,
 }
 
 /// A cast made by a user.

@@ -30,7 +30,7 @@ pub const CATALOG_QUERIES: &[&str] = &[
     FOREIGN_KEYS,
     POLICIES,
     WRITE_CODE,
-    DOMAIN_CHECKS,
+    DOMAIN_CODE,
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
@@ -124,10 +124,15 @@ FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_class AS s ON s.oid = d.objid 
 JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'";
 
-const DOMAIN_CHECKS: &str = "SELECT k.contypid::pg_catalog.oid::pg_catalog.text, COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text \
-FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid \
+/// The same of checks and defaults of domains.
+const DOMAIN_CODE: &str = "SELECT k.type::pg_catalog.text, CASE WHEN s.oid IS NULL THEN COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text END, n.nspname, s.relname \
+FROM (SELECT c.contypid, 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM pg_catalog.pg_constraint AS c WHERE c.contypid <> 0 \
+UNION ALL SELECT t.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type AS t WHERE t.typtype = 'd' AND t.typdefaultbin IS NOT NULL) AS k (type, class, oid) \
+JOIN pg_catalog.pg_depend AS d ON d.classid = k.class AND d.objid = k.oid \
 LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid \
-WHERE k.contypid <> 0 AND (d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL)";
+LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL";
 
 /// Why catalog rows could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -254,10 +259,7 @@ impl Catalog {
             }
         }
         for row in rows(10) {
-            let runs = match (row.optional(4), row.optional(5)) {
-                (Some(schema), Some(name)) => Runs::Sequence(schema.to_owned(), name.to_owned()),
-                _ => Runs::Function(row.number(3)?),
-            };
+            let runs = row.runs(3)?;
             let column = row.number(2)?;
             if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
                 relation.code.push(WriteCode { column, runs });
@@ -265,7 +267,7 @@ impl Catalog {
         }
         for row in rows(11) {
             if let Some(info) = catalog.type_info.get_mut(&row.number(0)?) {
-                info.checks.push(row.number(1)?);
+                info.code.push(row.runs(1)?);
             }
         }
         Ok(catalog)
@@ -365,7 +367,7 @@ impl Catalog {
             base: row.number(5)?,
             fields: row.json_or_default(6)?,
             extension: row.optional(7).map(ToOwned::to_owned),
-            checks: Vec::new(),
+            code: Vec::new(),
         };
         self.type_info.insert(oid, info);
         Ok(())
@@ -386,7 +388,7 @@ pub(super) fn query_name(index: usize) -> &'static str {
         "foreign keys",
         "row policies",
         "write code",
-        "domain checks",
+        "domain code",
     ]
     .get(index)
     .copied()
@@ -433,6 +435,14 @@ impl Fields<'_> {
             "t" | "true" => Ok(true),
             "f" | "false" => Ok(false),
             other => Err(self.wrong(format!("column {} is no boolean: {other}", index + 1))),
+        }
+    }
+
+    /// A function's oid, or a sequence's schema and name behind it.
+    fn runs(&self, at: usize) -> Result<Runs, SnapshotError> {
+        match (self.optional(at + 1), self.optional(at + 2)) {
+            (Some(schema), Some(name)) => Ok(Runs::Sequence(schema.to_owned(), name.to_owned())),
+            _ => Ok(Runs::Function(self.number(at)?)),
         }
     }
 

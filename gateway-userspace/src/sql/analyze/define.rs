@@ -1,11 +1,13 @@
 //! CREATE: tables, views, indexes and what else a migration makes.
 
+use std::collections::BTreeSet;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     ColumnDef, ConstrType, Constraint, CreateDomainStmt, CreateForeignTableStmt,
-    CreateFunctionStmt, CreatePolicyStmt, CreateSchemaStmt, CreateSeqStmt, CreateStatsStmt,
-    CreateStmt, CreateTableAsStmt, CreateTrigStmt, IndexStmt, IntoClause, ObjectType, RangeVar,
-    RuleStmt, TypeName, ViewStmt,
+    CreateFunctionStmt, CreatePolicyStmt, CreateSeqStmt, CreateStatsStmt, CreateStmt,
+    CreateTableAsStmt, CreateTrigStmt, IndexStmt, IntoClause, ObjectType, RangeVar, RuleStmt,
+    TypeName, ViewStmt,
 };
 
 use super::objects::{Object, table_reference};
@@ -162,6 +164,10 @@ impl<'a> Walk<'a> {
                 _ => return Err(self.unsupported("a part of a table of another kind")),
             }
         }
+        // What is said of a parent's column again, is the same column.
+        let mut seen = BTreeSet::new();
+        columns.retain(|column| seen.insert(column.name.clone()));
+        columns.push(Col::new("tableoid", Value::constant()));
         let mut scope = Scope::child(None);
         scope.items.push(Item::new(var.relname.as_str(), columns));
         for element in table_elts.iter().chain(constraints).chain(nnconstraints) {
@@ -444,26 +450,6 @@ impl<'a> Walk<'a> {
     }
 
     // ---- other objects ---------------------------------------------------------------------------
-
-    pub fn create_schema(&mut self, create: &'a CreateSchemaStmt) -> Result<Top<'a>> {
-        if !create.schema_elts.is_empty() {
-            return Err(self.unsupported(
-                "CREATE SCHEMA with objects in it; create them in statements of their own",
-            ));
-        }
-        let role = create
-            .authrole
-            .as_ref()
-            .map_or("", |role| role.rolename.as_str());
-        let name = if create.schemaname.is_empty() {
-            role
-        } else {
-            &create.schemaname
-        };
-        let mut object = self.bare_object("schema", name);
-        name.clone_into(&mut object.schema);
-        Ok(self.made(&object))
-    }
 
     pub fn create_sequence(&mut self, create: &'a CreateSeqStmt) -> Result<Top<'a>> {
         let Some(var) = &create.sequence else {

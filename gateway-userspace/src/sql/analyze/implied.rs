@@ -40,7 +40,7 @@ impl<'a> Walk<'a> {
             self.run_by_writes(&mut found, used);
         }
         for type_oid in &self.converted {
-            self.domain_checks(&mut found, *type_oid);
+            self.domain_code(&mut found, *type_oid);
         }
         let mut secured: Vec<(&str, &str, &Relation, BTreeSet<Access>)> = self
             .uses
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
         }
         let columns = used.relation.columns.iter();
         for column in columns.filter(|column| written(column.attnum)) {
-            self.domain_checks(found, column.type_oid);
+            self.domain_code(found, column.type_oid);
         }
         for (schema, name) in self.descendants(used.schema, used.name) {
             let child = self.catalog.relation(&schema, &name);
@@ -114,15 +114,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn domain_checks(&self, found: &mut Found, type_oid: u32) {
+    fn domain_code(&self, found: &mut Found, type_oid: u32) {
         let mut next = Some(type_oid);
         // Domains over domains, and arrays of them.
         for _ in 0..32 {
             let Some(info) = next.and_then(|oid| self.type_info(oid)) else {
                 return;
             };
-            for function in &info.checks {
-                self.run(found, &Runs::Function(*function));
+            for runs in &info.code {
+                self.run(found, runs);
             }
             next = [info.base, info.element].into_iter().find(|oid| *oid != 0);
         }

@@ -17,6 +17,7 @@ mod modify;
 mod names;
 mod objects;
 mod query;
+mod schema;
 mod scope;
 mod select;
 mod settings;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use pg_query::protobuf::{
-    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictAction,
-    OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind, UpdateStmt,
+    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause,
+    OnConflictAction, OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind,
+    UpdateStmt,
 };
 use pg_query::{Node, NodeEnum};
 
@@ -155,7 +156,21 @@ impl<'a> Walk<'a> {
                     self.access(index, effect);
                     self.fire_for(schema, name, relation, effect);
                 }
+                if effect == Access::Truncate {
+                    // The server asks for the right to each part.
+                    self.truncate_parts(schema, name);
+                }
                 next.push((key.from.clone(), effect));
+            }
+        }
+    }
+
+    fn truncate_parts(&mut self, schema: &str, name: &str) {
+        for (schema, name) in self.descendants(schema, name) {
+            if let Some((schema, name, relation)) = self.catalog.relation_entry(&schema, &name) {
+                let index = self.use_of(schema, name, relation);
+                self.access(index, Access::Truncate);
+                self.fire(relation, TriggerEvent::Truncate);
             }
         }
     }
@@ -574,6 +589,8 @@ impl<'a> Walk<'a> {
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
             let items = walk.item(&mut level, source)?;
+            let mut source_only = Scope::child(scope);
+            source_only.items.clone_from(&items);
             level.items.push(item.clone());
             level.items.extend(items);
             let limits = match join_condition {
@@ -584,7 +601,18 @@ impl<'a> Walk<'a> {
                 let Some(NodeEnum::MergeWhenClause(when)) = inner(Some(when)) else {
                     return Err(walk.unsupported("a WHEN clause of another kind"));
                 };
-                walk.merge_when(&level, when, index, limits)?;
+                // Without a row of the target there is none to see.
+                let seen = match MergeMatchKind::try_from(when.match_kind) {
+                    Ok(MergeMatchKind::MergeWhenNotMatchedByTarget) => &source_only,
+                    Ok(
+                        MergeMatchKind::MergeWhenMatched
+                        | MergeMatchKind::MergeWhenNotMatchedBySource,
+                    ) => &level,
+                    Ok(MergeMatchKind::Undefined) | Err(_) => {
+                        return Err(walk.unsupported("a WHEN clause of an unknown kind"));
+                    }
+                };
+                walk.merge_when(seen, when, index, limits)?;
             }
             let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
             walk.mark_computed(&level.computed);

@@ -279,6 +279,14 @@ impl<'a> Walk<'a> {
             let (schema, name, relation) = self.relation(var)?;
             let index = self.use_of(schema, name, relation);
             self.access(index, Access::Lock);
+            if relation.kind == b'v' {
+                // What is behind it is locked too.
+                let before = self.uses.len();
+                self.look_behind(index)?;
+                for behind in before..self.uses.len() {
+                    self.access(behind, Access::Lock);
+                }
+            }
         }
         Ok(plain(StatementKind::Lock))
     }

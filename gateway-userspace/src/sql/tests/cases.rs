@@ -1195,3 +1195,75 @@ fn columns_that_are_written_and_named_are_both() {
         ),
     ]);
 }
+
+#[test]
+fn a_schema_is_made_with_its_objects_and_they_see_each_other() {
+    check(&[
+        (
+            "create schema films create view winners as select r.name, c.ssn from releases r, customers c create table releases (name text primary key, owner int references orders (id)) create index on releases (name)",
+            "customers:S(ssn=o) orders:S(id=f) ddl:Create schema films.films ddl:Create table films.releases ddl:Create view films.winners ddl:Create index films. on releases",
+        ),
+        (
+            "create schema authorization joe create table joe.t (id int) create table u (like t, t_id int references t (id))",
+            "ddl:Create schema joe.joe ddl:Create table joe.t ddl:Create table joe.u",
+        ),
+        (
+            "create schema x create view v as select nofunction(ssn) from customers",
+            "42883: function nofunction(character varying) does not exist",
+        ),
+    ]);
+    let grant = one("create schema x create table t (id int) grant select on t to joe");
+    assert_eq!(
+        grant.expect("understood").kind,
+        StatementKind::Privilege,
+        "as a GRANT by itself"
+    );
+}
+
+#[test]
+fn columns_of_the_definition_itself_can_be_named_in_it() {
+    check(&[
+        (
+            "create table p partition of customers (country not null default 'x', check (length(country) > 1)) for values in ('b')",
+            "ddl:Alter table public.customers ddl:Create table public.p",
+        ),
+        (
+            "create table c (id int, twice int generated always as (id * 2) stored) inherits (orders)",
+            "ddl:Alter table public.orders ddl:Create table public.c",
+        ),
+        (
+            "create table t (a int, b bool generated always as (tableoid = 1::oid) stored)",
+            "ddl:Create table public.t",
+        ),
+        (
+            "alter table orders add column c int default 42, add column x int generated always as (c * id) stored",
+            "orders:S(id=f) ddl:Alter table public.orders",
+        ),
+        (
+            "comment on constraint short on domain code is 'x'",
+            "ddl:Alter domain public.code",
+        ),
+    ]);
+}
+
+#[test]
+fn a_row_that_is_not_matched_has_no_columns_of_the_target() {
+    check(&[(
+        "merge into orders t using (select id, ssn as note from customers) s on t.id = s.id when not matched then insert (id, note) values (id, note)",
+        "customers:S(id=fs,ssn=s) orders:SI(id=fw,note=w)",
+    )]);
+}
+
+#[test]
+fn locking_a_view_locks_what_is_behind_it() {
+    check(&[
+        (
+            "lock contacts_again",
+            "contacts:SL() contacts_again:L() customers:SL(country=f)",
+        ),
+        (
+            "truncate orders cascade",
+            "order_items:T() orders:T() unlimited",
+        ),
+    ]);
+}

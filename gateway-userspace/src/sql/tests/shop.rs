@@ -339,7 +339,7 @@ pub fn catalog() -> Catalog {
             name: "code".to_owned(),
             kind: b'd',
             base: TEXT,
-            checks: vec![checked],
+            code: vec![Runs::Function(checked)],
             ..TypeInfo::default()
         },
     );
