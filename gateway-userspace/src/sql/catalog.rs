@@ -113,6 +113,19 @@ pub struct RowPolicy {
     pub(super) found: ViewCache,
 }
 
+/// A rewrite rule for writes.
+#[derive(Clone, Debug, Default)]
+pub struct RewriteRule {
+    /// `pg_rewrite.ev_type`: `2` update, `3` insert, `4` delete.
+    pub event: u8,
+    /// It takes the place of the write, whatever is written.
+    pub instead: bool,
+    /// `pg_get_ruledef`, written for [`Catalog::search_path`].
+    pub definition: String,
+    /// What its actions do.
+    pub(super) found: ViewCache,
+}
+
 /// Code that a write to a table runs: column defaults, generated columns, checks, expressions of
 /// indexes and partition keys.
 #[derive(Clone, Debug)]
@@ -148,6 +161,8 @@ pub struct Relation {
     pub definition: Option<String>,
     /// Has rewrite rules other than a view's own SELECT rule.
     pub has_rules: bool,
+    /// Those rules; not of the server's own relations.
+    pub rules: Vec<RewriteRule>,
     /// Has user triggers.
     pub has_triggers: bool,
     /// Row type oid (`pg_class.reltype`).

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{
-    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, RowPolicy, Runs,
-    Trigger, TypeInfo, WriteCode,
+    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, RewriteRule,
+    RowPolicy, Runs, Trigger, TypeInfo, WriteCode,
 };
 
 /// Name, attnum, type, NOT NULL, generated, and from which columns.
@@ -31,6 +31,7 @@ pub const CATALOG_QUERIES: &[&str] = &[
     POLICIES,
     WRITE_CODE,
     DOMAIN_CODE,
+    RULES,
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
@@ -133,6 +134,10 @@ LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'
 LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
 WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL";
+
+const RULES: &str = "SELECT n.nspname, c.relname, r.ev_type::pg_catalog.text, (r.is_instead AND r.ev_qual::pg_catalog.text = '<>')::pg_catalog.text, pg_catalog.pg_get_ruledef(r.oid) \
+FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE r.ev_type <> '1' AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Why catalog rows could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -270,6 +275,17 @@ impl Catalog {
                 info.code.push(row.runs(1)?);
             }
         }
+        for row in rows(12) {
+            let rule = RewriteRule {
+                event: row.byte(2)?,
+                instead: row.flag(3)?,
+                definition: row.text(4)?.to_owned(),
+                ..RewriteRule::default()
+            };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.rules.push(rule);
+            }
+        }
         Ok(catalog)
     }
 
@@ -389,6 +405,7 @@ pub(super) fn query_name(index: usize) -> &'static str {
         "row policies",
         "write code",
         "domain code",
+        "rules",
     ]
     .get(index)
     .copied()

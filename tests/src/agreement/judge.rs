@@ -417,18 +417,39 @@ fn grants(names: &Names, statement: &Statement) -> String {
                 "DELETE".to_owned(),
             ]);
         }
+        let relation = &used.relation;
+        let mut grant = |rights: &str, schema: &str, name: &str| {
+            let (schema, name) = (quote(schema), quote(name));
+            let _ = writeln!(sql, "GRANT {rights} ON {schema}.{name} TO {PROBE};");
+        };
         if !rights.is_empty() {
-            let relation = &used.relation;
-            let _ = writeln!(
-                sql,
-                "GRANT {} ON {}.{} TO {PROBE};",
-                rights.join(", "),
-                quote(&relation.schema),
-                quote(&relation.name)
-            );
+            grant(&rights.join(", "), &relation.schema, &relation.name);
+        }
+        if definition {
+            // A trigger is made on every part; who may define on the whole may define on them.
+            for (schema, name) in parts(names, &relation.schema, &relation.name) {
+                grant("TRIGGER", schema, name);
+            }
         }
     }
     sql
+}
+
+/// Everything that inherits from a relation.
+fn parts<'n>(names: &'n Names, schema: &str, name: &str) -> Vec<(&'n str, &'n str)> {
+    let children = |schema: &str, name: &str| {
+        let relation = names.catalog.relation(schema, name);
+        relation.into_iter().flat_map(|relation| &relation.children)
+    };
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    let mut next: Vec<&(String, String)> = children(schema, name).collect();
+    while let Some((schema, name)) = next.pop() {
+        if !found.contains(&(schema, name)) {
+            found.push((schema, name));
+            next.extend(children(schema, name));
+        }
+    }
+    found
 }
 
 fn rights(names: &Names, used: &RelationUse) -> Vec<String> {

@@ -440,7 +440,7 @@ impl<'a> Walk<'a> {
         Ok(self.made(&object))
     }
 
-    /// A rule's actions run with later statements; writes to a table with rules are refused.
+    /// A rule's actions run with later statements, and count among what those do.
     pub fn create_rule(&mut self, rule: &'a RuleStmt) -> Result<Top<'a>> {
         let Some(var) = &rule.relation else {
             return Err(self.unsupported("a rule on nothing"));

@@ -17,6 +17,7 @@ mod modify;
 mod names;
 mod objects;
 mod query;
+mod rules;
 mod schema;
 mod scope;
 mod select;
@@ -408,7 +409,11 @@ impl<'a> Walk<'a> {
             search_path: self.catalog.search_path.clone(),
             user: self.namespace.user.clone(),
         };
-        Walk::new(parsed, self.catalog, &namespace, self.views + 1).statement()
+        let walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        match parsed.node() {
+            NodeEnum::RuleStmt(rule) => walk.rule(rule),
+            _ => walk.statement(),
+        }
     }
 
     /// The value of one column of a relation.

@@ -31,9 +31,9 @@ impl<'a> Walk<'a> {
     }
 
     fn writable(&self, schema: &str, name: &str, relation: &Relation) -> Result<()> {
-        if relation.has_rules {
+        if relation.has_rules && relation.rules.is_empty() {
             return Err(self.unsupported(format!(
-                "{schema}.{name} has rewrite rules, whose actions are not understood"
+                "{schema}.{name} has rewrite rules, whose actions are not known"
             )));
         }
         if !matches!(relation.kind, b'r' | b'p' | b'f' | b'v') {
@@ -53,6 +53,9 @@ impl<'a> Walk<'a> {
         self.fire_for(schema, name, relation, access);
         // A converted value may go through a cast that a user made.
         self.user_casts(|_, context| context != b'e');
+        if self.rewritten(index, access)? {
+            return Ok(());
+        }
         if relation.kind == b'v' {
             let behind = self.relations_behind(index);
             for inner in behind {
@@ -64,6 +67,7 @@ impl<'a> Walk<'a> {
                     self.writable(schema, name, relation)?;
                     self.access(inner, access);
                     self.fire_for(schema, name, relation, access);
+                    self.rewritten(inner, access)?;
                     self.cascade(schema, name, access, None);
                 }
             }
@@ -584,6 +588,11 @@ impl<'a> Walk<'a> {
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let (schema, name, relation) = walk.relation(var)?;
             walk.writable(schema, name, relation)?;
+            if relation.has_rules {
+                return Err(walk.unsupported(format!(
+                    "MERGE into {schema}.{name}, which has rewrite rules"
+                )));
+            }
             // The target is read whatever is done to it.
             let index = walk.read(schema, name, relation)?;
             let mut level = Scope::child(scope);
@@ -693,6 +702,13 @@ impl<'a> Walk<'a> {
         let Some(ReturningClause { options, exprs }) = clause else {
             return Ok(None);
         };
+        let used = target.relation.and_then(|index| self.uses.get(index));
+        if let Some(used) = used.filter(|used| used.relation.has_rules) {
+            return Err(self.unsupported(format!(
+                "RETURNING from {}.{}, whose rewrite rules say what is returned",
+                used.schema, used.name
+            )));
+        }
         let mut scope = Scope::child(parent);
         scope.items = items;
         let (mut old, mut new) = (None, None);

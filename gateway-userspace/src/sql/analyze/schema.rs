@@ -7,7 +7,7 @@ use super::statement::{Top, plain};
 use super::{Result, Walk, inner};
 use crate::sql::catalog::{Catalog, Column, Namespace, Relation};
 use crate::sql::nodes::kind_name;
-use crate::sql::statement::{DdlAction, Statement, StatementKind};
+use crate::sql::statement::{DdlAction, StatementKind};
 
 impl<'a> Walk<'a> {
     pub fn create_schema(&mut self, create: &'a CreateSchemaStmt) -> Result<Top<'a>> {
@@ -82,30 +82,6 @@ impl<'a> Walk<'a> {
             .unwrap_or(path.len());
         path.insert(first, schema.to_owned());
         namespace
-    }
-
-    /// Takes over what a part does to relations that were there before.
-    fn take_over(&mut self, part: &Statement) {
-        for used in &part.relations {
-            let reference = &used.relation;
-            let known = self
-                .catalog
-                .relation_entry(&reference.schema, &reference.name);
-            let Some((schema, name, relation)) = known else {
-                continue;
-            };
-            let index = self.use_of(schema, name, relation);
-            for access in &used.access {
-                self.access(index, *access);
-            }
-            for (column, uses) in &used.columns {
-                for how in uses {
-                    self.mark_column((index, column.attnum), *how);
-                }
-            }
-        }
-        self.functions.extend(part.functions.iter().cloned());
-        self.ddl.extend(part.ddl.iter().cloned());
     }
 }
 

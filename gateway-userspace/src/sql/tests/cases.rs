@@ -386,7 +386,7 @@ fn m15_views_triggers_rules_and_cascades_are_looked_behind() {
         ),
         (
             "insert into ruled values (1)",
-            "unsupported: public.ruled has rewrite rules, whose actions are not understood",
+            "unsupported: public.ruled has rewrite rules, whose actions are not known",
         ),
         (
             "delete from orders where id = 1",
@@ -1264,6 +1264,28 @@ fn locking_a_view_locks_what_is_behind_it() {
         (
             "truncate orders cascade",
             "order_items:T() orders:T() unlimited",
+        ),
+    ]);
+}
+
+#[test]
+fn m15_a_write_does_what_rewrite_rules_make_of_it() {
+    check(&[
+        (
+            "insert into mailing (id, mail) select customer_id, note from orders",
+            "audited:I(id=w) customers:SI(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
+        ),
+        (
+            "update mailing set mail = 'x' where id = 1",
+            "customers:SU(email=fsw,id=f) mailing:SU(id=f,mail=fsw) orders:SU(customer_id=f,note=w)",
+        ),
+        (
+            "delete from mailing where id = 1",
+            "customers:S(id=f) mailing:SD(id=f) orders:U(note=w) unlimited",
+        ),
+        (
+            "insert into mailing values (1) returning id",
+            "unsupported: RETURNING from public.mailing, whose rewrite rules say what is returned",
         ),
     ]);
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use crate::sql::{
     Access, Catalog, Column, ColumnUse, ForeignKey, Function, FunctionClass, FunctionUse,
-    Namespace, NotUnderstood, Operator, Relation, RelationUse, RowPolicy, Runs, Statement, Trigger,
-    TypeInfo, WriteCode, analyze, run_on_big_stack, split,
+    Namespace, NotUnderstood, Operator, Relation, RelationUse, RewriteRule, RowPolicy, Runs,
+    Statement, Trigger, TypeInfo, WriteCode, analyze, run_on_big_stack, split,
 };
 
 const INT4: u32 = 23;
@@ -193,6 +193,26 @@ pub fn catalog() -> Catalog {
     relation(&mut catalog, "public", "audited", b'r', &[("id", INT4)]);
     relation(&mut catalog, "public", "ruled", b'r', &[("id", INT4)]);
     find(&mut catalog, "ruled").has_rules = true;
+    view(
+        &mut catalog,
+        "mailing",
+        &[("id", INT4), ("mail", TEXT)],
+        "SELECT customers.id, customers.email AS mail FROM customers",
+    );
+    let mailing = find(&mut catalog, "mailing");
+    mailing.has_rules = true;
+    mailing.rules = [
+        (b'3', true, "CREATE RULE a AS ON INSERT TO public.mailing DO INSTEAD ( INSERT INTO customers (id, email) VALUES (new.id, lower(new.mail)); INSERT INTO audited (id) VALUES (new.id););"),
+        (b'2', false, "CREATE RULE b AS ON UPDATE TO public.mailing WHERE (old.mail <> new.mail) DO UPDATE orders SET note = new.mail WHERE (orders.customer_id = old.id);"),
+        (b'4', true, "CREATE RULE c AS ON DELETE TO public.mailing DO INSTEAD UPDATE orders SET note = NULL;"),
+    ]
+    .map(|(event, instead, definition)| RewriteRule {
+        event,
+        instead,
+        definition: definition.to_owned(),
+        ..RewriteRule::default()
+    })
+    .into();
     relation(
         &mut catalog,
         "private",
