@@ -2,5 +2,6 @@
 
 mod cases;
 mod equality;
+mod implied;
 mod live;
 mod shop;
