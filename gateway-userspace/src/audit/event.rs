@@ -332,8 +332,21 @@ pub enum Outcome {
     },
     /// It was cancelled.
     Cancelled,
+    /// It passed a limit of the policy, and was ended there.
+    Limited(LimitReached),
     /// The session ended, or the portal was dropped, before its end was seen.
     Abandoned,
+}
+
+/// A limit of the policy that was reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReached {
+    /// Its key: `rows`, `bytes`, `session_rows`, `session_bytes`, `statement`, `session`.
+    pub limit: String,
+    /// The most that it allows: rows, bytes or milliseconds.
+    pub most: u64,
+    /// The rule that sets it: `agent-orders: limits.rows`.
+    pub rule: String,
 }
 
 /// See [`Event::StatementCompleted`].
@@ -345,7 +358,8 @@ pub struct StatementCompleted {
     pub statement: u64,
     /// Rows sent to the client.
     pub rows: u64,
-    /// Bytes of the result sent to the client.
+    /// Bytes of the result sent to the client: of the messages that carry rows or COPY data,
+    /// without tag and length.
     pub bytes: u64,
     /// Cells masked in them.
     pub cells_masked: u64,
@@ -468,6 +482,9 @@ pub struct SessionClosed {
     pub cells_masked: u64,
     /// How long it lived.
     pub duration_us: u64,
+    /// The limit that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitReached>,
 }
 
 /// See [`Event::Gap`].

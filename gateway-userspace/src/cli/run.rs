@@ -74,15 +74,6 @@ fn warn_observing(policy: &Policy) {
 pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let policy = Policy::load(&config.policy_dir)?;
     let mut problems = Vec::new();
-    for grant in policy.grants() {
-        // A limit that nothing enforces would be a promise only.
-        if grant.limits.limits_sessions() {
-            problems.push(format!(
-                "grant {:?} sets limits other than `hold`, which are not enforced yet",
-                grant.name
-            ));
-        }
-    }
     for group in policy.approver_groups() {
         if !config.approvers.contains_key(group) {
             problems.push(format!(

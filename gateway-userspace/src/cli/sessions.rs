@@ -393,6 +393,14 @@ fn outcome(outcome: &Outcome) -> (String, Style) {
     match outcome {
         Outcome::Ok => ("ok".to_owned(), Style::Good),
         Outcome::Error { sqlstate } => (format!("error {}", visible_line(sqlstate)), Style::Bad),
+        Outcome::Limited(reached) => (
+            format!(
+                "cut at {} ({})",
+                visible_line(&reached.limit),
+                visible_line(&reached.rule)
+            ),
+            Style::Bad,
+        ),
         Outcome::Cancelled => ("cancelled".to_owned(), Style::Warning),
         Outcome::Abandoned => ("abandoned".to_owned(), Style::Warning),
     }

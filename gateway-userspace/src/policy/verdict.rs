@@ -89,6 +89,8 @@ pub enum ReasonCode {
     TooOften,
     /// It ran longer than a limit allows: 57014.
     TooLong,
+    /// The session lasted as long as a limit allows: 57P01.
+    SessionOver,
     /// The evidence cannot be written, or another fault of Cordon's own: 58000.
     Fault,
 }
@@ -103,6 +105,7 @@ impl ReasonCode {
             Self::NotApproved | Self::TooLong => "57014",
             Self::TooMuch => "54000",
             Self::TooOften => "53400",
+            Self::SessionOver => "57P01",
             Self::NotAttributed => "28000",
             Self::Fault => "58000",
         }

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
+    limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
     understood::CursorChange,
@@ -40,6 +41,8 @@ pub struct Gate {
     /// Statements that it read differently.
     pub(super) disagreements: AtomicU64,
     pub(super) sessions: AtomicU32,
+    /// How often jobs send statements.
+    pub(super) rates: Rates,
     /// Counts definitions made through Cordon: whoever sees it rise looks its names up again.
     pub(super) epoch: AtomicU64,
 }
@@ -63,6 +66,7 @@ impl Gate {
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
             sessions: AtomicU32::new(0),
+            rates: Rates::default(),
             epoch: AtomicU64::new(0),
         })
     }
@@ -145,6 +149,8 @@ pub struct Session {
     pub(super) bytes: u64,
     pub(super) cells: u64,
     pub(super) opened: Instant,
+    /// The limit that ended it.
+    pub(super) limit: Option<audit::LimitReached>,
     pub(super) closed: bool,
     pub(super) _guard: SessionGuard,
 }
@@ -266,6 +272,14 @@ impl Session {
         let released = phase == Phase::Resume
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
+        // A portal that goes on has been counted.
+        let sends = matches!(phase, Phase::Execute | Phase::Simple) && !understood.is_denied();
+        if sends && let Err((reached, wait)) = self.count_statement(understood) {
+            let reason = reached.reason(Some(wait));
+            return self
+                .refuse_uncounted(understood, phase, parameters, number, &reason)
+                .await;
+        }
         let decision = match &understood.verdict {
             Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {

@@ -6,6 +6,7 @@
 mod confirm;
 mod gate;
 mod hold;
+mod limit;
 mod names;
 mod opening;
 mod parameter;
@@ -20,6 +21,7 @@ mod understood;
 pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
 pub use hold::Hold;
+pub use limit::{Allowance, Volume};
 pub use names::*;
 pub use opening::*;
 pub use parameter::Parameter;

@@ -10,6 +10,7 @@ use super::{
     cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
     close::Close,
     connection::Connection,
+    limit::Canceller,
     server::pinned,
     startup::{Start, StartupMessage, start, upstream_parameters},
     wire::{
@@ -159,7 +160,12 @@ impl Service {
                     key,
                     upstream,
                 } = opened;
-                let connection = Connection::new(client, server, session, target, ended);
+                let cancelled = upstream.clone();
+                let canceller: Canceller = Box::new(move || {
+                    let upstream = cancelled.clone();
+                    Box::pin(async move { cancel_upstream(&upstream).await })
+                });
+                let connection = Connection::new(client, server, session, target, canceller, ended);
                 let (close, session, busy) = connection.serve().await;
                 drop(key);
                 if busy && let Err(error) = cancel_upstream(&upstream).await {
