@@ -171,10 +171,14 @@ impl Daemon {
         fs::write(self.config(), config).context("writing the configuration")
     }
 
-    /// Replaces the policy file. The daemon reads it at start.
+    /// Replaces the policy file. A running daemon follows.
     pub fn write_policy(&self, policy: &str) -> Result<()> {
-        fs::write(self.scratch.path().join("policy.d/policy.yaml"), policy)
-            .context("writing the policy")
+        fs::write(self.policy_dir().join("policy.yaml"), policy).context("writing the policy")
+    }
+
+    /// The folder of the policy's files.
+    pub fn policy_dir(&self) -> PathBuf {
+        self.scratch.path().join("policy.d")
     }
 
     fn launch(&mut self) -> Result<()> {

@@ -143,6 +143,15 @@ pub struct ApprovalView {
     pub expires: String,
 }
 
+/// Why a policy did not come into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyErrorView {
+    /// When it was tried, RFC 3339.
+    pub at: String,
+    /// What is wrong, each with file, line and column where it has a place.
+    pub problems: Vec<String>,
+}
+
 /// State of the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusView {
@@ -152,6 +161,15 @@ pub struct StatusView {
     pub pid: u32,
     /// Digest of the policy in force, hex.
     pub policy: String,
+    /// Since when, RFC 3339.
+    #[serde(default)]
+    pub policy_since: String,
+    /// Why the files as they are now are not in force. Not told inside of jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_error: Option<PolicyErrorView>,
+    /// Names of the grants that only observe. Not told inside of jobs.
+    #[serde(default)]
+    pub observing: Vec<String>,
     /// Live jobs.
     pub jobs: u32,
     /// Open sessions.

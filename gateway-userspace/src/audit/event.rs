@@ -15,6 +15,8 @@ pub enum Event {
     LogOpened(LogOpened),
     /// A policy took force.
     PolicyLoaded(PolicyLoaded),
+    /// The policy's files cannot come into force; the policy before stays.
+    PolicyRefused(PolicyRefused),
     /// A job was registered.
     JobStarted(JobStarted),
     /// A job ended; its sessions are closed.
@@ -77,6 +79,18 @@ pub struct PolicyLoaded {
     /// Names of its files.
     #[serde(default)]
     pub files: Vec<String>,
+}
+
+/// See [`Event::PolicyRefused`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRefused {
+    /// What is wrong, each with file, line and column where it has a place.
+    pub problems: Vec<String>,
+    /// SHA-256 over names, lengths and contents of the files, hex; absent if they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_sha256: Option<String>,
+    /// Digest of the policy that stays in force, hex.
+    pub policy: String,
 }
 
 /// See [`Event::JobStarted`].
@@ -537,6 +551,7 @@ impl Event {
             Self::Spilled(spilled) => vec![&mut spilled.event],
             Self::LogOpened(_)
             | Self::PolicyLoaded(_)
+            | Self::PolicyRefused(_)
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
@@ -562,6 +577,7 @@ impl Event {
             Self::ConnectionRefused(refused) => refused.process.as_mut(),
             Self::LogOpened(_)
             | Self::PolicyLoaded(_)
+            | Self::PolicyRefused(_)
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
