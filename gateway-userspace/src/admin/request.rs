@@ -131,10 +131,8 @@ pub struct ApprovalView {
     pub effects: Vec<String>,
     /// The rule that holds it.
     pub rule: String,
-    /// Approvers' group.
-    pub group: Option<String>,
-    /// Approvals needed.
-    pub needed: u32,
+    /// Whose approval is needed: all of these.
+    pub needs: Vec<NeedView>,
     /// Who has approved so far.
     pub approved_by: Vec<String>,
     /// RFC 3339.
@@ -150,6 +148,17 @@ pub struct PolicyErrorView {
     pub at: String,
     /// What is wrong, each with file, line and column where it has a place.
     pub problems: Vec<String>,
+}
+
+/// How many people of a group must approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedView {
+    /// The group; `None`: any approvers'.
+    pub group: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// How many of them have.
+    pub approved: u32,
 }
 
 /// State of the daemon.

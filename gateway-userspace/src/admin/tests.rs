@@ -48,8 +48,11 @@ fn approval() -> ApprovalView {
         parameters: Vec::new(),
         effects: Vec::new(),
         rule: String::new(),
-        group: None,
-        needed: 1,
+        needs: vec![NeedView {
+            group: None,
+            count: 1,
+            approved: 0,
+        }],
         approved_by: Vec::new(),
         created: String::new(),
         expires: String::new(),

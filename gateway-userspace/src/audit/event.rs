@@ -386,6 +386,16 @@ pub struct StatementCompleted {
     pub result_sha256: Option<String>,
 }
 
+/// How many people of a group must approve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalNeed {
+    /// The group; absent: any approvers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How many.
+    pub count: u32,
+}
+
 /// See [`Event::ApprovalRequested`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalRequested {
@@ -403,11 +413,9 @@ pub struct ApprovalRequested {
     pub requester_uid: u32,
     /// The rule that holds it.
     pub rule: String,
-    /// Whose approval is needed; absent: any approver's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// How many approvals are needed.
-    pub needed: u32,
+    /// Whose approval is needed: all of these.
+    #[serde(default)]
+    pub needs: Vec<ApprovalNeed>,
     /// RFC 3339.
     pub expires: String,
     /// Digest of exactly what would run, hex.
@@ -430,8 +438,9 @@ pub struct ApprovalDecided {
     pub reason: Option<String>,
     /// How many have approved, this one included.
     pub approvals: u32,
-    /// How many are needed.
-    pub needed: u32,
+    /// With this one all that are needed have approved.
+    #[serde(default)]
+    pub complete: bool,
     /// Digest of exactly what this answers, hex.
     pub binding: String,
 }

@@ -33,6 +33,7 @@ use crate::{
             Explanation, GrantView, Part, ReasonView, RuleView, Standing, VerdictView, explain,
             grants_for,
         },
+        whom,
     },
     session::Refusal,
     sql::{NotUnderstood, run_on_big_stack, split},
@@ -417,18 +418,15 @@ fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io:
             }
         }
         VerdictView::Hold {
-            group,
-            count,
+            needs,
             hold_seconds,
             reason,
             ..
         } => {
             let word = output.paint(Style::Warning, "  hold");
-            let whom = group
-                .as_ref()
-                .map_or("any group".to_owned(), |group| format!("group {group}"));
             output.line(&format!(
-                "{word}  for {count} of {whom}, up to {hold_seconds} s: {}",
+                "{word}  for {}, up to {hold_seconds} s: {}",
+                whom(needs),
                 visible(&reason.message)
             ))?;
             output.line(&format!("        decided by {}", reason.rule))?;

@@ -211,8 +211,7 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
         requirement,
         ApprovalRequirement {
             rule: "g: approve[0]".to_owned(),
-            group: Some("dba".to_owned()),
-            count: 1,
+            quorums: vec![quorum(Some("dba"), 1)],
             hold: std::time::Duration::from_mins(15)
         }
     );
@@ -255,12 +254,19 @@ fn columns_of_an_approve_rule_hold_only_where_they_are_written() {
         )
     };
     allowed(&admission, &update("status"));
-    assert_eq!(held(&admission, &update("price")).0.count, 2);
+    assert_eq!(held(&admission, &update("price")).0.quorums[0].count, 2);
     denied(&admission, &update("total"));
 }
 
+fn quorum(group: Option<&str>, count: u32) -> Quorum {
+    Quorum {
+        group: group.map(str::to_owned),
+        count,
+    }
+}
+
 #[test]
-fn several_approve_rules_ask_for_the_strictest_of_them() {
+fn several_approve_rules_must_all_be_met() {
     let rules = |second: &str| {
         format!(
             "    allow: [{{ select: public.a }}]\n    approve:\n      - {{ delete: public.a, by: {{ group: dba }} }}\n      - {{ delete: public.*, by: {second} }}\n"
@@ -270,17 +276,25 @@ fn several_approve_rules_ask_for_the_strictest_of_them() {
         StatementKind::Delete,
         vec![used("a", &[Access::Delete], &[])],
     );
-    let (requirement, _) = held(&admission(&rules("{ count: 3 }")), &delete);
+    let dba = || quorum(Some("dba"), 1);
+    for (second, quorums) in [
+        ("{ group: dba, count: 3 }", vec![quorum(Some("dba"), 3)]),
+        // Anybody: one of the group is that already.
+        ("{ count: 1 }", vec![dba()]),
+        ("{ count: 3 }", vec![dba(), quorum(None, 3)]),
+        (
+            "{ group: security, count: 2 }",
+            vec![dba(), quorum(Some("security"), 2)],
+        ),
+    ] {
+        let (requirement, _) = held(&admission(&rules(second)), &delete);
+        assert_eq!(requirement.quorums, quorums, "{second}");
+        assert_eq!(requirement.rule, "g: approve[0], g: approve[1]");
+    }
+    let (_, reason) = held(&admission(&rules("{ group: security, count: 2 }")), &delete);
     assert_eq!(
-        (requirement.group.as_deref(), requirement.count),
-        (Some("dba"), 3)
-    );
-    assert_eq!(requirement.rule, "g: approve[0], g: approve[1]");
-    let reason = denied(&admission(&rules("{ group: security }")), &delete);
-    assert!(
-        reason.message.contains("two groups, dba and security"),
-        "{}",
-        reason.message
+        reason.message,
+        "deleting from public.a needs approval by 1 of group dba and 2 of group security"
     );
 }
 
