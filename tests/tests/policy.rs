@@ -212,3 +212,35 @@ fn a_set_that_is_wrong_leaves_the_last_good_one_in_force_and_says_so() -> Result
     stand.daemon.verify_evidence()?.success()?;
     Ok(())
 }
+
+/// What an upsert or a MERGE writes needs the right of the clause that writes it, and no other; the
+/// database agrees.
+#[test]
+fn an_upsert_needs_each_right_for_its_own_columns() -> Result<()> {
+    let policy = policies::NO_APPROVALS.replace(
+        "- insert: [public.order_notes, public.imports]",
+        "- insert: ['public.imports (sku, quantity)']\n      - update: public.imports (price)",
+    );
+    ensure!(policy.contains("(price)"), "the fixture has changed");
+    let stand = Stand::with_policy(&policy)?;
+    let mut session = stand.job().live()?;
+    let merge =
+        "MERGE INTO public.imports i USING (VALUES ('m', 1)) v(sku, quantity) ON i.sku = v.sku";
+    for allowed in [
+        "INSERT INTO public.imports (sku, quantity) VALUES ('u', 1) ON CONFLICT (sku) DO UPDATE SET price = 2;".to_owned(),
+        "INSERT INTO public.imports (sku, quantity) VALUES ('u', 1) ON CONFLICT (sku) DO UPDATE SET price = 2;".to_owned(),
+        format!("{merge} WHEN MATCHED THEN UPDATE SET price = 3 WHEN NOT MATCHED THEN INSERT (sku, quantity) VALUES (v.sku, v.quantity);"),
+    ] {
+        let output = session.query(&allowed)?;
+        ensure!(output.sqlstates().is_empty(), "{allowed}: {}", output.all());
+    }
+    for refused in [
+        "INSERT INTO public.imports (sku, quantity) VALUES ('u', 1) ON CONFLICT (sku) DO UPDATE SET quantity = 2;".to_owned(),
+        "INSERT INTO public.imports (sku, quantity, price) VALUES ('u', 1, 2) ON CONFLICT (sku) DO UPDATE SET price = 2;".to_owned(),
+        format!("{merge} WHEN MATCHED THEN UPDATE SET quantity = 3;"),
+        format!("{merge} WHEN NOT MATCHED THEN INSERT (sku, quantity, price) VALUES (v.sku, v.quantity, 1);"),
+    ] {
+        session.query(&refused)?.refused_with("42501")?;
+    }
+    Ok(())
+}

@@ -122,6 +122,37 @@ impl Limits {
         narrowest
     }
 
+    /// All that are in force, in the order of the policy's keys.
+    pub fn in_force(&self) -> Vec<LimitReached> {
+        let Self {
+            session,
+            statement,
+            rows,
+            bytes,
+            session_rows,
+            session_bytes,
+            statements_per_minute,
+        } = self;
+        let time = |kind, limit: &Option<Limit<Duration>>| {
+            limit.as_ref().map(|limit| LimitReached::time(kind, limit))
+        };
+        let count = |kind, limit: &Option<Limit<u64>>| {
+            limit.as_ref().map(|limit| LimitReached::count(kind, limit))
+        };
+        [
+            time(LimitKind::Session, session),
+            time(LimitKind::Statement, statement),
+            count(LimitKind::Rows, rows),
+            count(LimitKind::Bytes, bytes),
+            count(LimitKind::SessionRows, session_rows),
+            count(LimitKind::SessionBytes, session_bytes),
+            count(LimitKind::StatementsPerMinute, statements_per_minute),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// True if what a statement returns is limited.
     pub fn limits_results(&self) -> bool {
         self.rows.is_some()
@@ -165,7 +196,7 @@ impl LimitKind {
     }
 }
 
-/// A limit that a session has reached.
+/// A limit that a session has reached, or may reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitReached {
     /// Which.
@@ -195,10 +226,24 @@ impl LimitReached {
         }
     }
 
+    /// The most that it allows, as the policy would write it.
+    pub fn written(&self) -> String {
+        match self.kind {
+            LimitKind::Session | LimitKind::Statement => {
+                quantity::written(Duration::from_millis(self.most))
+            }
+            LimitKind::Rows
+            | LimitKind::Bytes
+            | LimitKind::SessionRows
+            | LimitKind::SessionBytes
+            | LimitKind::StatementsPerMinute => self.most.to_string(),
+        }
+    }
+
     /// In words, for whoever meets it. `retry`: when statements may come again.
     pub fn reason(&self, retry: Option<Duration>) -> Reason {
         let most = self.most;
-        let time = || quantity::written(Duration::from_millis(most));
+        let time = || self.written();
         let plural = if most == 1 { "" } else { "s" };
         let (code, message, remedy) = match self.kind {
             LimitKind::Rows => (

@@ -25,6 +25,7 @@ mod probe;
 mod quantity;
 mod resolve;
 mod rules;
+mod schema;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -41,4 +42,5 @@ pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, LimitKind, LimitReached, Limi
 pub use load::{is_policy_file, is_test_file};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;
+pub use schema::schema;
 pub use verdict::*;

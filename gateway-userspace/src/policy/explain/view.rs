@@ -144,12 +144,36 @@ impl VerdictView {
     }
 }
 
+/// A limit on a job's statements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitView {
+    /// Its key.
+    pub limit: &'static str,
+    /// The most that it allows, as the policy would write it.
+    pub most: String,
+    /// The rule that sets it.
+    pub rule: String,
+}
+
+/// The limits in force, of each kind the narrowest.
+pub fn limits(admission: &Admission) -> Vec<LimitView> {
+    let limits = admission.limits().in_force();
+    limits
+        .iter()
+        .map(|limit| LimitView {
+            limit: limit.kind.word(),
+            most: limit.written(),
+            rule: limit.rule.to_string(),
+        })
+        .collect()
+}
+
 /// A column and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ColumnView {
     /// Its name.
     pub column: String,
-    /// `output`, `derived`, `filter`, `source`, `written`.
+    /// `output`, `derived`, `filter`, `equality`, `source`, `inserted`, `updated`, `named`.
     pub uses: Vec<&'static str>,
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use ColumnUse::{Derived, Filter, Output, Source, Written};
+use ColumnUse::{Derived, Filter, Inserted, Output, Source, Updated};
 
 const RULES: &str = "    allow:
       - select: [public.orders, \"public.customers (id, email)\"]
@@ -129,7 +129,7 @@ fn writing_needs_its_own_right_for_every_column() {
     let update = |columns: &[&str], reads: &[&str]| {
         let mut uses: Vec<(&str, &[ColumnUse])> = columns
             .iter()
-            .map(|column| (*column, &[Written][..]))
+            .map(|column| (*column, &[Updated][..]))
             .collect();
         uses.extend(reads.iter().map(|column| (*column, &[Filter][..])));
         statement(
@@ -151,7 +151,7 @@ fn writing_needs_its_own_right_for_every_column() {
     let insert = |name: &str| {
         statement(
             StatementKind::Insert,
-            vec![used(name, &[Access::Insert], &[("a", &[Written])])],
+            vec![used(name, &[Access::Insert], &[("a", &[Inserted])])],
         )
     };
     allowed(&admission, &insert("notes"));
@@ -162,7 +162,7 @@ fn writing_needs_its_own_right_for_every_column() {
         vec![used(
             "notes",
             &[Access::Insert],
-            &[("a", &[Written, Output])],
+            &[("a", &[Inserted, Output])],
         )],
     );
     assert_eq!(
@@ -245,12 +245,44 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
 }
 
 #[test]
+fn an_upsert_needs_each_right_for_the_columns_that_it_writes_that_way() {
+    let upsert = statement(
+        StatementKind::Insert,
+        vec![used(
+            "stock",
+            &[Access::Insert, Access::Update],
+            &[
+                ("sku", &[Inserted]),
+                ("quantity", &[Inserted, Updated]),
+                ("checked", &[Updated]),
+            ],
+        )],
+    );
+    let rules = |insert: &str, update: &str| {
+        admission(&format!(
+            "    allow:\n      - insert: public.stock ({insert})\n      - update: public.stock ({update})\n"
+        ))
+    };
+    allowed(&rules("sku, quantity", "quantity, checked"), &upsert);
+    let reason = denied(&rules("sku", "quantity, checked, sku"), &upsert);
+    assert_eq!(
+        reason.message,
+        "inserting into public.stock (quantity) is not granted"
+    );
+    let reason = denied(&rules("sku, quantity, checked", "quantity"), &upsert);
+    assert_eq!(
+        reason.message,
+        "updating public.stock (checked) is not granted"
+    );
+}
+
+#[test]
 fn columns_of_an_approve_rule_hold_only_where_they_are_written() {
     let admission = admission(RULES);
     let update = |column: &str| {
         statement(
             StatementKind::Update,
-            vec![used("orders", &[Access::Update], &[(column, &[Written])])],
+            vec![used("orders", &[Access::Update], &[(column, &[Updated])])],
         )
     };
     allowed(&admission, &update("status"));
@@ -375,7 +407,7 @@ fn the_catalog_may_not_be_written_under_star() {
         vec![used(
             "pg_catalog.pg_class",
             &[Access::Update],
-            &[("relname", &[Written])],
+            &[("relname", &[Updated])],
         )],
     );
     denied(&all, &update);
@@ -406,7 +438,7 @@ fn temporary_tables_belong_to_the_session() {
             &admission,
             &statement(
                 StatementKind::Select,
-                vec![used("pg_temp_3.t", &[access], &[("a", &[Written])])],
+                vec![used("pg_temp_3.t", &[access], &[("a", &[Updated])])],
             ),
         );
     }

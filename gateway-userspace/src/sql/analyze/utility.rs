@@ -60,7 +60,7 @@ impl<'a> Walk<'a> {
         };
         if *is_from {
             let index = self.write_target(var, Access::Insert)?;
-            self.copy_columns(index, attlist, ColumnUse::Written)?;
+            self.copy_columns(index, attlist, ColumnUse::Inserted)?;
             if let Some(condition) = where_clause {
                 // The condition is over the rows that come in.
                 let mut scope = Scope::child(None);
@@ -170,7 +170,7 @@ impl<'a> Walk<'a> {
             for used in &mut self.uses {
                 used.access = [Access::Select].into();
                 for (_, uses) in used.columns.values_mut() {
-                    uses.remove(&ColumnUse::Written);
+                    uses.retain(|how| !how.is_written());
                 }
                 used.columns.retain(|_, (_, uses)| !uses.is_empty());
             }

@@ -4,3 +4,4 @@ mod cases;
 mod equality;
 mod live;
 mod shop;
+mod written;
