@@ -46,6 +46,10 @@ pub struct Setup {
     pub address: Option<String>,
     /// `jobs.max_duration`.
     pub max_duration: String,
+    /// `client_password` of the database.
+    pub client_password: Option<String>,
+    /// A further database of the cluster: its name, a login and the login's password.
+    pub database: Option<(String, String, String)>,
 }
 
 impl Default for Setup {
@@ -58,6 +62,8 @@ impl Default for Setup {
             discovery: false,
             address: None,
             max_duration: "1h".to_owned(),
+            client_password: None,
+            database: None,
         }
     }
 }
@@ -155,6 +161,23 @@ impl Daemon {
             .address
             .clone()
             .unwrap_or_else(|| self.cluster.address());
+        let asks = setup
+            .client_password
+            .as_ref()
+            .map(|password| format!("    client_password: {password}\n"))
+            .unwrap_or_default();
+        let mut further = String::new();
+        if let Some((name, login, password)) = &setup.database {
+            let file = dir.join("secrets").join(login);
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            further = format!(
+                "  - name: {name}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+                 - user: {login}\n        password_file: {file}\n",
+                ca = self.cluster.ca_file().display(),
+                file = file.display(),
+            );
+        }
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -162,10 +185,10 @@ impl Daemon {
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
-             policy_dir: {here}/policy.d\n\
+             {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
              evidence:\n  fsync: always\n",
             pins = self.pin_dir.display(),

@@ -10,6 +10,7 @@ mod fuzz;
 mod step;
 mod test;
 mod tools;
+mod transparency;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Demo),
     /// Let PostgreSQL judge the analysis of its own regression suite, TPC-H and TPC-DS.
     TestAgreement(agreement::TestAgreement),
+    /// Compare what psql prints of PostgreSQL's regression suite, directly and through Cordon.
+    TestTransparency(transparency::TestTransparency),
     /// Fuzz a target, guided by coverage.
     Fuzz(fuzz::Fuzz),
     /// Run every test, those with the kernel, PostgreSQL and drivers included.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Arch => arch::run(),
         Command::Demo(demo) => demo::run(&demo),
         Command::TestAgreement(agreement) => agreement::run(&agreement),
+        Command::TestTransparency(transparency) => transparency::run(&transparency),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),
     };

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     audit::{AppendError, Event},
     policy::{ApprovalRequirement, Quorum},
-    sql::{Access, Namespace, RelationRef, RelationUse, Statement, StatementKind},
+    sql::{Access, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
 };
 
 /// Keeps events; can refuse them, or hold them up.
@@ -76,9 +76,11 @@ fn statement() -> Statement {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         }],
         functions: Vec::new(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
         catalog_version: 7,
@@ -89,6 +91,8 @@ fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".into(), "public".into()],
         user: "orders_agent".into(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 

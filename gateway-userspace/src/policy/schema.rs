@@ -267,6 +267,7 @@ fn verb_about(verb: Verb) -> &'static str {
         Verb::Truncate => "Removing all rows.",
         Verb::Call => "Calling functions and procedures.",
         Verb::Ddl => "Creating, altering and dropping.",
+        Verb::Set => "Settings of applications and extensions, by name.",
         Verb::All => "All of these, and what has no verb of its own.",
     }
 }

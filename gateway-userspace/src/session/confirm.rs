@@ -14,7 +14,7 @@ use super::{Refusal, Rows, Session, Understood, result::check_origins};
 use crate::{
     masking::ColumnShape,
     policy::{Reason, ReasonCode},
-    sql::{Access, Namespace, RelationRef, RelationUse},
+    sql::{Access, Namespace, RelationRef, RelationUse, StatementKind},
 };
 
 /// Texts whose reading is known to agree, kept for all sessions, at most.
@@ -89,6 +89,11 @@ impl Session {
                     relation.is_some_and(|relation| relation.kind == b'v')
                 })
         });
+        // It locks what its query would write, and writes nothing.
+        let explain = matches!(
+            understood.statement.kind,
+            StatementKind::Explain { analyze: false }
+        );
         let mut unexplained = Vec::new();
         for row in after.iter().filter(|row| !earlier.contains(row)) {
             let [Some(relation), Some(mode)] = row.as_slice() else {
@@ -101,7 +106,7 @@ impl Session {
                 .statement
                 .relations
                 .iter()
-                .any(|used| used.relation.oid == relation && explains(used, mode));
+                .any(|used| used.relation.oid == relation && explains(used, mode, explain));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
                 unexplained.push(Unexplained {
@@ -115,7 +120,8 @@ impl Session {
 
     /// A query that names these relations, except those that row-level security policies of the
     /// reported relations read, directly or through views: whoever wrote the policy decided that
-    /// they are read.
+    /// they are read. What a reported view reads is no such exception: it has been reported, unless
+    /// the view is another than the analysis saw.
     pub fn unexplained_query(understood: &Understood, unexplained: &[Unexplained]) -> String {
         let reported = oids(
             understood
@@ -140,10 +146,12 @@ impl Session {
             }
         }));
         format!(
-            "WITH RECURSIVE r (oid) AS (SELECT x.oid FROM pg_catalog.pg_class AS x WHERE x.oid IN ({reported}) UNION \
-SELECT d.refobjid FROM r JOIN (SELECT p.oid, p.polrelid AS relation, 'pg_catalog.pg_policy'::pg_catalog.regclass AS class FROM pg_catalog.pg_policy AS p \
-UNION ALL SELECT w.oid, w.ev_class, 'pg_catalog.pg_rewrite'::pg_catalog.regclass FROM pg_catalog.pg_rewrite AS w) AS s ON s.relation = r.oid \
-JOIN pg_catalog.pg_depend AS d ON d.classid = s.class AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) \
+            "WITH RECURSIVE p (relation, reads) AS (SELECT s.polrelid, d.refobjid FROM pg_catalog.pg_policy AS s \
+JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass), \
+r (oid) AS (SELECT p.reads FROM p WHERE p.relation IN ({reported}) AND p.reads NOT IN ({reported}) UNION \
+SELECT s.reads FROM r JOIN (SELECT p.relation, p.reads FROM p UNION ALL SELECT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite AS w \
+JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS s \
+ON s.relation = r.oid) \
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid FROM r)) ORDER BY 1, 2"
         )
@@ -225,10 +233,12 @@ WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid 
     }
 }
 
-/// True if what is reported of a relation covers a lock of this mode.
-fn explains(used: &RelationUse, mode: &str) -> bool {
+/// True if what is reported of a relation covers a lock of this mode. `reads`: the statement
+/// writes nothing, whatever it locks.
+fn explains(used: &RelationUse, mode: &str, reads: bool) -> bool {
     match mode {
         "AccessShareLock" => true,
+        "RowShareLock" | "RowExclusiveLock" if reads => true,
         "RowShareLock" | "RowExclusiveLock" => used.access.iter().any(|access| match access {
             Access::Insert | Access::Update | Access::Delete | Access::Truncate | Access::Lock => {
                 true
@@ -253,6 +263,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::sql::Rights;
 
     #[test]
     fn a_reported_read_does_not_explain_a_write_lock() {
@@ -266,13 +277,15 @@ mod tests {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         };
-        assert!(explains(&used, "AccessShareLock"));
-        assert!(!explains(&used, "RowExclusiveLock"));
-        assert!(!explains(&used, "RowShareLock"));
+        assert!(explains(&used, "AccessShareLock", false));
+        assert!(!explains(&used, "RowExclusiveLock", false));
+        assert!(!explains(&used, "RowShareLock", false));
+        assert!(explains(&used, "RowExclusiveLock", true));
         used.access.insert(Access::Update);
-        assert!(explains(&used, "RowExclusiveLock"));
-        assert!(explains(&used, "RowShareLock"));
-        assert!(!explains(&used, "AccessExclusiveLock"));
+        assert!(explains(&used, "RowExclusiveLock", false));
+        assert!(explains(&used, "RowShareLock", false));
+        assert!(!explains(&used, "AccessExclusiveLock", true));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
+    understand::shadowing_parameter,
     understood::CursorChange,
 };
 use crate::{
@@ -272,15 +273,24 @@ impl Session {
         let released = phase == Phase::Resume
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
+        let shadowing = match phase {
+            Phase::Prepare => None,
+            Phase::Simple | Phase::Execute | Phase::Resume => {
+                shadowing_parameter(&understood.statement, parameters)
+            }
+        };
+        let shadowing = shadowing.map(Verdict::Deny);
+        let verdict = shadowing.as_ref().unwrap_or(&understood.verdict);
         // A portal that goes on has been counted.
-        let sends = matches!(phase, Phase::Execute | Phase::Simple) && !understood.is_denied();
+        let sends =
+            matches!(phase, Phase::Execute | Phase::Simple) && !matches!(verdict, Verdict::Deny(_));
         if sends && let Err((reached, wait)) = self.count_statement(understood) {
             let reason = reached.reason(Some(wait));
             return self
                 .refuse_uncounted(understood, phase, parameters, number, &reason)
                 .await;
         }
-        let decision = match &understood.verdict {
+        let decision = match verdict {
             Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {
                 obligations,
@@ -306,7 +316,7 @@ impl Session {
             Ok(receipt) => receipt,
             Err(error) => return Decision::Refuse(self.unrecorded(number, &error)),
         };
-        match &understood.verdict {
+        match verdict {
             Verdict::Deny(reason) => Decision::Refuse(Refusal::new(reason, self.reference(number))),
             Verdict::RequireApproval { .. } if !released => {
                 self.submit(understood, phase, parameters, number).await

@@ -9,8 +9,9 @@ use crate::{
 };
 
 impl Session {
-    /// Binds a statement's masks to the columns of its result as the server describes them, and
-    /// checks that the server sees the same origins as the analysis.
+    /// Binds a statement's masks to the columns of its result as the server describes them
+    /// (`None`: it returns no rows), and checks that the server sees the same origins as the
+    /// analysis.
     ///
     /// # Errors
     /// The refusal, which is on record.
@@ -24,7 +25,11 @@ impl Session {
             None => return Ok(RowMasker::passthrough()),
         };
         let Some(shape) = shape else {
-            return Ok(RowMasker::passthrough());
+            if redactions.is_empty() {
+                return Ok(RowMasker::passthrough());
+            }
+            let message = "the database does not describe a result that has to be masked";
+            return Err(self.refuse_unmaskable(understood, message).await);
         };
         self.confirm_shape(understood, Some(shape)).await?;
         match RowMasker::bind(&redactions, shape, &self.gate.mask_key) {
@@ -58,8 +63,10 @@ pub fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(),
         if described.table_oid == 0 {
             continue;
         }
+        // A whole row has no number; the analysis lists its columns.
         let base = column.origins.iter().any(|origin| {
-            origin.relation.oid == described.table_oid && origin.attnum == described.attnum
+            origin.relation.oid == described.table_oid
+                && (origin.attnum == described.attnum || described.attnum == 0)
         });
         // The server stops at a view; the analysis looks through it.
         let view = column

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
+    names::InternalError,
     refuse,
     reply::{Expected, Origin, text_row},
     wire::{
@@ -321,6 +322,7 @@ impl Connection {
         let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
         let overdue = self.limits.overdue(&sqlstate);
         let told = self.limits.told && !fatal;
+        self.internal_left |= matches!(self.expected.front(), Some(Expected::Internal { .. }));
         match self.expected.pop_front() {
             Some(Expected::Failure) => {}
             Some(Expected::Refused(refusal)) => {
@@ -328,7 +330,12 @@ impl Connection {
             }
             Some(Expected::Internal {
                 for_client: false, ..
-            }) => self.internal_error = Some(text(b'M')),
+            }) => {
+                self.internal_error = Some(InternalError {
+                    sqlstate,
+                    message: text(b'M'),
+                });
+            }
             Some(Expected::Execute(running)) => {
                 let mut running = *running;
                 let protects = running.protects;

@@ -33,12 +33,9 @@ impl Connection {
             return Ok(());
         };
         // The usual case: one statement that has been understood before.
-        if let Some(understood) = self.session.cached(text) {
-            self.names_fresh().await?;
-            if self.session.is_current(&understood) {
-                self.statement(&understood, true).await?;
-                return Ok(());
-            }
+        if let Some(understood) = self.cached(text, &[]) {
+            self.statement(&understood, true).await?;
+            return Ok(());
         }
         let statements = match self.session.split(text).await {
             Ok(statements) => statements,
@@ -172,7 +169,11 @@ impl Connection {
         if apart {
             match self.read_apart(understood, &[]).await? {
                 Reading::Agrees => {}
-                Reading::Changed(again) => *understood = again,
+                Reading::Changed(again) => {
+                    // Confirmed already, but it may be denied now, or need its result's shape.
+                    *understood = again;
+                    return Box::pin(self.read_query(understood)).await;
+                }
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
             }
