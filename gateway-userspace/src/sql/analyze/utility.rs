@@ -63,7 +63,7 @@ impl<'a> Walk<'a> {
         };
         if *is_from {
             let index = self.write_target(var, Access::Insert)?;
-            self.copy_columns(index, attlist, ColumnUse::Written)?;
+            self.copy_columns(index, attlist, ColumnUse::Inserted)?;
             if let Some(condition) = where_clause {
                 // The condition is over the rows that come in.
                 let mut scope = Scope::child(None);
