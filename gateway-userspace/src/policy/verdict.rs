@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::masking::Redaction;
+use crate::masking::{Detections, Redaction};
 
 /// The answer. Evaluation failure is `Deny`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Obligations {
     pub grants: Vec<String>,
     /// Output columns to mask.
     pub redactions: Vec<Redaction>,
+    /// What is looked for in all other columns.
+    pub detections: Detections,
     /// What a grant in observe mode let pass.
     pub observed: Option<Observed>,
 }

@@ -15,7 +15,10 @@ use super::{
         put_parameter_status, put_ready, row_description,
     },
 };
-use crate::session::{Outcome, OutcomeKind};
+use crate::{
+    masking::{CopyCount, CopyMasker, MalformedRow},
+    session::{Outcome, OutcomeKind},
+};
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -66,7 +69,7 @@ impl Connection {
     fn stream_partial(&mut self, tag: u8, len: usize) -> Result<bool, Close> {
         let passes = match (tag, self.expected.front()) {
             (b'D', Some(Expected::Execute(running))) => running.masker.is_passthrough(),
-            (b'd', Some(Expected::Execute(_))) => true,
+            (b'd', Some(Expected::Execute(running))) => running.copy.is_none(),
             _ => false,
         };
         if passes && self.server.rx.len() >= 64 * 1024 {
@@ -180,6 +183,16 @@ impl Connection {
                 let Some(Expected::Execute(running)) = self.expected.front_mut() else {
                     return Err(unexpected(tag));
                 };
+                if let Some(copy) = &mut running.copy {
+                    let start = self.client.tx.len();
+                    let count = masked_copy(copy, tag, frame, &mut self.client.tx)?;
+                    let sent = self.client.tx.get(start..).unwrap_or_default();
+                    running.digest.update(sent);
+                    running.bytes += sent.len() as u64;
+                    running.rows += count.rows;
+                    running.cells += count.cells;
+                    return Ok(());
+                }
                 if !running.masker.is_passthrough() {
                     return Err(Close::Fatal {
                         code: "42501",
@@ -482,6 +495,28 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
     }
 }
 
+/// CopyOutResponse, CopyData or CopyDone of a COPY in which something is hidden.
+fn masked_copy(
+    copy: &mut CopyMasker,
+    tag: u8,
+    frame: &Bytes,
+    out: &mut bytes::BytesMut,
+) -> Result<CopyCount, Close> {
+    let malformed = |error: MalformedRow| {
+        Close::Upstream(format!("the data of a COPY cannot be read: {error}"))
+    };
+    match tag {
+        b'd' => {
+            let data = frame.get(HEADER..).unwrap_or_default();
+            return copy.message(data, out).map_err(malformed);
+        }
+        b'c' => copy.finish().map_err(malformed)?,
+        _ => {}
+    }
+    out.extend_from_slice(frame);
+    Ok(CopyCount::default())
+}
+
 fn shape_of(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
     row_description(body)
         .map(Arc::from)
@@ -527,6 +562,7 @@ impl Running {
         Self {
             permit,
             masker,
+            copy: None,
             effect,
             protects,
             origin,
