@@ -102,8 +102,8 @@ impl RowMasker {
                 columns,
             });
         }
-        let scanner = (!rules.detections.is_empty())
-            .then(|| Arc::new(Scanner::new(rules.detections, key)));
+        let scanner =
+            (!rules.detections.is_empty()).then(|| Arc::new(Scanner::new(rules.detections, key)));
         let mut cells: Vec<Option<CellMask>> = Vec::new();
         for (index, described) in shape.iter().enumerate() {
             let mut own = rules
@@ -116,9 +116,7 @@ impl RowMasker {
             }
             let of = WireType::of(described.type_oid, types);
             let cell = match (Hidden::of(own, index)?, &scanner) {
-                (Hidden::Whole(mask), _) => {
-                    Some(CellMask::bind(mask, &of, described.format, key))
-                }
+                (Hidden::Whole(mask), _) => Some(CellMask::bind(mask, &of, described.format, key)),
                 (Hidden::Parts(paths), scanner) => Some(CellMask::bind_paths(
                     paths,
                     &of,
@@ -166,10 +164,7 @@ impl RowMasker {
     }
 
     /// Refuses a row that has more or fewer columns.
-    pub(super) fn check_columns(
-        &self,
-        found: impl TryInto<usize>,
-    ) -> Result<(), MalformedRow> {
+    pub(super) fn check_columns(&self, found: impl TryInto<usize>) -> Result<(), MalformedRow> {
         let found = found.try_into().unwrap_or(usize::MAX);
         if found == self.columns {
             Ok(())
@@ -219,7 +214,11 @@ impl RowMasker {
     }
 
     /// Appends a row without its message: the number of columns, and each with its length.
-    pub(super) fn append_masked(&self, row: &[u8], out: &mut BytesMut) -> Result<u32, MalformedRow> {
+    pub(super) fn append_masked(
+        &self,
+        row: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<u32, MalformedRow> {
         let (count, mut rest) = row.split_first_chunk().ok_or(MalformedRow::Truncated)?;
         self.check_columns(i16::from_be_bytes(*count))?;
         let mut masked = 0;

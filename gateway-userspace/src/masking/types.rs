@@ -111,10 +111,9 @@ impl WireType {
                 "hstore" => Self::Hstore,
                 _ => Self::Unknown,
             },
-            TypeKind::Array(element) => Self::Array(
-                element,
-                Box::new(Self::resolve(element, types, depth + 1)),
-            ),
+            TypeKind::Array(element) => {
+                Self::Array(element, Box::new(Self::resolve(element, types, depth + 1)))
+            }
             TypeKind::Domain(base) => Self::resolve(base, types, depth + 1),
             TypeKind::Composite(fields) => Self::Composite(
                 fields

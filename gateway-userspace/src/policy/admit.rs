@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Reason, ReasonCode,
-    grant::{ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, MaskRule, Mode, Rule, Unmet, word_of},
+    grant::{
+        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, MaskRule, Mode, Rule, Unmet, word_of,
+    },
     limits::Limits,
     policy::Policy,
 };

@@ -157,8 +157,11 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
                 )?;
             }
             MaskRule::Detect(rule) => {
-                let detectors: Vec<&str> =
-                    rule.detectors.iter().map(|detector| detector.word()).collect();
+                let detectors: Vec<&str> = rule
+                    .detectors
+                    .iter()
+                    .map(|detector| detector.word())
+                    .collect();
                 writeln!(text, "detect {detectors:?} with {}", rule.mask)?;
             }
         }

@@ -496,7 +496,9 @@ impl Checks<'_> {
             }
         }
         let detectors = self.detectors(detect);
-        let kind = self.required(&mut mask, "with").and_then(|with| self.mask_kind(with))?;
+        let kind = self
+            .required(&mut mask, "with")
+            .and_then(|with| self.mask_kind(with))?;
         let detectors = detectors?;
         let texts = !matches!(kind, MaskKind::Null | MaskKind::Bucket(_));
         if !texts && detectors != [Detector::BirthDate] {

@@ -45,7 +45,9 @@ impl Session {
                     Ok(CopyFormat::Text(_) | CopyFormat::Csv(_)) | Err(_) => Format::Text,
                 };
                 let columns = shape.iter().cloned();
-                columns.map(|column| ColumnShape { format, ..column }).collect()
+                columns
+                    .map(|column| ColumnShape { format, ..column })
+                    .collect()
             }
         };
         let rules = Rules {

@@ -275,7 +275,8 @@ fn why(change: &Change) -> Vec<String> {
         .masks
         .iter()
         .map(|mask| {
-            let shown = |mask: &Option<String>| mask.clone().unwrap_or_else(|| "in clear".to_owned());
+            let shown =
+                |mask: &Option<String>| mask.clone().unwrap_or_else(|| "in clear".to_owned());
             format!(
                 "{}: {} -> {}",
                 mask.column,

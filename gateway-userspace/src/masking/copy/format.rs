@@ -67,7 +67,10 @@ impl CopyFormat {
                 "header" => header = boolean(value)?,
                 // What needs no quotes may have them.
                 "force_quote" => {}
-                "encoding" if ["utf8", "utf-8"].iter().any(|known| value.eq_ignore_ascii_case(known)) => {}
+                "encoding"
+                    if ["utf8", "utf-8"]
+                        .iter()
+                        .any(|known| value.eq_ignore_ascii_case(known)) => {}
                 // FREEZE, FORCE_NULL and FORCE_NOT_NULL are for COPY FROM.
                 _ => return Err(UnknownFormat),
             }
@@ -77,7 +80,11 @@ impl CopyFormat {
             return Err(UnknownFormat);
         }
         match format {
-            "text" if quote.is_none() && escape.is_none() && !seen.contains(&"force_quote".to_owned()) => {
+            "text"
+                if quote.is_none()
+                    && escape.is_none()
+                    && !seen.contains(&"force_quote".to_owned()) =>
+            {
                 Ok(Self::Text(TextFormat {
                     delimiter: delimiter.unwrap_or(b'\t'),
                     null: null.unwrap_or_else(|| b"\\N".to_vec()),
@@ -98,7 +105,10 @@ impl CopyFormat {
                     escape: escape.unwrap_or(quote),
                 }))
             }
-            "binary" if seen.len() == 1 || (seen.len() == 2 && seen.contains(&"encoding".to_owned())) => {
+            "binary"
+                if seen.len() == 1
+                    || (seen.len() == 2 && seen.contains(&"encoding".to_owned())) =>
+            {
                 Ok(Self::Binary)
             }
             _ => Err(UnknownFormat),
@@ -147,7 +157,12 @@ mod tests {
             }))
         );
         assert_eq!(
-            parse(&[("format", "csv"), ("header", ""), ("quote", "'"), ("force_quote", "*")]),
+            parse(&[
+                ("format", "csv"),
+                ("header", ""),
+                ("quote", "'"),
+                ("force_quote", "*")
+            ]),
             Ok(CopyFormat::Csv(CsvFormat {
                 delimiter: b',',
                 null: Vec::new(),

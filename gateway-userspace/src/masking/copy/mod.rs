@@ -3,9 +3,9 @@
 mod binary;
 mod csv;
 mod format;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use format::{CopyFormat, UnknownFormat};
 

@@ -68,7 +68,11 @@ fn masked(masker: &Arc<RowMasker>, format: &CopyFormat, data: &[u8]) -> (Vec<u8>
     assert_eq!(run(masker, format, &bytes).as_ref(), Ok(&whole));
     for cut in 0..data.len() {
         let (one, two) = data.split_at(cut);
-        assert_eq!(run(masker, format, &[one, two]).as_ref(), Ok(&whole), "cut at {cut}");
+        assert_eq!(
+            run(masker, format, &[one, two]).as_ref(),
+            Ok(&whole),
+            "cut at {cut}"
+        );
     }
     whole
 }
@@ -115,7 +119,14 @@ fn rows_of_the_csv_format() {
     );
     assert_eq!(
         text(
-            &[("format", "csv"), ("delimiter", ";"), ("quote", "'"), ("escape", "\\"), ("null", "NULL"), ("force_quote", "*")],
+            &[
+                ("format", "csv"),
+                ("delimiter", ";"),
+                ("quote", "'"),
+                ("escape", "\\"),
+                ("null", "NULL"),
+                ("force_quote", "*")
+            ],
             "last4",
             "'1';'it\\'s 12345;678';'\\\\ x@example.com'\n'2';NULL;'NULL'\n"
         ),
@@ -123,11 +134,19 @@ fn rows_of_the_csv_format() {
     );
     // What a mask makes may need quotes where the value needed none.
     assert_eq!(
-        text(&[("format", "csv"), ("delimiter", "*")], "partial", "1*alice*x\n"),
+        text(
+            &[("format", "csv"), ("delimiter", "*")],
+            "partial",
+            "1*alice*x\n"
+        ),
         "1*\"a***\"*x\n"
     );
     assert_eq!(
-        text(&[("format", "csv"), ("null", "[redacted]")], "redact", "1,alice,x\n"),
+        text(
+            &[("format", "csv"), ("null", "[redacted]")],
+            "redact",
+            "1,alice,x\n"
+        ),
         "1,\"[redacted]\",x\n"
     );
     assert_eq!(text(&[("format", "csv")], "null", "1,alice,x\n"), "1,,x\n");
@@ -154,7 +173,11 @@ fn binary(rows: &[&[Option<&[u8]>]]) -> Vec<u8> {
 #[test]
 fn rows_of_the_binary_format() {
     let plain = binary(&[
-        &[Some(&[0, 0, 0, 1]), Some(b"alice"), Some(b"x@example.com\n")],
+        &[
+            Some(&[0, 0, 0, 1]),
+            Some(b"alice"),
+            Some(b"x@example.com\n"),
+        ],
         &[None, None, Some(b"plain")],
     ]);
     let shown = binary(&[
@@ -175,7 +198,10 @@ fn rows_of_the_binary_format() {
     assert!(run(&masker, &binary, &[&long]).is_err());
     let mut other = plain;
     other[0] = b'X';
-    assert_eq!(run(&masker, &binary, &[&other]).err(), Some(MalformedRow::Signature));
+    assert_eq!(
+        run(&masker, &binary, &[&other]).err(),
+        Some(MalformedRow::Signature)
+    );
 }
 
 #[test]

@@ -14,9 +14,9 @@ mod national;
 mod net;
 mod number;
 mod phone;
-mod secret;
 #[cfg(test)]
 mod sample;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -187,12 +187,10 @@ impl Scanner {
         let has = characters(text);
         if has.at && (self.wants(Detector::Email) || self.wants(Detector::Secret)) {
             for at in memchr::memchr_iter(b'@', text) {
-                if self.wants(Detector::Secret) {
-                    findings.extend(secret::in_url(text, at));
-                }
-                if self.wants(Detector::Email) {
-                    findings.extend(email::around(text, at));
-                }
+                let password = secret::in_url(text, at).filter(|_| self.wants(Detector::Secret));
+                // What follows is then the host that it is for.
+                let address = || email::around(text, at).filter(|_| self.wants(Detector::Email));
+                findings.extend(password.or_else(address));
             }
         }
         if has.digit {

@@ -57,7 +57,15 @@ mod tests {
         ] {
             assert!(is_birth_date(name), "{name}");
         }
-        for name in ["", "date", "updated", "adobe", "birthplace", "dobermann", "created_on"] {
+        for name in [
+            "",
+            "date",
+            "updated",
+            "adobe",
+            "birthplace",
+            "dobermann",
+            "created_on",
+        ] {
             assert!(!is_birth_date(name), "{name}");
         }
     }

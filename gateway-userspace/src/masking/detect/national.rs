@@ -30,7 +30,14 @@ pub(super) fn at(text: &[u8], start: usize, run: &Run) -> Option<usize> {
             11 => {
                 polish(digits) && named(&["pesel"])
                     || german(digits)
-                        && named(&["idnr", "steuer-id", "steuerid", "steuer-idnr", "tax id", "tin"])
+                        && named(&[
+                            "idnr",
+                            "steuer-id",
+                            "steuerid",
+                            "steuer-idnr",
+                            "tax id",
+                            "tin",
+                        ])
                     || brazilian(digits) && named(&["cpf"])
                     || belgian(digits) && named(&["rijksregisternummer", "nrn", "niss", "insz"])
             }
@@ -46,16 +53,26 @@ pub(super) fn at(text: &[u8], start: usize, run: &Run) -> Option<usize> {
     }
     let shaped: [(&[(Separator, usize)], fn(&[u8]) -> bool); 7] = [
         (&[(First, 3), (Dot, 3), (Dot, 3), (Dash, 2)], brazilian),
-        (&[(First, 2), (Dot, 2), (Dot, 2), (Dash, 3), (Dot, 2)], belgian),
+        (
+            &[(First, 2), (Dot, 2), (Dot, 2), (Dash, 3), (Dot, 2)],
+            belgian,
+        ),
         (&[(First, 3), (Dot, 4), (Dot, 4), (Dot, 2)], swiss),
         (&[(First, 6), (Dash, 4)], swedish),
         (&[(First, 8), (Dash, 4)], |digits| {
-            matches!(digits, [1, 9, ..] | [2, 0, ..])
-                && digits.get(2..).is_some_and(swedish)
+            matches!(digits, [1, 9, ..] | [2, 0, ..]) && digits.get(2..).is_some_and(swedish)
         }),
         (&[(First, 4), (Space, 4), (Space, 4)], indian),
         (
-            &[(First, 1), (Space, 2), (Space, 2), (Space, 2), (Space, 3), (Space, 3), (Space, 2)],
+            &[
+                (First, 1),
+                (Space, 2),
+                (Space, 2),
+                (Space, 2),
+                (Space, 3),
+                (Space, 3),
+                (Space, 2),
+            ],
             french_digits,
         ),
     ];
@@ -95,8 +112,14 @@ pub(super) fn us_ssn(text: &[u8], start: usize, run: &Run) -> Option<usize> {
     let named = || context::says(text, start, &["ssn", "social security", "soc sec", "ss#"]);
     let (digits, end) = run
         .shape(&[(First, 3), (Dash, 2), (Dash, 4)])
-        .or_else(|| run.shape(&[(First, 3), (Space, 2), (Space, 4)]).filter(|_| named()))
-        .or_else(|| run.single().filter(|(digits, _)| digits.len() == 9 && named()))?;
+        .or_else(|| {
+            run.shape(&[(First, 3), (Space, 2), (Space, 4)])
+                .filter(|_| named())
+        })
+        .or_else(|| {
+            run.single()
+                .filter(|(digits, _)| digits.len() == 9 && named())
+        })?;
     let number = |from: usize, to: usize| value(digits.get(from..to).unwrap_or_default());
     let (area, group, serial) = (number(0, 3), number(3, 5), number(5, 9));
     (area != 0 && area != 666 && area < 900 && group != 0 && serial != 0).then_some(end)
@@ -161,7 +184,9 @@ fn italian(text: &[u8]) -> bool {
         0..=5 | 8 | 11 | 15 => byte.is_ascii_uppercase(),
         _ => byte.is_ascii_digit() || b"LMNPQRSTUV".contains(byte),
     });
-    let month = text.get(8).is_some_and(|byte| b"ABCDEHLMPRST".contains(byte));
+    let month = text
+        .get(8)
+        .is_some_and(|byte| b"ABCDEHLMPRST".contains(byte));
     let Some((check, rest)) = text.split_last() else {
         return false;
     };
@@ -337,9 +362,17 @@ fn indian(digits: &[u8]) -> bool {
             .copied()
             .unwrap_or(0)
     };
-    let check = digits.iter().rev().enumerate().fold(0, |check, (index, digit)| {
-        at(&PRODUCT, usize::from(check), at(&PERMUTATION, index % 8, *digit))
-    });
+    let check = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .fold(0, |check, (index, digit)| {
+            at(
+                &PRODUCT,
+                usize::from(check),
+                at(&PERMUTATION, index % 8, *digit),
+            )
+        });
     digits.len() == 12 && matches!(digits.first(), Some(2..=9)) && check == 0
 }
 

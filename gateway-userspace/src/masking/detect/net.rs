@@ -15,10 +15,16 @@ pub(super) fn ipv4_at(text: &[u8], start: usize) -> Option<usize> {
             at += 1;
         }
         let rest = text.get(at..)?;
-        let length = rest.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+        let length = rest
+            .iter()
+            .take(4)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let digits = std::str::from_utf8(rest.get(..length)?).ok()?;
         // Nothing is written with zeros before it; and no host is in 0.0.0.0/8.
-        let fits = digits.parse::<u8>().is_ok_and(|value| octet > 0 || value > 0)
+        let fits = digits
+            .parse::<u8>()
+            .is_ok_and(|value| octet > 0 || value > 0)
             && (length == 1 || !digits.starts_with('0'));
         if !fits {
             return None;
@@ -30,8 +36,8 @@ pub(super) fn ipv4_at(text: &[u8], start: usize) -> Option<usize> {
         Some(byte) => byte.is_ascii_alphanumeric() || *byte == b'_',
         None => false,
     };
-    let version = context::says(text, start, &["version", "ver", "release", "build"]);
-    (!more && !version).then_some(at)
+    let version = || context::says(text, start, &["version", "ver", "release", "build"]);
+    (!more && !version()).then_some(at)
 }
 
 /// Adds IPv6 addresses.
@@ -41,7 +47,12 @@ pub(super) fn find_ipv6(text: &[u8], findings: &mut Vec<Finding>) {
     while let Some(found) = text.get(from..).and_then(|rest| memchr::memchr(b':', rest)) {
         let colon = from + found;
         let before = text.get(from..colon).unwrap_or_default();
-        let hex = before.iter().rev().take(4).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let hex = before
+            .iter()
+            .rev()
+            .take(4)
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
         let start = colon - hex;
         let rest = text.get(start..).unwrap_or_default();
         let length = rest.iter().take(64).take_while(|byte| part(byte)).count();
@@ -69,8 +80,13 @@ pub(super) fn find_ipv6(text: &[u8], findings: &mut Vec<Finding>) {
 
 /// `a::b` is SQL or C++ as often as an address, and `12:34` a time.
 fn is_ipv6(candidate: &[u8]) -> bool {
-    let groups = || candidate.split(|byte| *byte == b':').filter(|group| !group.is_empty());
-    let whole = groups().count() == 8;
+    let groups = || {
+        candidate
+            .split(|byte| *byte == b':')
+            .filter(|group| !group.is_empty())
+    };
+    // Eight pairs are a longer MAC address, or a piece of a fingerprint.
+    let whole = groups().count() == 8 && groups().any(|group| group.len() > 2);
     let short = candidate.windows(2).any(|pair| pair == b"::")
         && groups().count() >= 2
         && groups().next().is_some_and(|first| first.len() >= 3)

@@ -212,9 +212,13 @@ impl Run {
     pub(super) fn groups(&self, lengths: &[usize], separator: Separator) -> Option<(&[u8], usize)> {
         let groups = self.groups.get(..self.count)?;
         let own = groups.get(..lengths.len())?;
-        let fits = own.iter().zip(lengths).enumerate().all(|(index, (group, length))| {
-            group.length == *length && (index == 0 || group.separator == separator)
-        });
+        let fits = own
+            .iter()
+            .zip(lengths)
+            .enumerate()
+            .all(|(index, (group, length))| {
+                group.length == *length && (index == 0 || group.separator == separator)
+            });
         let last = own.last()?;
         (fits && self.ends_after(lengths.len()))
             .then_some((self.digits.get(..last.digits)?, last.end))
@@ -223,18 +227,20 @@ impl Run {
     /// As [`Run::groups`], each group with a separator of its own.
     pub(super) fn shape(&self, shape: &[(Separator, usize)]) -> Option<(&[u8], usize)> {
         let own = self.groups.get(..self.count)?.get(..shape.len())?;
-        let fits = own
-            .iter()
-            .zip(shape)
-            .all(|(group, (separator, length))| {
-                group.length == *length && group.separator == *separator
-            });
+        let fits = own.iter().zip(shape).all(|(group, (separator, length))| {
+            group.length == *length && group.separator == *separator
+        });
         let last = own.last()?;
-        (fits && self.ends_after(shape.len())).then_some((self.digits.get(..last.digits)?, last.end))
+        (fits && self.ends_after(shape.len()))
+            .then_some((self.digits.get(..last.digits)?, last.end))
     }
 
     fn ends_after(&self, count: usize) -> bool {
-        match self.groups.get(..self.count).and_then(|groups| groups.get(count)) {
+        match self
+            .groups
+            .get(..self.count)
+            .and_then(|groups| groups.get(count))
+        {
             None => !self.cut,
             Some(next) => matches!(next.separator, Separator::Space | Separator::Slash),
         }

@@ -1,12 +1,25 @@
 //! Phone numbers: international with a plus or two zeros, national with separators. A row of
 //! digits alone is none.
 
-use super::{byte_before, context, number::{Run, Separator}};
+use super::{
+    byte_before, context,
+    number::{Run, Separator},
+};
 
 /// Words before a number that say that it is one.
 const WORDS: &[&str] = &[
-    "tel", "phone", "telephone", "mobile", "cell", "call", "fax", "telefon", "mobil", "handy",
-    "whatsapp", "sms",
+    "tel",
+    "phone",
+    "telephone",
+    "mobile",
+    "cell",
+    "call",
+    "fax",
+    "telefon",
+    "mobil",
+    "handy",
+    "whatsapp",
+    "sms",
 ];
 
 /// Where the number that a run begins starts and ends.
@@ -56,14 +69,17 @@ fn national(run: &Run) -> Option<usize> {
     if !(2..=6).contains(&first)
         || (separator == Separator::Dot && third.is_none())
         || run.each().any(|(_, _, length, _)| length < 2)
-        || run.each().skip(2).any(|(other, ..)| {
-            (other == Separator::Dot) != (separator == Separator::Dot)
-        })
+        || run
+            .each()
+            .skip(2)
+            .any(|(other, ..)| (other == Separator::Dot) != (separator == Separator::Dot))
         || run.cut
     {
         return None;
     }
-    extent(run, 9, 12).filter(|(count, _)| *count > 1).map(|(_, end)| end)
+    extent(run, 9, 12)
+        .filter(|(count, _)| *count > 1)
+        .map(|(_, end)| end)
 }
 
 /// `(212) 555-0123`, `212-555-0123`, `212.555.0123`, with or without a 1 before; with spaces
@@ -87,6 +103,9 @@ fn north_american(text: &[u8], start: usize, run: &Run, open: bool) -> Option<us
         };
         run.shape(shape).filter(|_| permitted)
     })?;
-    let digits = digits.strip_prefix(&[1]).filter(|rest| rest.len() == 10).unwrap_or(digits);
+    let digits = digits
+        .strip_prefix(&[1])
+        .filter(|rest| rest.len() == 10)
+        .unwrap_or(digits);
     matches!(digits, [2..=9, _, _, 2..=9, ..] if digits.len() == 10).then_some(end)
 }

@@ -88,7 +88,15 @@ const NAMES: &[&str] = &[
 ];
 
 /// Values that are none.
-const PLACEHOLDERS: &[&str] = &["null", "none", "true", "false", "required", "undefined", "nil"];
+const PLACEHOLDERS: &[&str] = &[
+    "null",
+    "none",
+    "true",
+    "false",
+    "required",
+    "undefined",
+    "nil",
+];
 
 static AUTOMATON: LazyLock<AhoCorasick> = LazyLock::new(|| {
     AhoCorasick::builder()
@@ -113,8 +121,14 @@ pub(super) fn find(text: &[u8], equals: bool, findings: &mut Vec<Finding>) {
         }
     }
     if equals {
+        let mut from = 0;
         for at in memchr::memchr_iter(b'=', text) {
-            findings.extend(assigned(text, at));
+            if at >= from
+                && let Some(found) = assigned(text, at)
+            {
+                from = found.end;
+                findings.push(found);
+            }
         }
     }
 }
@@ -183,11 +197,16 @@ impl Tail {
             }
             Self::Jwt => {
                 const LEAST: usize = 8;
-                let found = run(&|byte| is_word(byte) || byte == b'.');
-                let mut parts = rest.get(..found)?.split(|byte| *byte == b'.');
-                let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
-                (header.len() >= LEAST && claims.len() >= LEAST && signature.len() >= LEAST)
-                    .then_some(from + found)
+                let mut end = 0;
+                for part in 0..3 {
+                    if part > 0 {
+                        end += usize::from(*rest.get(end)? == b'.');
+                    }
+                    let part = rest.get(end..)?;
+                    let length = part.iter().take_while(|byte| is_word(**byte)).count();
+                    end += Some(length).filter(|length| *length >= LEAST)?;
+                }
+                Some(from + end)
             }
             Self::Pem => {
                 const LONGEST_LABEL: usize = 40;

@@ -221,7 +221,9 @@ fn text_date(time: Time, part: Part, value: &[u8], out: &mut BytesMut) -> Option
     };
     let (date, clock) = match time {
         Time::Date => (text, None),
-        Time::Timestamp => text.split_once(' ').map(|(date, clock)| (date, Some(clock)))?,
+        Time::Timestamp => text
+            .split_once(' ')
+            .map(|(date, clock)| (date, Some(clock)))?,
     };
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -330,9 +332,24 @@ mod tests {
         for (bucket, of, value, expected) in [
             ("month", WireType::Date, "1984-05-17", Some("1984-05-01")),
             ("year", WireType::Date, "1984-05-17", Some("1984-01-01")),
-            ("year", WireType::Date, "0044-03-15 BC", Some("0044-01-01 BC")),
-            ("month", WireType::Timestamp, "1984-05-17 12:34:56.789", Some("1984-05-01 00:00:00")),
-            ("month", WireType::Timestamptz, "1984-05-17 12:34:56+05:30", Some("1984-05-01 00:00:00+05:30")),
+            (
+                "year",
+                WireType::Date,
+                "0044-03-15 BC",
+                Some("0044-01-01 BC"),
+            ),
+            (
+                "month",
+                WireType::Timestamp,
+                "1984-05-17 12:34:56.789",
+                Some("1984-05-01 00:00:00"),
+            ),
+            (
+                "month",
+                WireType::Timestamptz,
+                "1984-05-17 12:34:56+05:30",
+                Some("1984-05-01 00:00:00+05:30"),
+            ),
             ("month", WireType::Date, "infinity", None),
             ("month", WireType::Date, "05/17/1984", None),
             ("month", WireType::Date, "17-05-1984", None),
@@ -365,14 +382,21 @@ mod tests {
                 binary(bucket, &WireType::Date, &i32::to_be_bytes(day))
                     .map(|bytes| i32::from_be_bytes(bytes.try_into().unwrap()))
             };
-            assert_eq!((round("month"), round("year")), (Some(month), Some(year)), "{day}");
+            assert_eq!(
+                (round("month"), round("year")),
+                (Some(month), Some(year)),
+                "{day}"
+            );
         }
         let before = (-DAY_MICROS - 1_i64).to_be_bytes();
         assert_eq!(
             binary("month", &WireType::Timestamp, &before),
             Some((-31 * DAY_MICROS).to_be_bytes().to_vec())
         );
-        assert_eq!(binary("month", &WireType::Date, &i32::MAX.to_be_bytes()), None);
+        assert_eq!(
+            binary("month", &WireType::Date, &i32::MAX.to_be_bytes()),
+            None
+        );
         assert_eq!(binary("month", &WireType::Date, b"123"), None);
     }
 
@@ -383,15 +407,27 @@ mod tests {
         };
         // 12345.67, -0.5, 0, 100000000
         for (plain, expected) in [
-            (numeric(&[3, 1, 0, 2, 1, 2345, 6700]), numeric(&[2, 1, 0, 0, 1, 2300])),
-            (numeric(&[1, -1, 0x4000, 1, 5000]), numeric(&[1, 0, 0x4000, 0, 100])),
+            (
+                numeric(&[3, 1, 0, 2, 1, 2345, 6700]),
+                numeric(&[2, 1, 0, 0, 1, 2300]),
+            ),
+            (
+                numeric(&[1, -1, 0x4000, 1, 5000]),
+                numeric(&[1, 0, 0x4000, 0, 100]),
+            ),
             (numeric(&[0, 0, 0, 0]), numeric(&[0, 0, 0, 0])),
             (numeric(&[1, 2, 0, 0, 1]), numeric(&[3, 2, 0, 0, 1, 0, 0])),
         ] {
             assert_eq!(binary("100", &WireType::Numeric, &plain), Some(expected));
         }
-        assert_eq!(binary("100", &WireType::Numeric, &numeric(&[0, 0, -0x4000, 0])), None);
-        assert_eq!(binary("100", &WireType::Numeric, &numeric(&[9, 0, 0, 0])), None);
+        assert_eq!(
+            binary("100", &WireType::Numeric, &numeric(&[0, 0, -0x4000, 0])),
+            None
+        );
+        assert_eq!(
+            binary("100", &WireType::Numeric, &numeric(&[9, 0, 0, 0])),
+            None
+        );
         assert_eq!(
             binary("100", &WireType::Int4, &1299_i32.to_be_bytes()),
             Some(1200_i32.to_be_bytes().to_vec())
@@ -400,6 +436,9 @@ mod tests {
             binary("100", &WireType::Float4, &1299.5_f32.to_be_bytes()),
             Some(1200_f32.to_be_bytes().to_vec())
         );
-        assert_eq!(binary("100", &WireType::Int2, &i16::MIN.to_be_bytes()), None);
+        assert_eq!(
+            binary("100", &WireType::Int2, &i16::MIN.to_be_bytes()),
+            None
+        );
     }
 }

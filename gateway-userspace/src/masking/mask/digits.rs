@@ -85,9 +85,9 @@ impl Integer {
             (Format::Text, _) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse().ok()),
-            (Format::Binary, Width::Four) => {
-                <[u8; 4]>::try_from(value).ok().map(|v| i32::from_be_bytes(v).into())
-            }
+            (Format::Binary, Width::Four) => <[u8; 4]>::try_from(value)
+                .ok()
+                .map(|v| i32::from_be_bytes(v).into()),
             (Format::Binary, Width::Eight) => {
                 <[u8; 8]>::try_from(value).ok().map(i64::from_be_bytes)
             }
@@ -184,7 +184,11 @@ mod tests {
         assert_eq!(shown.len(), 19);
         assert_ne!(&shown[..14], "4111-1111-1111");
         assert!(shown.bytes().enumerate().all(|(at, byte)| {
-            if matches!(at, 4 | 9 | 14) { byte == b'-' } else { byte.is_ascii_digit() }
+            if matches!(at, 4 | 9 | 14) {
+                byte == b'-'
+            } else {
+                byte.is_ascii_digit()
+            }
         }));
         assert_eq!(shown, digits(4, "4111-1111-1111-1234"));
         assert_eq!(shown.replace('-', ""), digits(4, "4111111111111234"));
@@ -204,7 +208,12 @@ mod tests {
             Some(keep) => Integer::digits(of, Format::Text, &key(), keep),
         };
         let shown = text(
-            |value, out| assert_eq!(mask.as_ref().map(|m| m.write(value, out)), Some(Written::Replaced)),
+            |value, out| {
+                assert_eq!(
+                    mask.as_ref().map(|m| m.write(value, out)),
+                    Some(Written::Replaced)
+                )
+            },
             &value.to_string(),
         );
         shown.parse().unwrap()
@@ -231,7 +240,10 @@ mod tests {
             assert!(i32::try_from(shown).is_ok());
             assert_ne!(shown, value);
         }
-        assert_eq!(integer(&WireType::Int8, Some(4), 4_111_111_111_111_234) % 10_000, 1234);
+        assert_eq!(
+            integer(&WireType::Int8, Some(4), 4_111_111_111_111_234) % 10_000,
+            1234
+        );
         assert_eq!(integer(&WireType::Int4, Some(0), 99_999), 0);
     }
 

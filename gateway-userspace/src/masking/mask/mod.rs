@@ -148,10 +148,12 @@ impl CellMask {
                     bucket::Rounding::bind(bucket, of, format).map_or(Self::Null, Self::Bucket)
                 }
                 MaskKind::Token if *of == WireType::Uuid => Self::Uuid(key.clone(), format),
-                MaskKind::Token => digits::Integer::token(of, format, key)
-                    .map_or(Self::Null, Self::Integer),
-                MaskKind::Digits { keep } => digits::Integer::digits(of, format, key, keep)
-                    .map_or(Self::Null, Self::Integer),
+                MaskKind::Token => {
+                    digits::Integer::token(of, format, key).map_or(Self::Null, Self::Integer)
+                }
+                MaskKind::Digits { keep } => {
+                    digits::Integer::digits(of, format, key, keep).map_or(Self::Null, Self::Integer)
+                }
                 MaskKind::Null | MaskKind::Partial | MaskKind::Email | MaskKind::Last4 => {
                     Self::Null
                 }
@@ -185,11 +187,7 @@ impl CellMask {
     }
 
     /// Binds detectors; `None` if values of this type are no text and hold none.
-    pub(super) fn bind_scan(
-        scanner: &Arc<Scanner>,
-        of: &WireType,
-        format: Format,
-    ) -> Option<Self> {
+    pub(super) fn bind_scan(scanner: &Arc<Scanner>, of: &WireType, format: Format) -> Option<Self> {
         match of {
             WireType::Text | WireType::Bpchar | WireType::Xml => Some(Self::Scan(scanner.clone())),
             WireType::Json | WireType::Jsonb => {
@@ -263,9 +261,7 @@ impl CellMask {
             Self::Composite(fields, Format::Text) => nested::text_record(fields, value, out),
             Self::Composite(fields, Format::Binary) => nested::binary_record(fields, value, out),
             Self::Record(scanner, Format::Text) => nested::text_any_record(scanner, value, out),
-            Self::Record(scanner, Format::Binary) => {
-                nested::binary_any_record(scanner, value, out)
-            }
+            Self::Record(scanner, Format::Binary) => nested::binary_any_record(scanner, value, out),
             Self::Hstore(part, Format::Text) => nested::text_hstore(part, value, out),
             Self::Hstore(part, Format::Binary) => nested::binary_hstore(part, value, out),
             Self::Scan(scanner) => scanner.write(value, out),

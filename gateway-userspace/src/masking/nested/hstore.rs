@@ -5,11 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::{Part, put_quoted, quoted, rewrite, sized, word};
 use crate::masking::mask::Written;
 
-pub(in crate::masking) fn binary_hstore(
-    part: &Part,
-    value: &[u8],
-    out: &mut BytesMut,
-) -> Written {
+pub(in crate::masking) fn binary_hstore(part: &Part, value: &[u8], out: &mut BytesMut) -> Written {
     rewrite(value, out, |rewrite| {
         let (count, mut at) = word(value, 0)?;
         for _ in 0..count {

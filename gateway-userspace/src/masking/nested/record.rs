@@ -56,9 +56,7 @@ pub(in crate::masking) fn text_record(
 ) -> Written {
     rewrite(value, out, |rewrite| {
         let mut fields = fields.iter();
-        each_field(rewrite, |part, out| {
-            Some(fields.next()?.write(part, out))
-        })?;
+        each_field(rewrite, |part, out| Some(fields.next()?.write(part, out)))?;
         // A composite without fields is `()`, which reads like one with one field that is NULL.
         fields.next().is_none().then_some(())
     })

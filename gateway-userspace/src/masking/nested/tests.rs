@@ -83,7 +83,10 @@ fn elements_of_text_arrays_are_masked_one_by_one() {
     for (plain, shown) in [
         ("{}", "{}"),
         ("{alice,NULL,\"a,b}\"}", "{\"a***\",NULL,\"a***\"}"),
-        ("{{alice,bob},{carol,dave}}", "{{\"a***\",\"b***\"},{\"c***\",\"d***\"}}"),
+        (
+            "{{alice,bob},{carol,dave}}",
+            "{{\"a***\",\"b***\"},{\"c***\",\"d***\"}}",
+        ),
         ("[2:3]={alice,bob}", "[2:3]={\"a***\",\"b***\"}"),
         ("{\"\\\"x\\\\y\",\"NULL\"}", "{\"\\\"***\",\"N***\"}"),
     ] {
@@ -92,10 +95,19 @@ fn elements_of_text_arrays_are_masked_one_by_one() {
     for malformed in ["", "alice", "{alice", "{alice}x", "}", "{\"alice}"] {
         assert_eq!(text(&partial, malformed), None, "{malformed}");
     }
-    assert_eq!(text(&bind("redact", 1009, Format::Text), "{alice}").as_deref(), Some("{}"));
-    assert_eq!(text(&bind("partial", DOMAINS, Format::Text), "{alice}").as_deref(), Some("{\"a***\"}"));
+    assert_eq!(
+        text(&bind("redact", 1009, Format::Text), "{alice}").as_deref(),
+        Some("{}")
+    );
+    assert_eq!(
+        text(&bind("partial", DOMAINS, Format::Text), "{alice}").as_deref(),
+        Some("{\"a***\"}")
+    );
     // Too deep to be known.
-    assert_eq!(bytes(&bind("partial", LOOP, Format::Text), b"{alice}"), None);
+    assert_eq!(
+        bytes(&bind("partial", LOOP, Format::Text), b"{alice}"),
+        None
+    );
 }
 
 #[test]
@@ -112,7 +124,10 @@ fn scanned_arrays_change_only_where_something_is_found() {
 
 /// Dimensions with their lower bounds, then elements.
 fn array(element: u32, dimensions: &[i32], values: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut bytes = i32::try_from(dimensions.len()).unwrap().to_be_bytes().to_vec();
+    let mut bytes = i32::try_from(dimensions.len())
+        .unwrap()
+        .to_be_bytes()
+        .to_vec();
     let nulls = i32::from(values.iter().any(Option::is_none));
     bytes.extend(nulls.to_be_bytes());
     bytes.extend(element.to_be_bytes());
@@ -139,12 +154,23 @@ fn put(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
 #[test]
 fn elements_of_binary_arrays_are_masked_one_by_one() {
     let partial = bind("partial", 1009, Format::Binary);
-    let plain = array(25, &[2, 2], &[Some(b"alice"), None, Some(b"bob"), Some(b"")]);
-    let shown = array(25, &[2, 2], &[Some(b"a***"), None, Some(b"b***"), Some(b"***")]);
+    let plain = array(
+        25,
+        &[2, 2],
+        &[Some(b"alice"), None, Some(b"bob"), Some(b"")],
+    );
+    let shown = array(
+        25,
+        &[2, 2],
+        &[Some(b"a***"), None, Some(b"b***"), Some(b"***")],
+    );
     assert_eq!(bytes(&partial, &plain), Some(shown));
     let empty = array(25, &[], &[]);
     assert_eq!(bytes(&partial, &empty), Some(empty.clone()));
-    assert_eq!(bytes(&bind("redact", 1009, Format::Binary), &plain), Some(empty));
+    assert_eq!(
+        bytes(&bind("redact", 1009, Format::Binary), &plain),
+        Some(empty)
+    );
     for cut in 0..plain.len() {
         assert_eq!(bytes(&partial, &plain[..cut]), None, "cut at {cut}");
     }
@@ -159,7 +185,10 @@ fn elements_of_binary_arrays_are_masked_one_by_one() {
 #[test]
 fn an_element_that_becomes_null_sets_the_arrays_flag() {
     // Months of what is no date.
-    let mask = CellMask::Array(Box::new(bind("bucket month", 1082, Format::Binary)), Format::Binary);
+    let mask = CellMask::Array(
+        Box::new(bind("bucket month", 1082, Format::Binary)),
+        Format::Binary,
+    );
     let infinity = i32::MAX.to_be_bytes();
     let day = 0_i32.to_be_bytes();
     let shown = bytes(&mask, &array(1082, &[2], &[Some(&infinity), Some(&day)]));
@@ -174,9 +203,24 @@ fn fields_of_composites_are_masked_by_their_types() {
         Some("(\"[redacted]\",\"0\",\"[redacted]\")")
     );
     let partial = bind("partial", COMPOSITE, Format::Text);
-    assert_eq!(text(&partial, "(alice,42,)").as_deref(), Some("(\"a***\",,)"));
-    assert_eq!(text(&partial, "(\"\\\\x\"\"yz\",,\"\")").as_deref(), Some("(\"\\\\***\",,\"***\")"));
-    for malformed in ["", "(", "()", "(a)", "(a,b)", "(a,b,c,d)", "(a,b,\"c)", "a,b,c"] {
+    assert_eq!(
+        text(&partial, "(alice,42,)").as_deref(),
+        Some("(\"a***\",,)")
+    );
+    assert_eq!(
+        text(&partial, "(\"\\\\x\"\"yz\",,\"\")").as_deref(),
+        Some("(\"\\\\***\",,\"***\")")
+    );
+    for malformed in [
+        "",
+        "(",
+        "()",
+        "(a)",
+        "(a,b)",
+        "(a,b,c,d)",
+        "(a,b,\"c)",
+        "a,b,c",
+    ] {
         assert_eq!(text(&partial, malformed), None, "{malformed}");
     }
     let several = bind("partial", COMPOSITES, Format::Text);
@@ -199,8 +243,15 @@ fn record(fields: &[(u32, Option<&[u8]>)]) -> Vec<u8> {
 fn fields_of_binary_composites_are_masked_by_their_types() {
     let four = 4_i32.to_be_bytes();
     let plain = record(&[(25, Some(b"alice")), (23, Some(&four)), (DOMAIN, None)]);
-    let redacted = record(&[(25, Some(b"[redacted]")), (23, Some(&[0; 4])), (DOMAIN, None)]);
-    assert_eq!(bytes(&bind("redact", COMPOSITE, Format::Binary), &plain), Some(redacted));
+    let redacted = record(&[
+        (25, Some(b"[redacted]")),
+        (23, Some(&[0; 4])),
+        (DOMAIN, None),
+    ]);
+    assert_eq!(
+        bytes(&bind("redact", COMPOSITE, Format::Binary), &plain),
+        Some(redacted)
+    );
     let partial = bind("partial", COMPOSITE, Format::Binary);
     let shown = record(&[(25, Some(b"a***")), (23, None), (DOMAIN, None)]);
     assert_eq!(bytes(&partial, &plain), Some(shown));
@@ -212,7 +263,11 @@ fn fields_of_binary_composites_are_masked_by_their_types() {
 #[test]
 fn records_without_a_type_are_scanned_by_what_their_fields_are() {
     let address = &b"x@example.com"[..];
-    let plain = record(&[(25, Some(address)), (17, Some(address)), (3802, Some(b"\x01{\"a\": \"x@example.com\"}"))]);
+    let plain = record(&[
+        (25, Some(address)),
+        (17, Some(address)),
+        (3802, Some(b"\x01{\"a\": \"x@example.com\"}")),
+    ]);
     let shown = record(&[
         (25, Some(b"[redacted]")),
         (17, Some(address)),
@@ -232,26 +287,48 @@ fn values_of_hstore_are_masked_and_keys_are_scanned() {
         text(&partial, "\"name\"=>\"Alice \\\"A\\\"\", \"age\"=>NULL").as_deref(),
         Some("\"name\"=>\"A***\", \"age\"=>NULL")
     );
-    assert_eq!(text(&bind("redact", HSTORE, Format::Text), "\"a\"=>\"b\"").as_deref(), Some(""));
     assert_eq!(
-        text(&scan(HSTORE, Format::Text), "\"x@example.com\"=>\"1\", \"b\"=>\"y@example.com\"").as_deref(),
+        text(&bind("redact", HSTORE, Format::Text), "\"a\"=>\"b\"").as_deref(),
+        Some("")
+    );
+    assert_eq!(
+        text(
+            &scan(HSTORE, Format::Text),
+            "\"x@example.com\"=>\"1\", \"b\"=>\"y@example.com\""
+        )
+        .as_deref(),
         Some("\"[redacted]\"=>\"1\", \"b\"=>\"[redacted]\"")
     );
     let pairs = |values: &[Option<&[u8]>]| {
-        let mut bytes = i32::try_from(values.len() / 2).unwrap().to_be_bytes().to_vec();
+        let mut bytes = i32::try_from(values.len() / 2)
+            .unwrap()
+            .to_be_bytes()
+            .to_vec();
         values.iter().for_each(|value| put(&mut bytes, *value));
         bytes
     };
     let plain = pairs(&[Some(b"name"), Some(b"alice"), Some(b"age"), None]);
     let shown = pairs(&[Some(b"name"), Some(b"a***"), Some(b"age"), None]);
-    assert_eq!(bytes(&bind("partial", HSTORE, Format::Binary), &plain), Some(shown));
-    assert_eq!(bytes(&bind("partial", HSTORE, Format::Binary), &plain[..9]), None);
+    assert_eq!(
+        bytes(&bind("partial", HSTORE, Format::Binary), &plain),
+        Some(shown)
+    );
+    assert_eq!(
+        bytes(&bind("partial", HSTORE, Format::Binary), &plain[..9]),
+        None
+    );
 }
 
 #[test]
 fn redacted_ranges_are_empty() {
-    assert_eq!(text(&bind("redact", RANGE, Format::Text), "[1,5)").as_deref(), Some("empty"));
-    assert_eq!(bytes(&bind("redact", RANGE, Format::Binary), b"x"), Some(vec![1]));
+    assert_eq!(
+        text(&bind("redact", RANGE, Format::Text), "[1,5)").as_deref(),
+        Some("empty")
+    );
+    assert_eq!(
+        bytes(&bind("redact", RANGE, Format::Binary), b"x"),
+        Some(vec![1])
+    );
     assert_eq!(text(&bind("partial", RANGE, Format::Text), "[1,5)"), None);
 }
 
@@ -314,14 +391,29 @@ fn parts_of_documents_are_masked_by_path() {
         (&[("$.a", "redact")], "{}", "{}"),
         (&[("$.a", "redact")], "12", "12"),
     ] {
-        assert_eq!(text(&paths(rules, None), plain).as_deref(), Some(shown), "{plain}");
+        assert_eq!(
+            text(&paths(rules, None), plain).as_deref(),
+            Some(shown),
+            "{plain}"
+        );
     }
 }
 
 #[test]
 fn documents_that_cannot_be_read_are_null() {
     let mask = paths(&[("$.a", "redact")], None);
-    for malformed in ["", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1 2]", "{\"b\":\"x}", "1 1", "]", "{\"a\":1]"] {
+    for malformed in [
+        "",
+        "{",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "[1 2]",
+        "{\"b\":\"x}",
+        "1 1",
+        "]",
+        "{\"a\":1]",
+    ] {
         assert_eq!(text(&mask, malformed), None, "{malformed}");
     }
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
@@ -353,5 +445,8 @@ fn what_no_path_hides_is_scanned() {
         text(&mask, "{\"a\": \"x\\n\\\"y@example.com\\\"\\u0001\"}").as_deref(),
         Some("{\"a\": \"x\\u000a\\\"[redacted]\\\"\\u0001\"}")
     );
-    assert_eq!(text(&mask, "{\"a\": \"b\\n\"}").as_deref(), Some("{\"a\": \"b\\n\"}"));
+    assert_eq!(
+        text(&mask, "{\"a\": \"b\\n\"}").as_deref(),
+        Some("{\"a\": \"b\\n\"}")
+    );
 }

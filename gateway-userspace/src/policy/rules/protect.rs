@@ -120,9 +120,9 @@ fn output<'a>(
                 // An EXPLAIN describes the columns of its plan only; should the analysis list
                 // those of the query, none of their values is shown.
                 StatementKind::Explain { .. } => continue,
-                StatementKind::CopyOut { source, options, .. }
-                    if source.is_none() || CopyFormat::parse(options.as_deref()).is_err() =>
-                {
+                StatementKind::CopyOut {
+                    source, options, ..
+                } if source.is_none() || CopyFormat::parse(options.as_deref()).is_err() => {
                     return Err(copied_out(origin, &protection));
                 }
                 _ => {}
@@ -144,7 +144,11 @@ fn output<'a>(
         if let Some(mask) = whole.or_else(|| birth_date(weighing, column)) {
             redactions.push(redaction(mask, None));
         } else {
-            redactions.extend(parts.iter().map(|(path, mask)| redaction(*mask, Some(path))));
+            redactions.extend(
+                parts
+                    .iter()
+                    .map(|(path, mask)| redaction(*mask, Some(path))),
+            );
         }
     }
     Ok(redactions)
@@ -214,7 +218,13 @@ fn protection<'a>(
             index,
         });
         match &rule.path {
-            None => found.mask = Some(found.mask.map_or(rule.mask, |mask| mask.stricter(rule.mask))),
+            None => {
+                found.mask = Some(
+                    found
+                        .mask
+                        .map_or(rule.mask, |mask| mask.stricter(rule.mask)),
+                )
+            }
             Some(path) => found.parts.push((path, rule.mask)),
         }
         // Name the rule that forbids, where one does.

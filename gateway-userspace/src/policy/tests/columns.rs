@@ -90,7 +90,7 @@ fn m2_merged_columns_take_the_strictest_mask_of_their_origins() {
         [Redaction {
             column: 0,
             mask: MaskKind::Redact,
-                path: None,
+            path: None,
         }]
     );
 }

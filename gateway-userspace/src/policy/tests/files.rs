@@ -97,7 +97,10 @@ fn unknown_keys_are_refused_with_their_place_and_the_nearest_word() {
     let text = grant("    mode: obserev\n    deny: [{ all: \"*.*\" }]\n");
     assert!(problem(&text).contains("did you mean `observe`?"));
     let text = grant("    mask:\n      - column: a.b.c\n        with: null\n        what: x\n");
-    assert!(problem(&text).contains("10:9: unknown key `what`; known here: column, path, detect, with, where"));
+    assert!(
+        problem(&text)
+            .contains("10:9: unknown key `what`; known here: column, path, detect, with, where")
+    );
 }
 
 #[test]
@@ -159,7 +162,10 @@ fn masks_take_parameters_and_paths() {
         ("{ column: a.b.c, with: bucket week }", "`bucket` takes"),
         ("{ column: a.b.c, with: redact 4 }", "takes no parameter"),
         ("{ column: a.b.c, with: digit }", "did you mean `digits`?"),
-        ("{ column: a.b.c, path: address, with: redact }", "starts with `$`"),
+        (
+            "{ column: a.b.c, path: address, with: redact }",
+            "starts with `$`",
+        ),
         ("{ path: $.a, with: redact }", "`column` is missing"),
     ] {
         let problem = problem(&grant(&format!("    mask:\n      - {rule}\n")));
@@ -188,10 +194,22 @@ fn detectors_are_named_and_masked_by_what_makes_texts() {
     for (rule, part) in [
         ("{ detect: [], with: token }", "lists nothing"),
         ("{ detect: [e-mail], with: token }", "did you mean `email`?"),
-        ("{ detect: email, with: null }", "cannot stand for a part of a text"),
-        ("{ detect: email, with: bucket 10 }", "cannot stand for a part of a text"),
-        ("{ detect: email, column: a.b.c, with: token }", "do not go together"),
-        ("{ detect: email, where: any, with: token }", "do not go together"),
+        (
+            "{ detect: email, with: null }",
+            "cannot stand for a part of a text",
+        ),
+        (
+            "{ detect: email, with: bucket 10 }",
+            "cannot stand for a part of a text",
+        ),
+        (
+            "{ detect: email, column: a.b.c, with: token }",
+            "do not go together",
+        ),
+        (
+            "{ detect: email, where: any, with: token }",
+            "do not go together",
+        ),
         ("{ detect: email }", "`with` is missing"),
     ] {
         let problem = problem(&grant(&format!("    mask:\n      - {rule}\n")));

@@ -171,7 +171,12 @@ impl Connection {
         let source = understood
             .copy_source()
             .filter(|_| understood.needs_shape() && understood.shape.get().is_none());
-        let Some(text) = self.session.unconfirmed(understood).or(source).map(str::to_owned) else {
+        let Some(text) = self
+            .session
+            .unconfirmed(understood)
+            .or(source)
+            .map(str::to_owned)
+        else {
             return Ok(Reading::Agrees);
         };
         let mut message = bytes::BytesMut::with_capacity(text.len() + 32);
