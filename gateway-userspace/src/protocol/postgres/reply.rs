@@ -12,7 +12,7 @@ use ring::digest;
 
 use super::wire::{Body, Malformed};
 use crate::{
-    masking::{ColumnShape, Format, RowMasker},
+    masking::{ColumnShape, CopyMasker, Format, RowMasker},
     policy::LimitReached,
     session::{
         Allowance, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect, Understood,
@@ -104,6 +104,8 @@ pub struct Running {
     pub permit: Permit,
     /// What every row passes through.
     pub masker: Arc<RowMasker>,
+    /// What the data of a COPY TO passes through, if anything is hidden in it.
+    pub copy: Option<CopyMasker>,
     /// What its success changes in the session.
     pub effect: SessionEffect,
     /// Errors and notices may quote protected values.
@@ -140,6 +142,7 @@ impl Running {
         origin: Origin,
     ) -> Self {
         Self {
+            copy: None,
             permit,
             masker,
             effect,
