@@ -6,8 +6,8 @@ use crate::{
     masking::ColumnShape,
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
     sql::{
-        Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
-        TransactionControl,
+        Access, ColumnUse, DdlAction, FunctionClass, RelationUse, SettingChange, Statement,
+        StatementKind, TransactionControl,
     },
 };
 
@@ -168,6 +168,19 @@ impl Understood {
     /// COPY FROM STDIN: the client's data follows.
     pub fn copies_in(&self) -> bool {
         matches!(self.statement.kind, StatementKind::CopyIn)
+    }
+
+    /// The server runs all of it before it describes its rows: all but a query that writes nothing.
+    pub fn gathers(&self) -> bool {
+        let writes = |used: &RelationUse| {
+            used.access.contains(&Access::Insert)
+                || used.access.contains(&Access::Delete)
+                || used
+                    .columns
+                    .values()
+                    .any(|uses| uses.contains(&ColumnUse::Written))
+        };
+        self.statement.kind != StatementKind::Select || self.statement.relations.iter().any(writes)
     }
 
     /// What it changes in the session once it has completed.

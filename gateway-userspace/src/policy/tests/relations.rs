@@ -468,7 +468,7 @@ fn m15_rules_on_a_parent_or_child_table_hold_for_its_family() {
 fn m15_what_a_views_owner_may_read_needs_no_grant_but_stays_denied_held_and_masked() {
     let through_view = |rights: Rights| {
         let mut statement = select("v", &["id"]);
-        let mut table = used("t", &[Access::Select], &[("id", &[ColumnUse::Output])]);
+        let mut table = used("t", &[Access::Select], &[("id", &[Output])]);
         table.rights = rights;
         statement.relations.push(table);
         statement
@@ -488,7 +488,7 @@ fn m15_what_a_views_owner_may_read_needs_no_grant_but_stays_denied_held_and_mask
         &through_view(Rights::Owner(10)),
     );
     let mut filtered = through_view(Rights::Owner(10));
-    filtered.relations[1] = used("t", &[Access::Select], &[("ssn", &[ColumnUse::Filter])]);
+    filtered.relations[1] = used("t", &[Access::Select], &[("ssn", &[Filter])]);
     filtered.relations[1].rights = Rights::Owner(10);
     denied(
         &admission(&format!(
@@ -499,7 +499,7 @@ fn m15_what_a_views_owner_may_read_needs_no_grant_but_stays_denied_held_and_mask
     // Values and other sessions' SQL in the catalog stay guarded behind views.
     for name in ["pg_catalog.pg_stats", "public.pg_stat_statements"] {
         let mut statement = through_view(Rights::Owner(10));
-        statement.relations[1] = used(name, &[Access::Select], &[("x", &[ColumnUse::Output])]);
+        statement.relations[1] = used(name, &[Access::Select], &[("x", &[Output])]);
         statement.relations[1].rights = Rights::Owner(10);
         denied(&admission(view_only), &statement);
     }

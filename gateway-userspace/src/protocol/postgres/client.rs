@@ -491,6 +491,7 @@ impl Connection {
         let protects = understood.protects();
         let mut running = Running::new(permit, masker, effect, protects, origin);
         running.copies_in = understood.copies_in();
+        running.gathers = understood.gathers();
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));

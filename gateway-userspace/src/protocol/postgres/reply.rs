@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use ring::digest;
 
 use super::wire::{Body, Malformed};
+use bytes::Bytes;
+
 use crate::{
     masking::{ColumnShape, Format, RowMasker},
     session::{Parameter, Permit, Refusal, SessionEffect, Understood},
@@ -93,6 +95,10 @@ pub struct Running {
     pub origin: Origin,
     /// COPY FROM STDIN.
     pub copies_in: bool,
+    /// It has run before the first row comes.
+    pub gathers: bool,
+    /// RowDescription, kept back until it has run: an error comes in its stead.
+    pub description: Bytes,
     /// Rows sent to the client so far.
     pub rows: u64,
     /// Bytes of results sent to the client so far.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     close::Close,
@@ -72,8 +72,9 @@ impl Connection {
         if passes && self.server.rx.len() >= 64 * 1024 {
             let part = self.server.rx.split();
             self.to_client.rest = len - part.len();
-            self.client.tx.extend_from_slice(&part);
             if let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                running.describe(&mut self.client.tx);
+                self.client.tx.extend_from_slice(&part);
                 running.digest.update(&part);
                 running.bytes += part.len() as u64;
                 running.rows += u64::from(tag == b'D');
@@ -96,6 +97,7 @@ impl Connection {
             Some(Expected::Execute(running)) => {
                 let frame = self.server.rx.split_to(len);
                 let body = frame.get(HEADER..).unwrap_or_default();
+                running.describe(&mut self.client.tx);
                 let row = running
                     .masker
                     .mask(body, &mut self.client.tx)
@@ -202,7 +204,7 @@ impl Connection {
         }
     }
 
-    fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+    fn described(&mut self, tag: u8, frame: &Bytes, body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
@@ -229,7 +231,14 @@ impl Connection {
                 } else {
                     forward_no_data
                 };
-                self.forward_if(forward, frame);
+                match self.expected.front_mut() {
+                    Some(Expected::Execute(running))
+                        if forward && running.gathers && running.origin != Origin::Execute =>
+                    {
+                        running.description = frame.clone();
+                    }
+                    Some(_) | None => self.forward_if(forward, frame),
+                }
                 Ok(())
             }
             _ => Err(unexpected(tag)),
@@ -239,7 +248,8 @@ impl Connection {
     fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
-                let running = *running;
+                let mut running = *running;
+                running.describe(&mut self.client.tx);
                 if tag == b's' {
                     self.session.complete(
                         running.permit,
@@ -516,6 +526,13 @@ fn unexpected(tag: u8) -> Close {
 }
 
 impl Running {
+    /// Passes a RowDescription on that was kept back.
+    fn describe(&mut self, client: &mut BytesMut) {
+        if !self.description.is_empty() {
+            client.extend_from_slice(&std::mem::take(&mut self.description));
+        }
+    }
+
     /// A statement that is about to be sent.
     pub(super) fn new(
         permit: crate::session::Permit,
@@ -531,6 +548,8 @@ impl Running {
             protects,
             origin,
             copies_in: false,
+            gathers: false,
+            description: Bytes::new(),
             rows: 0,
             bytes: 0,
             cells: 0,

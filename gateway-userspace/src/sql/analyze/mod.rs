@@ -435,10 +435,10 @@ impl<'a> Walk<'a> {
             search_path: self.catalog.search_path.clone(),
             ..self.namespace.clone()
         };
-        Walk::new(parsed, self.catalog, &namespace, self.views + 1)
-            .statement()
-            .map(Arc::new)
-            .map_err(inside)
+        let mut walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        // On the same stack.
+        walk.depth = self.depth;
+        walk.statement().map(Arc::new).map_err(inside)
     }
 
     /// The value of one column of a relation.
@@ -483,6 +483,11 @@ impl<'a> Walk<'a> {
 
     /// Runs `work` one level deeper.
     fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.deeper(1, work)
+    }
+
+    /// Runs `work` deeper by so many levels.
+    fn deeper<T>(&mut self, levels: usize, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return Err(NotUnderstood::Limit(
@@ -490,14 +495,14 @@ impl<'a> Walk<'a> {
                     .to_owned(),
             ));
         }
-        if self.depth >= MAX_DEPTH {
+        if self.depth + levels > MAX_DEPTH {
             return Err(NotUnderstood::Limit(format!(
                 "the statement is nested deeper than {MAX_DEPTH} levels; split it into simpler ones"
             )));
         }
-        self.depth += 1;
+        self.depth += levels;
         let result = work(self);
-        self.depth -= 1;
+        self.depth -= levels;
         result
     }
 
