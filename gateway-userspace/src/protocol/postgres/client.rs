@@ -521,6 +521,7 @@ impl Connection {
             understood.may_return_rows(),
             understood.only_reads(),
         );
+        running.gathers = understood.gathers();
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));

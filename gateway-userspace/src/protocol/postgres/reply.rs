@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use bytes::{Bytes, BytesMut};
 use ring::digest;
 
 use super::wire::{Body, Malformed};
@@ -114,6 +115,10 @@ pub struct Running {
     pub origin: Origin,
     /// COPY FROM STDIN.
     pub copies_in: bool,
+    /// It has run before the first row comes.
+    pub gathers: bool,
+    /// RowDescription, kept back until it has run: an error comes in its stead.
+    pub description: Bytes,
     /// Rows sent to the client so far.
     pub rows: u64,
     /// Bytes of results sent to the client so far.
@@ -149,6 +154,8 @@ impl Running {
             protects,
             origin,
             copies_in: false,
+            gathers: false,
+            description: Bytes::new(),
             rows: 0,
             bytes: 0,
             cells: 0,
@@ -157,6 +164,13 @@ impl Running {
             cuttable: false,
             limited: None,
             portal: None,
+        }
+    }
+
+    /// Passes a RowDescription on that was kept back.
+    pub fn describe(&mut self, client: &mut BytesMut) {
+        if !self.description.is_empty() {
+            client.extend_from_slice(&std::mem::take(&mut self.description));
         }
     }
 

@@ -100,6 +100,7 @@ impl Connection {
                 swallow,
             };
             if !swallow && let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                running.describe(&mut self.client.tx);
                 self.client.tx.extend_from_slice(&part);
                 running.digest.update(&part);
             }
@@ -124,6 +125,7 @@ impl Connection {
                     return Ok(());
                 }
                 let body = frame.get(HEADER..).unwrap_or_default();
+                running.describe(&mut self.client.tx);
                 let row = running
                     .masker
                     .mask(body, &mut self.client.tx)
@@ -260,7 +262,7 @@ impl Connection {
         }
     }
 
-    fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+    fn described(&mut self, tag: u8, frame: &Bytes, body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
@@ -287,7 +289,14 @@ impl Connection {
                 } else {
                     forward_no_data
                 };
-                self.forward_if(forward, frame);
+                match self.expected.front_mut() {
+                    Some(Expected::Execute(running))
+                        if forward && running.gathers && running.origin != Origin::Execute =>
+                    {
+                        running.description = frame.clone();
+                    }
+                    Some(_) | None => self.forward_if(forward, frame),
+                }
                 Ok(())
             }
             _ => Err(unexpected(tag)),
@@ -298,6 +307,9 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
                 let mut running = *running;
+                if running.limited.is_none() {
+                    running.describe(&mut self.client.tx);
+                }
                 self.limits.statement_ended();
                 let cut = running.limited.take();
                 let (kind, command) = if let Some(reached) = cut.clone() {
