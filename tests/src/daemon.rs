@@ -44,6 +44,8 @@ pub struct Setup {
     pub address: Option<String>,
     /// `jobs.max_duration`.
     pub max_duration: String,
+    /// `client_password` of the database.
+    pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
 }
@@ -57,6 +59,7 @@ impl Default for Setup {
             discovery: false,
             address: None,
             max_duration: "1h".to_owned(),
+            client_password: None,
             database: None,
         }
     }
@@ -150,6 +153,11 @@ impl Daemon {
             .address
             .clone()
             .unwrap_or_else(|| self.cluster.address());
+        let asks = setup
+            .client_password
+            .as_ref()
+            .map(|password| format!("    client_password: {password}\n"))
+            .unwrap_or_default();
         let mut further = String::new();
         if let Some((name, login, password)) = &setup.database {
             let file = dir.join("secrets").join(login);
@@ -169,7 +177,7 @@ impl Daemon {
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\

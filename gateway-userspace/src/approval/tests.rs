@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     audit::{AppendError, Event},
     policy::ApprovalRequirement,
-    sql::{Access, Implied, Namespace, RelationRef, RelationUse, Statement, StatementKind},
+    sql::{Access, Implied, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
 };
 
 /// Keeps events; can refuse them, or hold them up.
@@ -76,10 +76,12 @@ fn statement() -> Statement {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         }],
         functions: Vec::new(),
         implied: Implied::default(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
         executes: None,
@@ -91,6 +93,8 @@ fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".into(), "public".into()],
         user: "orders_agent".into(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 

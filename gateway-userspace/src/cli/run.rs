@@ -351,6 +351,13 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                     host: database.host.clone(),
                     address,
                     tls,
+                    client_password: database
+                        .client_password
+                        .as_deref()
+                        .map(|password| {
+                            postgres::Verifier::new(password, &ring::rand::SystemRandom::new())
+                        })
+                        .transpose()?,
                     passwords,
                 }),
             })

@@ -61,6 +61,9 @@ impl<'a> Weighing<'a> {
         for relation in &self.statement.relations {
             rules::relation::weigh(self, relation)?;
         }
+        for change in &self.statement.settings {
+            rules::setting::weigh(self, change)?;
+        }
         for function in &self.statement.functions {
             rules::function::weigh(self, function)?;
         }

@@ -52,7 +52,7 @@ impl Need {
     pub(super) fn is_destructive(&self) -> bool {
         match self.verb {
             Verb::Delete | Verb::Truncate | Verb::Ddl | Verb::All => true,
-            Verb::Select | Verb::Insert | Verb::Update | Verb::Call => false,
+            Verb::Select | Verb::Insert | Verb::Update | Verb::Call | Verb::Set => false,
         }
     }
 
@@ -121,11 +121,7 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
                 Access::Update => needs.push(narrowed(Verb::Update, written(used))),
                 Access::Delete => needs.push(Need::on(Verb::Delete, schema, name)),
                 Access::Truncate => needs.push(Need::on(Verb::Truncate, schema, name)),
-                // The weakest right that the lock's strength asks for.
-                Access::Lock => needs.extend([
-                    narrowed(Verb::Select, BTreeSet::new()),
-                    narrowed(Verb::Update, BTreeSet::new()),
-                ]),
+                Access::Lock => needs.push(narrowed(Verb::Update, BTreeSet::new())),
             }
         }
         if maintains {
@@ -139,6 +135,11 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
     }
     for effect in statement.ddl.iter().filter(|effect| !effect.temporary) {
         needs.push(definition(effect));
+    }
+    for change in &statement.settings {
+        if let Some((prefix, name)) = change.name.split_once('.') {
+            needs.push(Need::on(Verb::Set, prefix, name));
+        }
     }
     if has_verbless_effect(statement) {
         needs.push(Need::everything(Verb::All));
@@ -250,7 +251,7 @@ fn definition(effect: &DdlEffect) -> Need {
 /// True for kinds that may need a right which names no object.
 fn has_verbless_effect(statement: &Statement) -> bool {
     match &statement.kind {
-        StatementKind::Set { .. }
+        StatementKind::Set
         | StatementKind::Maintenance
         | StatementKind::Notify
         | StatementKind::Privilege

@@ -419,6 +419,12 @@ impl Checks<'_> {
                     );
                 }
                 Ok(target) => targets.push(target),
+                Err(_) if verb == Verb::Set && !text.contains('.') => self.problem(
+                    at,
+                    format!(
+                        "`set: {text}` names no setting of an application; write prefix.name, for example app.tenant (the server's own settings need no rule, or `all`)"
+                    ),
+                ),
                 Err(error) => self.problem(at, error.to_string()),
             }
         }

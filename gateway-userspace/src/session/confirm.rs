@@ -225,6 +225,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::sql::Rights;
 
     #[test]
     fn a_reported_read_does_not_explain_a_write_lock() {
@@ -238,6 +239,7 @@ mod tests {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         };
         assert!(explains(&used, "AccessShareLock", false));
         assert!(!explains(&used, "RowExclusiveLock", false));

@@ -16,6 +16,7 @@ use super::{
     confirm::Confirmed,
     names::{Names, Snapshot},
     record::{denied, permitted},
+    understand::shadowing_parameter,
     understood::CursorChange,
 };
 use crate::{
@@ -267,7 +268,15 @@ impl Session {
         let released = phase == Phase::Resume
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
-        let decision = match &understood.verdict {
+        let shadowing = match phase {
+            Phase::Prepare => None,
+            Phase::Simple | Phase::Execute | Phase::Resume => {
+                shadowing_parameter(&understood.statement, parameters)
+            }
+        };
+        let shadowing = shadowing.map(Verdict::Deny);
+        let verdict = shadowing.as_ref().unwrap_or(&understood.verdict);
+        let decision = match verdict {
             Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {
                 obligations,
@@ -293,7 +302,7 @@ impl Session {
             Ok(receipt) => receipt,
             Err(error) => return Decision::Refuse(self.unrecorded(number, &error)),
         };
-        match &understood.verdict {
+        match verdict {
             Verdict::Deny(reason) => Decision::Refuse(Refusal::new(reason, self.reference(number))),
             Verdict::RequireApproval { .. } if !released => {
                 self.submit(understood, phase, parameters, number).await

@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 use crate::{
     masking::ColumnShape,
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
-    sql::{Access, DdlAction, FunctionClass, Statement, StatementKind, TransactionControl},
+    sql::{
+        Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
+        TransactionControl,
+    },
 };
 
 /// A statement, understood in the session's names and judged by its policy. Valid as long as
@@ -230,7 +233,7 @@ fn confirms(statement: &Statement) -> Option<&str> {
         | StatementKind::CopyOut { .. }
         | StatementKind::CopyIn
         | StatementKind::Transaction(_)
-        | StatementKind::Set { .. }
+        | StatementKind::Set
         | StatementKind::Show { .. }
         | StatementKind::Fetch { .. }
         | StatementKind::CloseCursor { .. }
@@ -266,6 +269,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         ..SessionEffect::default()
     };
     effect.redefines = effect.names;
+    effect.names |= statement.settings.iter().any(may_move_names);
     match &statement.kind {
         StatementKind::Ddl
         | StatementKind::Privilege
@@ -274,8 +278,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
             effect.names = true;
             effect.redefines = true;
         }
-        StatementKind::Set { .. }
-        | StatementKind::Transaction(
+        StatementKind::Transaction(
             TransactionControl::Rollback
             | TransactionControl::RollbackTo
             | TransactionControl::Commit,
@@ -309,6 +312,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         StatementKind::CloseCursor { name: None } => effect.cursor = Some(CursorChange::Clear),
         StatementKind::Empty
         | StatementKind::Select
+        | StatementKind::Set
         | StatementKind::Insert
         | StatementKind::Update
         | StatementKind::Delete
@@ -330,12 +334,24 @@ fn effect_of(statement: &Statement) -> SessionEffect {
     effect
 }
 
+/// False for the settings of a transaction: the server takes some of them only before the first
+/// query in it, so that names cannot be looked up between two of them.
+fn may_move_names(change: &SettingChange) -> bool {
+    !matches!(
+        change.name.as_str(),
+        "transaction" | "transaction snapshot" | "session characteristics" | "constraints"
+    )
+}
+
 fn relations_of(statement: &Statement) -> Vec<String> {
-    statement
-        .relations
-        .iter()
-        .map(|relation| format!("{}.{}", relation.relation.schema, relation.relation.name))
-        .collect()
+    let mut names: Vec<String> = Vec::with_capacity(statement.relations.len());
+    for RelationUse { relation, .. } in &statement.relations {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn effects_of(statement: &Statement) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A snapshot of a database's catalog, as far as names need it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::statement::{NotUnderstood, Statement};
@@ -13,6 +13,11 @@ pub struct Namespace {
     pub search_path: Vec<String>,
     /// `current_user`.
     pub user: String,
+    /// `current_database()`: the only one that a name may stand in.
+    pub database: String,
+    /// Oids of the roles whose objects the session may change: its login's, and those that it is a
+    /// member of.
+    pub roles: Vec<u32>,
 }
 
 /// The catalog of one database at one moment.
@@ -34,6 +39,8 @@ pub struct Catalog {
     pub type_info: HashMap<u32, TypeInfo>,
     /// Casts made by users that call a function.
     pub casts: Vec<Cast>,
+    /// Source and target of every implicit cast.
+    pub implicit_casts: HashSet<(u32, u32)>,
     /// Foreign keys of user tables.
     pub foreign_keys: Vec<ForeignKey>,
     /// Effective search path of the connection that read the snapshot; view definitions are
@@ -177,6 +184,8 @@ pub struct Relation {
     pub triggers: Vec<Trigger>,
     /// For views: what is behind is read with the rights of the one who reads the view.
     pub security_invoker: bool,
+    /// Its owner's role oid.
+    pub owner: u32,
     /// Conditions of the policies, if row-level security is enabled.
     pub policies: Vec<RowPolicy>,
     /// What runs when it is written to, besides triggers.

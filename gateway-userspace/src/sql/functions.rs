@@ -29,6 +29,8 @@ const CATALOG: &[&str] = &[
     "col_description",
     "current_schema",
     "current_schemas",
+    // What SHOW shows, and pg_settings and pg_db_role_setting.
+    "current_setting",
     "format_type",
     "getdatabaseencoding",
     "has_any_column_privilege",
@@ -72,6 +74,8 @@ const CATALOG: &[&str] = &[
     "pg_describe_object",
     "pg_encoding_max_length",
     "pg_encoding_to_char",
+    // Lets other sessions see the rows that this one sees, each with its own rights.
+    "pg_export_snapshot",
     "pg_extension_update_paths",
     "pg_filenode_relation",
     "pg_function_is_visible",
@@ -200,7 +204,6 @@ const PURE_PREFIXED: &[&str] = &[
 /// whatever type they are given by number.
 const NOT_PURE: &[&str] = &[
     "array_in",
-    "current_setting",
     "cursor_to_xml",
     "cursor_to_xmlschema",
     "database_to_xml",
@@ -272,9 +275,6 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
     if CATALOG.binary_search(&name).is_ok() {
         return FunctionClass::Catalog;
     }
-    if name == "current_setting" && literal.is_some_and(is_plain_setting) {
-        return FunctionClass::Catalog;
-    }
     if name == "set_config" && literal.is_some_and(|name| HARMLESS.contains(&name)) {
         return FunctionClass::Catalog;
     }
@@ -290,15 +290,6 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
     } else {
         FunctionClass::Other
     }
-}
-
-/// Settings of the server itself. Those with a dot belong to extensions and applications, which
-/// keep keys and tenants there.
-fn is_plain_setting(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// True if an operator or cast function may run without being named in a grant.
@@ -380,7 +371,6 @@ mod tests {
             ("pg_show_all_settings", b's'),
             ("pg_config", b's'),
             ("pg_walfile_name", b'i'),
-            ("current_setting", b's'),
             ("some_new_volatile_function", b'v'),
             ("pg_some_new_stable_function", b's'),
         ] {
@@ -411,17 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_applications_are_not_read_without_a_grant() {
+    fn settings_are_read_as_show_reads_them_and_a_few_are_set_anywhere() {
         let function = Function {
             schema: "pg_catalog".to_owned(),
             volatility: b'v',
             kind: b'f',
             ..Function::default()
         };
-        let class = |literal| classify("current_setting", &function, literal);
-        assert_eq!(class(Some("server_version_num")), FunctionClass::Catalog);
-        assert_eq!(class(Some("app.tenant_key")), FunctionClass::Other);
-        assert_eq!(class(None), FunctionClass::Other);
+        let read = |literal| classify("current_setting", &function, literal);
+        assert_eq!(read(Some("app.tenant")), FunctionClass::Catalog);
+        assert_eq!(read(None), FunctionClass::Catalog);
         let set = |literal| classify("set_config", &function, literal);
         assert_eq!(set(Some("jit")), FunctionClass::Catalog);
         assert_eq!(set(Some("search_path")), FunctionClass::Other);

@@ -35,7 +35,8 @@ pub const CATALOG_QUERIES: &[&str] = &[
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
-pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text";
+pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text, \
+(SELECT pg_catalog.json_agg(r.oid::pg_catalog.int8) FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER'))::pg_catalog.text";
 
 const PATH: &str =
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
@@ -51,7 +52,8 @@ WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refobjid = a.attrelid 
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
 (SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text, \
-EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE CASE WHEN o.option_name = 'security_invoker' THEN o.option_value::pg_catalog.bool END)::pg_catalog.text \
+EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE CASE WHEN o.option_name = 'security_invoker' THEN o.option_value::pg_catalog.bool END)::pg_catalog.text, \
+c.relowner::pg_catalog.text \
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
 
@@ -89,8 +91,8 @@ LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_cata
 LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid \
 WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))";
 
-const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text \
-FROM pg_catalog.pg_cast WHERE oid >= 16384 AND castfunc <> 0";
+const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text, (oid >= 16384)::pg_catalog.text \
+FROM pg_catalog.pg_cast WHERE castcontext = 'i' OR (oid >= 16384 AND castfunc <> 0)";
 
 const FOREIGN_KEYS: &str = "SELECT fn.nspname, f.relname, tn.nspname, t.relname, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text, pg_catalog.array_to_json(k.confkey)::pg_catalog.text \
 FROM pg_catalog.pg_constraint AS k \
@@ -162,6 +164,8 @@ impl Namespace {
         Ok(Self {
             search_path: fields.json(0)?,
             user: fields.text(1)?.to_owned(),
+            database: fields.text(2)?.to_owned(),
+            roles: fields.json_or_default(3)?,
         })
     }
 }
@@ -237,12 +241,18 @@ impl Catalog {
             catalog.add_type(&row)?;
         }
         for row in rows(7) {
-            catalog.casts.push(Cast {
+            let cast = Cast {
                 source: row.number(0)?,
                 target: row.number(1)?,
                 function_oid: row.number(2)?,
                 context: row.byte(3)?,
-            });
+            };
+            if cast.context == b'i' {
+                catalog.implicit_casts.insert((cast.source, cast.target));
+            }
+            if row.flag(4)? && cast.function_oid != 0 {
+                catalog.casts.push(cast);
+            }
         }
         for row in rows(8) {
             catalog.foreign_keys.push(ForeignKey {
@@ -317,6 +327,7 @@ impl Catalog {
             temporary: row.text(4)? == "t",
             index_on: row.json_or_default(9)?,
             security_invoker: row.optional(10).is_none_or(|flag| flag != "false"),
+            owner: row.number(11)?,
             ..Relation::default()
         };
         let (schema, name) = (row.text(0)?, row.text(1)?);

@@ -37,7 +37,7 @@ pub enum Access {
     Delete,
     /// `TRUNCATE`.
     Truncate,
-    /// `LOCK TABLE`.
+    /// `LOCK TABLE`, but for `ACCESS SHARE`, which is a read.
     Lock,
 }
 
@@ -63,7 +63,20 @@ pub enum ColumnUse {
     Named,
 }
 
-/// One relation and everything the statement does with it.
+/// Whose rights the server asks for where a relation is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rights {
+    /// The session's: the statement itself touches it.
+    Session,
+    /// The session's, although it stands behind a view: an invoker's, or one that the session made
+    /// or could make anew.
+    Invoker,
+    /// Those of the owner of the view that names it, by role oid.
+    Owner(u32),
+}
+
+/// One relation and everything the statement does with it. A relation that is touched with several
+/// rights is listed with each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelationUse {
     /// The relation.
@@ -76,6 +89,8 @@ pub struct RelationUse {
     pub system: bool,
     /// True if it is a temporary table of this session.
     pub temporary: bool,
+    /// With whose rights.
+    pub rights: Rights,
 }
 
 /// A function, operator, cast or aggregate resolved to what it is in the catalog. When the
@@ -177,15 +192,8 @@ pub enum StatementKind {
     CopyIn,
     /// BEGIN, COMMIT, SAVEPOINT and their like.
     Transaction(TransactionControl),
-    /// SET, RESET.
-    Set {
-        /// Setting name, lower case; `all` for RESET ALL.
-        name: String,
-        /// The value as text; `None` for DEFAULT and RESET.
-        value: Option<String>,
-        /// SET LOCAL.
-        local: bool,
-    },
+    /// SET, RESET; see `Statement::settings`.
+    Set,
     /// SHOW.
     Show {
         /// Setting name, lower case.
@@ -265,6 +273,28 @@ pub enum TransactionControl {
     RollbackTo,
 }
 
+/// A change of a setting, by SET, RESET or `set_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Setting name, lower case; `all` for RESET ALL.
+    pub name: String,
+    /// What it becomes.
+    pub value: SettingValue,
+    /// Until the end of the transaction only.
+    pub local: bool,
+}
+
+/// What a setting becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingValue {
+    /// This text.
+    To(String),
+    /// What the session began with: DEFAULT, RESET.
+    Default,
+    /// A parameter of the statement, by its number from 1.
+    Parameter(i32),
+}
+
 /// One statement, understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -280,6 +310,8 @@ pub struct Statement {
     pub implied: Implied,
     /// Data definition effects.
     pub ddl: Vec<DdlEffect>,
+    /// The settings that it changes.
+    pub settings: Vec<SettingChange>,
     /// The columns of the result; `None` if it returns no rows.
     pub output: Option<Vec<OutputColumn>>,
     /// For UPDATE and DELETE: true if no WHERE clause limits the rows.

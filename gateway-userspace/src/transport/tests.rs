@@ -33,7 +33,7 @@ async fn tls_pair() -> Result<(Channel, Channel), Box<dyn Error>> {
         authority.accept(accepted?.0, "localhost", LOOPBACK, false),
         connector.connect(dialled?, "localhost"),
     );
-    Ok((Channel::new(server?), Channel::new(client?)))
+    Ok((Channel::new(server?.stream), Channel::new(client?)))
 }
 
 /// A socket that is full takes no more of what TLS has already encrypted: `tx` is empty then, and

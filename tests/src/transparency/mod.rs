@@ -5,6 +5,7 @@
 //! directly in the original, whose result the next script starts from.
 
 mod report;
+mod script;
 
 use std::{
     collections::BTreeSet,
@@ -147,10 +148,12 @@ impl Place {
         for folder in ["data", "sql"] {
             for file in fs::read_dir(suite.join(folder))? {
                 let file = file?;
-                let name = format!("{folder}/{}", file.file_name().to_string_lossy());
-                if file.file_type()?.is_file() {
-                    shared.share(&name, &fs::read(file.path())?)?;
+                let name = file.file_name().to_string_lossy().into_owned();
+                let mut content = fs::read(file.path())?;
+                if folder == "sql" && name != format!("{SETUP}.sql") {
+                    content = script::with_files_of_the_client(&content, shared.path());
                 }
+                shared.share(&format!("{folder}/{name}"), &content)?;
             }
         }
         let postgres = tools::postgres("postgres")?;
@@ -195,6 +198,7 @@ impl Place {
         let started = Instant::now();
         let through = self.through(script)?;
         let through_seconds = started.elapsed().as_secs_f64();
+        self.drop_subscriptions()?;
         self.admin(&format!("DROP DATABASE {DATABASE} WITH (FORCE)"))?;
         self.admin(&format!("ALTER DATABASE original RENAME TO {DATABASE}"))?;
         for role in self.roles()?.difference(&roles) {
@@ -210,6 +214,21 @@ impl Place {
             started.elapsed().as_secs_f64(),
             through_seconds,
         )
+    }
+
+    /// A database with subscriptions cannot be dropped. Theirs lead nowhere.
+    fn drop_subscriptions(&self) -> Result<()> {
+        let rows = self.cluster.admin_in(
+            DATABASE,
+            "SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); DROP SUBSCRIPTION %1$I', subname) \
+             FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )?;
+        for row in rows.lines() {
+            for sql in row.split("; ") {
+                self.cluster.admin_in(DATABASE, sql)?;
+            }
+        }
+        Ok(())
     }
 
     fn roles(&self) -> Result<BTreeSet<String>> {
@@ -276,6 +295,10 @@ impl Place {
             .stdin(File::open(&path).with_context(|| format!("opening {}", path.display()))?)
             .stderr(out.try_clone()?)
             .stdout(out);
+        let results = self.shared.path().join("results");
+        for file in fs::read_dir(&results)? {
+            fs::remove_file(file?.path())?;
+        }
         // psql ends with an error where the script's last statement fails.
         command.status().context("running psql")?;
         Ok(fs::read(&into)?)

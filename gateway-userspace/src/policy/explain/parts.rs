@@ -216,6 +216,7 @@ fn nothing(of: &Statement, kind: StatementKind) -> Statement {
         functions: Vec::new(),
         implied: Implied::default(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
         executes: of.executes.clone(),
@@ -226,6 +227,18 @@ fn nothing(of: &Statement, kind: StatementKind) -> Statement {
 fn taken(statement: &Statement) -> Vec<Taken> {
     let mut taken = Vec::new();
     taken.extend(of_kind(statement));
+    for change in &statement.settings {
+        let whole = Statement {
+            settings: vec![change.clone()],
+            ..nothing(statement, StatementKind::Set)
+        };
+        taken.push(Taken {
+            what: format!("set {}", change.name),
+            units: vec![(None, whole.clone())],
+            whole,
+            without_masks: false,
+        });
+    }
     for used in &statement.relations {
         let created = used.relation.oid == 0
             && statement.ddl.iter().any(|effect| {
@@ -353,12 +366,6 @@ fn of_kind(statement: &Statement) -> Vec<Taken> {
         without_masks: false,
     };
     match &statement.kind {
-        StatementKind::Set { name, .. } => {
-            vec![one(
-                format!("set {name}"),
-                nothing(statement, statement.kind.clone()),
-            )]
-        }
         StatementKind::Notify | StatementKind::Privilege => {
             let what = words::kind(&statement.kind).to_owned();
             vec![one(what, nothing(statement, statement.kind.clone()))]
@@ -391,6 +398,7 @@ fn of_kind(statement: &Statement) -> Vec<Taken> {
             .collect(),
         StatementKind::Empty
         | StatementKind::Select
+        | StatementKind::Set
         | StatementKind::Insert
         | StatementKind::Update
         | StatementKind::Delete

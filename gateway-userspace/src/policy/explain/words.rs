@@ -22,7 +22,7 @@ pub(super) fn kind(kind: &StatementKind) -> &'static str {
             TransactionControl::Release => "release",
             TransactionControl::RollbackTo => "rollback-to",
         },
-        StatementKind::Set { .. } => "set",
+        StatementKind::Set => "set",
         StatementKind::Show { .. } => "show",
         StatementKind::DeclareCursor { .. } => "declare-cursor",
         StatementKind::Fetch { moves: false, .. } => "fetch",

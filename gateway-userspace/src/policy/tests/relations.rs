@@ -316,7 +316,6 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         "pg_catalog.pg_stats_ext",
         "pg_catalog.pg_stat_activity",
         "pg_catalog.pg_user_mapping",
-        "pg_catalog.pg_user_mappings",
         "pg_catalog.pg_largeobject",
         "pg_catalog.pg_hba_file_rules",
         "pg_catalog.pg_file_settings",
@@ -331,9 +330,18 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         ("pg_authid", "rolpassword"),
         ("pg_shadow", "passwd"),
         ("pg_subscription", "subconninfo"),
-        ("pg_foreign_server", "srvoptions"),
+        ("pg_user_mappings", "umoptions"),
     ] {
         denied(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
+    }
+    // What every role of the server may see, and every dump shows.
+    for (name, column) in [
+        ("pg_foreign_server", "srvoptions"),
+        ("pg_foreign_data_wrapper", "fdwoptions"),
+        ("pg_foreign_table", "ftoptions"),
+        ("pg_user_mappings", "usename"),
+    ] {
+        allowed(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
     }
     let named = admission("    allow: [{ select: [pg_catalog.pg_stats, pg_catalog.pg_authid] }]\n");
     allowed(
@@ -454,4 +462,45 @@ fn m15_rules_on_a_parent_or_child_table_hold_for_its_family() {
         ),
         Verdict::Deny(_)
     ));
+}
+
+#[test]
+fn m15_what_a_views_owner_may_read_needs_no_grant_but_stays_denied_held_and_masked() {
+    let through_view = |rights: Rights| {
+        let mut statement = select("v", &["id"]);
+        let mut table = used("t", &[Access::Select], &[("id", &[Output])]);
+        table.rights = rights;
+        statement.relations.push(table);
+        statement
+    };
+    let view_only = "    allow: [{ select: public.v }]\n";
+    allowed(&admission(view_only), &through_view(Rights::Owner(10)));
+    denied(&admission(view_only), &through_view(Rights::Invoker));
+    denied(&admission(view_only), &through_view(Rights::Session));
+    denied(
+        &admission(&format!("{view_only}    deny: [{{ select: public.t }}]\n")),
+        &through_view(Rights::Owner(10)),
+    );
+    held(
+        &admission(&format!(
+            "{view_only}    approve: [{{ select: public.t, by: {{}} }}]\n"
+        )),
+        &through_view(Rights::Owner(10)),
+    );
+    let mut filtered = through_view(Rights::Owner(10));
+    filtered.relations[1] = used("t", &[Access::Select], &[("ssn", &[Filter])]);
+    filtered.relations[1].rights = Rights::Owner(10);
+    denied(
+        &admission(&format!(
+            "{view_only}    mask: [{{ column: public.t.ssn, with: redact }}]\n"
+        )),
+        &filtered,
+    );
+    // Values and other sessions' SQL in the catalog stay guarded behind views.
+    for name in ["pg_catalog.pg_stats", "public.pg_stat_statements"] {
+        let mut statement = through_view(Rights::Owner(10));
+        statement.relations[1] = used(name, &[Access::Select], &[("x", &[Output])]);
+        statement.relations[1].rights = Rights::Owner(10);
+        denied(&admission(view_only), &statement);
+    }
 }

@@ -150,7 +150,7 @@ impl Connection {
             self.refuse_pipeline(refusal);
             return Ok(());
         };
-        let understood = match self.understand_one(text).await? {
+        let understood = match self.understand_one(text, &parse.types).await? {
             Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);
@@ -227,7 +227,10 @@ impl Connection {
         &mut self,
         statement: &Prepared,
     ) -> Result<Option<Option<Arc<Understood>>>, Close> {
-        let mut understood = match self.understand_one(&statement.text).await? {
+        let mut understood = match self
+            .understand_one(&statement.text, &statement.types)
+            .await?
+        {
             Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);
@@ -399,9 +402,12 @@ impl Connection {
             self.refuse_pipeline(Refusal::as_server("34000", message));
             return Ok(());
         };
-        self.names_fresh().await?;
         let understood = match &portal.understood {
-            Some(understood) if self.session.still_holds(understood) => understood.clone(),
+            Some(understood)
+                if !self.session.names_due() && self.session.still_holds(understood) =>
+            {
+                understood.clone()
+            }
             Some(_) | None => match self.understand_portal(&portal.statement).await? {
                 Some(Some(understood)) => understood,
                 Some(None) => {
@@ -464,6 +470,13 @@ impl Connection {
         phase: Phase,
         parameters: &[Parameter],
     ) -> Result<Result<Permit, Refusal>, Close> {
+        if self.cancel.take() {
+            // It came while nothing of the client's ran upstream.
+            return Ok(Err(Refusal::as_server(
+                "57014",
+                "canceling statement due to user request".to_owned(),
+            )));
+        }
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),
             Decision::Refuse(refusal) => Ok(Err(refusal)),

@@ -118,7 +118,10 @@ impl Connection {
         }
         // Something may have been defined behind our back.
         self.refresh_names(true).await?;
-        let again = match self.understand_one(understood.text()).await? {
+        let again = match self
+            .understand_one(understood.text(), &to_read.statement.types)
+            .await?
+        {
             Ok(Some(again)) => again,
             Ok(None) => return Ok(Reading::Failed),
             Err(refusal) => return Ok(Reading::Refused(refusal)),

@@ -16,6 +16,7 @@ use std::{
 use super::{
     cancel::CancelTarget,
     close::Close,
+    names::InternalError,
     reply::{Expected, Origin, Portal, Prepared},
     wire::{Framing, Report, put_flush, put_parameter_status, put_report, put_terminate},
 };
@@ -65,7 +66,9 @@ pub struct Connection {
     /// Rows of the gateway's own query in progress.
     pub(super) internal: Vec<Vec<Vec<Option<String>>>>,
     /// The gateway's own query failed.
-    pub(super) internal_error: Option<String>,
+    pub(super) internal_error: Option<InternalError>,
+    /// A query of the gateway's own has failed: its names may still exist at the server.
+    pub(super) internal_left: bool,
     /// Where cancel requests for this session arrive.
     pub(super) cancel: Arc<CancelTarget>,
     /// Resolves when the job ends, with the reason.
@@ -105,6 +108,7 @@ impl Connection {
             discard: 0,
             internal: Vec::new(),
             internal_error: None,
+            internal_left: false,
             cancel,
             ended,
             has_ended: false,
@@ -194,6 +198,9 @@ impl Connection {
             } if self.copy_is_coming() => Ok(false),
             Framing::Complete { tag, len } => {
                 let frame = self.client.rx.split_to(len).freeze();
+                if self.expected.is_empty() && !self.pipeline_open {
+                    self.cancel.forget();
+                }
                 self.handle_client(tag, &frame).await?;
                 Ok(true)
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW},
+    names::InternalError,
     refuse,
     reply::{Expected, Origin, Running, text_row},
     wire::{
@@ -292,13 +293,19 @@ impl Connection {
         let sqlstate = text(b'C');
         self.failed_in_query = true;
         let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
+        self.internal_left |= matches!(self.expected.front(), Some(Expected::Internal { .. }));
         match self.expected.pop_front() {
             Some(Expected::Refused(refusal)) => {
                 refuse::put_refusal(&mut self.client.tx, &refusal);
             }
             Some(Expected::Internal {
                 for_client: false, ..
-            }) => self.internal_error = Some(text(b'M')),
+            }) => {
+                self.internal_error = Some(InternalError {
+                    sqlstate,
+                    message: text(b'M'),
+                });
+            }
             Some(Expected::Execute(running)) => {
                 let running = *running;
                 let protects = running.protects;

@@ -33,12 +33,9 @@ impl Connection {
             return Ok(());
         };
         // The usual case: one statement that has been understood before.
-        if let Some(understood) = self.session.cached(text) {
-            self.names_fresh().await?;
-            if self.session.is_current(&understood) {
-                self.statement(&understood, true).await?;
-                return Ok(());
-            }
+        if let Some(understood) = self.cached(text, &[]) {
+            self.statement(&understood, true).await?;
+            return Ok(());
         }
         let statements = match self.session.split(text).await {
             Ok(statements) => statements,

@@ -7,7 +7,7 @@ use super::{Result, Use, Walk};
 use crate::sql::catalog::{Relation, RowPolicy, Runs};
 use crate::sql::functions::is_known_code;
 use crate::sql::statement::{
-    Access, ColumnUse, FunctionClass, FunctionUse, Implied, RelationRef, RelationUse,
+    Access, ColumnUse, FunctionClass, FunctionUse, Implied, RelationRef, RelationUse, Rights,
 };
 
 /// Relations and functions, each once.
@@ -154,6 +154,7 @@ impl<'a> Walk<'a> {
                         columns: BTreeMap::new(),
                         system: super::is_system(schema),
                         temporary: sequence.temporary,
+                        rights: Rights::Session,
                     });
                 }
             }

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pg_query::protobuf::SelectStmt;
+use pg_query::protobuf::{FuncCall, SelectStmt};
 use pg_query::{Node, NodeEnum};
 
 use self::value::{Col, Shape, Value};
@@ -39,7 +39,7 @@ use super::catalog::{Catalog, Namespace, Relation, ViewCache, is_system_schema};
 use super::grammar::{MAX_DEPTH, Parsed, split};
 use super::statement::{
     Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, Implied, NotUnderstood,
-    OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
+    OutputColumn, RelationRef, RelationUse, Rights, SettingChange, Statement, StatementKind,
 };
 
 /// Most nodes that one analysis visits, the definitions of its views included.
@@ -61,6 +61,7 @@ struct Use<'a> {
     schema: &'a str,
     name: &'a str,
     relation: &'a Relation,
+    rights: Rights,
     access: BTreeSet<Access>,
     columns: BTreeMap<i16, (&'a str, BTreeSet<ColumnUse>)>,
     /// What a view's columns are behind it, by their order.
@@ -88,6 +89,11 @@ struct Walk<'a> {
     watch_hit: bool,
     /// The statement's own leftmost SELECT: the only one that may have INTO.
     into: Option<*const SelectStmt>,
+    /// Calls that may be read as SET.
+    setters: Vec<*const FuncCall>,
+    /// What `name` is for them, where they read it from `pg_settings`.
+    setter_name: Option<&'a str>,
+    settings: Vec<SettingChange>,
     /// Columns of FROM items that are relations: the relation's use, `attnum`, and whether
     /// something names the column.
     named: Vec<(usize, i16, Rc<Cell<bool>>)>,
@@ -117,6 +123,9 @@ impl<'a> Walk<'a> {
             watched: None,
             watch_hit: false,
             into: None,
+            setters: Vec::new(),
+            setter_name: None,
+            settings: Vec::new(),
             named: Vec::new(),
         }
     }
@@ -178,6 +187,7 @@ impl<'a> Walk<'a> {
             functions: functions.into_iter().collect(),
             implied,
             ddl: self.ddl,
+            settings: self.settings,
             output,
             unlimited: self.unlimited,
             executes: self.executes,
@@ -219,17 +229,28 @@ impl<'a> Walk<'a> {
 
     // ---- effects -------------------------------------------------------------------------
 
-    /// The use of a relation, made on first sight.
+    /// The use of a relation by the statement itself, made on first sight.
     fn use_of(&mut self, schema: &'a str, name: &'a str, relation: &'a Relation) -> usize {
+        self.use_with(Rights::Session, schema, name, relation)
+    }
+
+    fn use_with(
+        &mut self,
+        rights: Rights,
+        schema: &'a str,
+        name: &'a str,
+        relation: &'a Relation,
+    ) -> usize {
         let known = self
             .uses
             .iter()
-            .position(|used| std::ptr::eq(used.relation, relation));
+            .position(|used| std::ptr::eq(used.relation, relation) && used.rights == rights);
         known.unwrap_or_else(|| {
             self.uses.push(Use {
                 schema,
                 name,
                 relation,
+                rights,
                 access: BTreeSet::new(),
                 columns: BTreeMap::new(),
                 behind: None,
@@ -286,18 +307,19 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Ok(());
         };
-        let (schema, name, relation) = (used.schema, used.name, used.relation);
-        if used.behind.is_some() || !matches!(relation.kind, b'v' | b'm') || is_system(schema) {
+        let (schema, name, view) = (used.schema, used.name, used.relation);
+        if used.behind.is_some() || !matches!(view.kind, b'v' | b'm') || is_system(schema) {
             return Ok(());
         }
-        let statement = self.view(schema, name, relation)?;
+        let statement = self.view(schema, name, view)?;
         // What an invoker's view names is the reader's to have the right to, under others too.
-        let by_invoker = relation.security_invoker
+        let by_invoker = view.security_invoker
             || statement.relations.iter().any(|behind| {
                 let RelationRef { schema, name, .. } = &behind.relation;
                 let behind = self.catalog.relation(schema, name);
                 behind.is_some_and(|relation| relation.security_invoker)
             });
+        let mut insides = Vec::with_capacity(statement.relations.len());
         for behind in &statement.relations {
             let reference = &behind.relation;
             let Some((schema, name, relation)) = self
@@ -309,7 +331,9 @@ impl<'a> Walk<'a> {
                     reference.schema, reference.name
                 )));
             };
-            let inner = self.use_of(schema, name, relation);
+            let rights = self.rights_behind(view, behind.rights);
+            let inner = self.use_with(rights, schema, name, relation);
+            insides.push(inner);
             for access in &behind.access {
                 self.access(inner, *access);
             }
@@ -332,15 +356,23 @@ impl<'a> Walk<'a> {
             let mut value = Value::constant();
             for origin in &column.origins {
                 let reference = &origin.relation;
-                let at = self.uses.iter().position(|used| {
-                    used.schema == reference.schema && used.name == reference.name
-                });
-                let Some(at) = at else {
+                // Touched with several rights, it counts for each.
+                let before = value.origins.len();
+                value.origins.extend(
+                    insides
+                        .iter()
+                        .filter(|inside| {
+                            self.uses.get(**inside).is_some_and(|used| {
+                                used.schema == reference.schema && used.name == reference.name
+                            })
+                        })
+                        .map(|inside| (*inside, origin.attnum)),
+                );
+                if value.origins.len() == before {
                     return Err(self.unsupported(format!(
                         "the origin of a column of the view {schema}.{name} is lost"
                     )));
-                };
-                value.origins.insert((at, origin.attnum));
+                }
             }
             value.shape = match (column.direct, column.merged, value.origins.is_empty()) {
                 (true, _, _) => Shape::Direct,
@@ -350,10 +382,10 @@ impl<'a> Walk<'a> {
             };
             values.push(value);
         }
-        if values.len() != relation.columns.len() {
+        if values.len() != view.columns.len() {
             return Err(self.unsupported(format!(
                 "the view {schema}.{name} has {} columns, but its definition gives {}",
-                relation.columns.len(),
+                view.columns.len(),
                 values.len()
             )));
         }
@@ -361,6 +393,23 @@ impl<'a> Walk<'a> {
             used.behind = Some(values);
         }
         Ok(())
+    }
+
+    /// The rights with which a view touches what its definition touches with `rights`. What the
+    /// session's roles are is asked of the statement itself only: analyses of views are shared.
+    fn rights_behind(&self, view: &Relation, rights: Rights) -> Rights {
+        let owner = match rights {
+            Rights::Session if view.security_invoker => return Rights::Invoker,
+            Rights::Session => view.owner,
+            Rights::Invoker => return Rights::Invoker,
+            Rights::Owner(owner) => owner,
+        };
+        // An owner that is not known may be one of the session's.
+        if owner == 0 || (self.views == 0 && self.namespace.roles.contains(&owner)) {
+            Rights::Invoker
+        } else {
+            Rights::Owner(owner)
+        }
     }
 
     /// The analysis of a view's definition.
@@ -407,7 +456,7 @@ impl<'a> Walk<'a> {
         };
         let namespace = Namespace {
             search_path: self.catalog.search_path.clone(),
-            user: self.namespace.user.clone(),
+            ..self.namespace.clone()
         };
         let walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
         match parsed.node() {
@@ -536,6 +585,7 @@ impl Use<'_> {
         Some(RelationUse {
             system: is_system(self.schema),
             temporary: self.relation.temporary,
+            rights: self.rights,
             access: self.access,
             columns,
             relation,

@@ -10,10 +10,13 @@ use super::scope::Scope;
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
 use super::{Result, Walk, inner, string};
+use crate::sql::grammar::VOID;
 use crate::sql::statement::{Access, ColumnUse, StatementKind};
 
 /// `CURSOR_OPT_HOLD`.
 const CURSOR_HOLD: i32 = 0x20;
+/// `AccessShareLock`.
+const ACCESS_SHARE: i32 = 1;
 
 impl<'a> Walk<'a> {
     // ---- COPY ------------------------------------------------------------------------------------
@@ -174,6 +177,9 @@ impl<'a> Walk<'a> {
         for node in argtypes {
             if let Some(NodeEnum::TypeName(argument)) = inner(Some(node)) {
                 let oid = self.type_oid(argument)?;
+                if oid == VOID {
+                    return Err(self.unsupported("a parameter of type void in PREPARE"));
+                }
                 self.convert_to(oid);
             }
         }
@@ -272,19 +278,30 @@ impl<'a> Walk<'a> {
     }
 
     pub fn lock(&mut self, lock: &'a LockStmt) -> Result<Top<'a>> {
-        for node in &lock.relations {
+        let LockStmt {
+            relations,
+            mode,
+            nowait: _,
+        } = lock;
+        // The lock of a read, which the right to read is enough for.
+        let access = if *mode == ACCESS_SHARE {
+            Access::Select
+        } else {
+            Access::Lock
+        };
+        for node in relations {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(node)) else {
                 return Err(self.unsupported("a LOCK of another kind"));
             };
             let (schema, name, relation) = self.relation(var)?;
             let index = self.use_of(schema, name, relation);
-            self.access(index, Access::Lock);
+            self.access(index, access);
             if relation.kind == b'v' {
                 // What is behind it is locked too.
                 let before = self.uses.len();
                 self.look_behind(index)?;
                 for behind in before..self.uses.len() {
-                    self.access(behind, Access::Lock);
+                    self.access(behind, access);
                 }
             }
         }

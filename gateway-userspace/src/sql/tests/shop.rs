@@ -69,7 +69,8 @@ fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: 
         .insert(name.to_owned(), relation);
 }
 
-fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
+/// Adds a view to `public`.
+pub fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
     relation(catalog, "public", name, b'v', columns);
     find(catalog, name).definition = Some(definition.to_owned());
 }
@@ -118,6 +119,7 @@ pub fn catalog() -> Catalog {
         ("int4", INT4, 0),
         ("int8", 20, 0),
         ("text", TEXT, 0),
+        ("void", crate::sql::VOID, 0),
         ("varchar", VARCHAR, 0),
         ("bool", 16, 0),
         ("numeric", 1700, 0),
@@ -226,6 +228,13 @@ pub fn catalog() -> Catalog {
         "pg_class",
         b'r',
         &[("oid", 26), ("relname", 19)],
+    );
+    relation(
+        &mut catalog,
+        "pg_catalog",
+        "pg_settings",
+        b'v',
+        &[("name", TEXT), ("setting", TEXT)],
     );
     view(
         &mut catalog,
@@ -406,6 +415,8 @@ pub fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
         user: "agent".to_owned(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 
