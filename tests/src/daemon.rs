@@ -38,6 +38,8 @@ pub struct Setup {
     pub host_scope: bool,
     /// Members of the approvers' group `dba`.
     pub approvers: Vec<String>,
+    /// Members of the approvers' group `security`; none: there is no such group.
+    pub security: Vec<String>,
     /// Have the daemon find the issuer's keys by discovery instead of from a file.
     pub discovery: bool,
     /// `address` of the database; default: the cluster's.
@@ -56,6 +58,7 @@ impl Default for Setup {
             policy: policies::SHOP.to_owned(),
             host_scope: false,
             approvers: APPROVERS.map(str::to_owned).to_vec(),
+            security: Vec::new(),
             discovery: false,
             address: None,
             max_duration: "1h".to_owned(),
@@ -149,6 +152,11 @@ impl Daemon {
         } else {
             format!("    jwks: {here}/jwks.json\n")
         };
+        let security = if setup.security.is_empty() {
+            String::new()
+        } else {
+            format!("  security: [{}]\n", setup.security.join(", "))
+        };
         let address = setup
             .address
             .clone()
@@ -181,7 +189,7 @@ impl Daemon {
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
-             approvers:\n  dba: [{approvers}]\n\
+             approvers:\n  dba: [{approvers}]\n{security}\
              evidence:\n  fsync: always\n",
             pins = self.pin_dir.display(),
             port = self.port,
@@ -194,10 +202,14 @@ impl Daemon {
         fs::write(self.config(), config).context("writing the configuration")
     }
 
-    /// Replaces the policy file. The daemon reads it at start.
+    /// Replaces the policy file. A running daemon follows.
     pub fn write_policy(&self, policy: &str) -> Result<()> {
-        fs::write(self.scratch.path().join("policy.d/policy.yaml"), policy)
-            .context("writing the policy")
+        fs::write(self.policy_dir().join("policy.yaml"), policy).context("writing the policy")
+    }
+
+    /// The folder of the policy's files.
+    pub fn policy_dir(&self) -> PathBuf {
+        self.scratch.path().join("policy.d")
     }
 
     fn launch(&mut self) -> Result<()> {

@@ -117,8 +117,12 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
         for access in accesses(used) {
             match access {
                 Access::Select => needs.push(narrowed(Verb::Select, read(used))),
-                Access::Insert => needs.push(narrowed(Verb::Insert, written(used))),
-                Access::Update => needs.push(narrowed(Verb::Update, written(used))),
+                Access::Insert => {
+                    needs.push(narrowed(Verb::Insert, written(used, ColumnUse::Inserted)))
+                }
+                Access::Update => {
+                    needs.push(narrowed(Verb::Update, written(used, ColumnUse::Updated)))
+                }
                 Access::Delete => needs.push(Need::on(Verb::Delete, schema, name)),
                 Access::Truncate => needs.push(Need::on(Verb::Truncate, schema, name)),
                 Access::Lock => needs.push(narrowed(Verb::Update, BTreeSet::new())),
@@ -205,11 +209,11 @@ fn accesses(used: &RelationUse) -> BTreeSet<Access> {
 }
 
 fn read(used: &RelationUse) -> BTreeSet<(i16, String)> {
-    columns(used, |uses| uses.iter().any(|by| *by != ColumnUse::Written))
+    columns(used, |uses| uses.iter().any(|by| !by.is_written()))
 }
 
-fn written(used: &RelationUse) -> BTreeSet<(i16, String)> {
-    columns(used, |uses| uses.contains(&ColumnUse::Written))
+fn written(used: &RelationUse, how: ColumnUse) -> BTreeSet<(i16, String)> {
+    columns(used, |uses| uses.contains(&how))
 }
 
 /// System columns come with any right.

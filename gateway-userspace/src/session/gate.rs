@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
+    limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
     understand::shadowing_parameter,
@@ -41,6 +42,8 @@ pub struct Gate {
     /// Statements that it read differently.
     pub(super) disagreements: AtomicU64,
     pub(super) sessions: AtomicU32,
+    /// How often jobs send statements.
+    pub(super) rates: Rates,
     /// Counts definitions made through Cordon: whoever sees it rise looks its names up again.
     pub(super) epoch: AtomicU64,
 }
@@ -64,6 +67,7 @@ impl Gate {
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
             sessions: AtomicU32::new(0),
+            rates: Rates::default(),
             epoch: AtomicU64::new(0),
         })
     }
@@ -147,6 +151,8 @@ pub struct Session {
     pub(super) bytes: u64,
     pub(super) cells: u64,
     pub(super) opened: Instant,
+    /// The limit that ended it.
+    pub(super) limit: Option<audit::LimitReached>,
     pub(super) closed: bool,
     pub(super) _guard: SessionGuard,
 }
@@ -276,6 +282,15 @@ impl Session {
         };
         let shadowing = shadowing.map(Verdict::Deny);
         let verdict = shadowing.as_ref().unwrap_or(&understood.verdict);
+        // A portal that goes on has been counted.
+        let sends =
+            matches!(phase, Phase::Execute | Phase::Simple) && !matches!(verdict, Verdict::Deny(_));
+        if sends && let Err((reached, wait)) = self.count_statement(understood) {
+            let reason = reached.reason(Some(wait));
+            return self
+                .refuse_uncounted(understood, phase, parameters, number, &reason)
+                .await;
+        }
         let decision = match verdict {
             Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {

@@ -56,11 +56,28 @@ pub enum ColumnUse {
     Equality,
     /// Feeds a value that is written (INSERT ... SELECT, SET x = col).
     Source,
-    /// Is written.
-    Written,
+    /// Is written by rows that are added.
+    Inserted,
+    /// Is written in rows that are there.
+    Updated,
     /// Named, and no more: nothing depends on its value (a column of `*` in a sub-select that
     /// nobody takes). The server still asks for the right to read it.
     Named,
+}
+
+impl ColumnUse {
+    /// True if it only takes a value: nothing of what it holds is read.
+    pub fn is_written(self) -> bool {
+        match self {
+            Self::Inserted | Self::Updated => true,
+            Self::Output
+            | Self::Derived
+            | Self::Filter
+            | Self::Equality
+            | Self::Source
+            | Self::Named => false,
+        }
+    }
 }
 
 /// Whose rights the server asks for where a relation is touched.
@@ -187,6 +204,11 @@ pub enum StatementKind {
     CopyOut {
         /// True unless the format is plain text.
         not_text: bool,
+        /// Its options by name, each with its value as text, empty if it has none; `None`: one
+        /// of them is of a kind that is not known.
+        options: Option<Vec<(String, String)>>,
+        /// A SELECT or other statement with the same columns and rows; `None`: it cannot be told.
+        source: Option<String>,
     },
     /// COPY relation FROM STDIN.
     CopyIn,
@@ -368,7 +390,7 @@ impl Statement {
         for used in &mut self.relations {
             used.access = BTreeSet::from([Access::Select]);
             used.columns.retain(|_, uses| {
-                uses.remove(&ColumnUse::Written);
+                uses.retain(|how| !how.is_written());
                 !uses.is_empty()
             });
         }

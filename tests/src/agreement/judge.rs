@@ -477,8 +477,9 @@ fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
             format!(" ({})", list.join(", "))
         }
     };
-    let read = |how: &ColumnUse| !matches!(how, ColumnUse::Written);
-    let written = |how: &ColumnUse| matches!(how, ColumnUse::Written);
+    let read = |how: &ColumnUse| !how.is_written();
+    let inserted = |how: &ColumnUse| *how == ColumnUse::Inserted;
+    let updated = |how: &ColumnUse| *how == ColumnUse::Updated;
     // Some statements ask for the right on the table, where all its columns are read.
     let whole = names
         .catalog
@@ -499,9 +500,9 @@ fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
         .map(|access| match access {
             Access::Select if whole => "SELECT".to_owned(),
             Access::Select => format!("SELECT{}", columns(&read)),
-            Access::Insert => format!("INSERT{}", columns(&written)),
+            Access::Insert => format!("INSERT{}", columns(&inserted)),
             Access::Update if sequence => "UPDATE".to_owned(),
-            Access::Update => format!("UPDATE{}", columns(&written)),
+            Access::Update => format!("UPDATE{}", columns(&updated)),
             Access::Delete => "DELETE".to_owned(),
             Access::Truncate | Access::Lock => "TRUNCATE".to_owned(),
         })

@@ -306,8 +306,9 @@ fn of_relation(statement: &Statement, used: &RelationUse) -> Vec<Taken> {
             .filter(|(_, uses): &(_, BTreeSet<ColumnUse>)| !uses.is_empty())
             .collect()
     };
-    let read = columns(|by| *by != ColumnUse::Written);
-    let written = columns(|by| *by == ColumnUse::Written);
+    let read = columns(|by| !by.is_written());
+    let inserted = columns(|by| *by == ColumnUse::Inserted);
+    let updated = columns(|by| *by == ColumnUse::Updated);
     let mut accesses = used.access.clone();
     let utility = matches!(
         statement.kind,
@@ -321,7 +322,8 @@ fn of_relation(statement: &Statement, used: &RelationUse) -> Vec<Taken> {
         .map(|access| {
             let columns = match access {
                 Access::Select => read.clone(),
-                Access::Insert | Access::Update => written.clone(),
+                Access::Insert => inserted.clone(),
+                Access::Update => updated.clone(),
                 Access::Delete | Access::Truncate | Access::Lock => BTreeMap::new(),
             };
             let doing = |columns: BTreeMap<ColumnRef, BTreeSet<ColumnUse>>| Statement {

@@ -61,7 +61,8 @@ pub(super) fn column_use(by: ColumnUse) -> &'static str {
         ColumnUse::Filter => "filter",
         ColumnUse::Equality => "equality",
         ColumnUse::Source => "source",
-        ColumnUse::Written => "written",
+        ColumnUse::Inserted => "inserted",
+        ColumnUse::Updated => "updated",
         ColumnUse::Named => "named",
     }
 }

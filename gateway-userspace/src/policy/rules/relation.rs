@@ -27,8 +27,22 @@ pub(in crate::policy) fn weigh<'a>(
     for access in accesses(weighing, used) {
         match access {
             Access::Select => select(weighing, used)?,
-            Access::Insert => need(weighing, used, Verb::Insert, &written(used))?,
-            Access::Update => need(weighing, used, Verb::Update, &written(used))?,
+            Access::Insert => {
+                need(
+                    weighing,
+                    used,
+                    Verb::Insert,
+                    &written(used, ColumnUse::Inserted),
+                )?;
+            }
+            Access::Update => {
+                need(
+                    weighing,
+                    used,
+                    Verb::Update,
+                    &written(used, ColumnUse::Updated),
+                )?;
+            }
             Access::Delete => need(weighing, used, Verb::Delete, &[])?,
             Access::Truncate => need(weighing, used, Verb::Truncate, &[])?,
             Access::Lock => lock(weighing, used)?,
@@ -78,16 +92,15 @@ fn is_created_here(weighing: &Weighing<'_>, relation: &RelationRef) -> bool {
 fn reads(used: &RelationUse) -> impl Iterator<Item = &str> {
     used.columns
         .iter()
-        .filter(|(column, uses)| {
-            column.attnum >= 0 && uses.iter().any(|by| *by != ColumnUse::Written)
-        })
+        .filter(|(column, uses)| column.attnum >= 0 && uses.iter().any(|by| !by.is_written()))
         .map(|(column, _)| column.column.as_str())
 }
 
-fn written(used: &RelationUse) -> Vec<&str> {
+/// Columns that are written in one way.
+fn written(used: &RelationUse, how: ColumnUse) -> Vec<&str> {
     used.columns
         .iter()
-        .filter(|(_, uses)| uses.contains(&ColumnUse::Written))
+        .filter(|(_, uses)| uses.contains(&how))
         .map(|(column, _)| column.column.as_str())
         .collect()
 }

@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::{
-    masking::RowMasker,
+    masking::{CopyMasker, RowMasker},
     session::{Decision, Parameter, Permit, Phase, Refusal, Understood},
 };
 
@@ -25,6 +25,9 @@ const MAX_PARAMETER: usize = 4096;
 
 impl Connection {
     pub(super) async fn handle_client(&mut self, tag: u8, frame: &Bytes) -> Result<(), Close> {
+        if tag != b'X' {
+            self.past_limits().await?;
+        }
         if self.skip_until_sync && !matches!(tag, b'S' | b'X') {
             return Ok(());
         }
@@ -36,7 +39,9 @@ impl Connection {
             FrontendMessage::Parse(parse) => self.parse(&parse, frame).await,
             FrontendMessage::Bind(bind) => self.bind(&bind, frame).await,
             FrontendMessage::Describe(target) => {
-                self.describe(target, frame);
+                if self.past_barrier().await? {
+                    self.describe(target, frame);
+                }
                 Ok(())
             }
             FrontendMessage::Execute {
@@ -44,7 +49,9 @@ impl Connection {
                 max_rows: _,
             } => self.execute(portal, frame).await,
             FrontendMessage::Close(target) => {
-                self.close_name(target, true);
+                if self.past_barrier().await? {
+                    self.close_name(target, true);
+                }
                 Ok(())
             }
             FrontendMessage::Flush => {
@@ -52,6 +59,7 @@ impl Connection {
                 Ok(())
             }
             FrontendMessage::Sync => {
+                self.past_commit().await?;
                 self.skip_until_sync = false;
                 self.sync(true);
                 Ok(())
@@ -91,6 +99,7 @@ impl Connection {
         put_sync(&mut self.server.tx);
         self.expected.push_back(Expected::Ready { forward });
         self.pipeline_open = false;
+        self.limits.synced();
     }
 
     /// Lets the server fail in the place of a refused statement, so that its transaction and the
@@ -239,7 +248,6 @@ impl Connection {
         };
         if let Some(understood) = &mut understood
             && !understood.is_denied()
-            && self.session.unconfirmed(understood).is_some()
         {
             match self.read_apart(understood, &statement.types).await? {
                 Reading::Agrees => {}
@@ -298,6 +306,8 @@ impl Connection {
             understood,
             formats: bind.result_formats.clone(),
             approved: false.into(),
+            rows: 0.into(),
+            bytes: 0.into(),
         });
         let name = bind.portal.to_vec();
         let previous = self.portals.insert(name.clone(), portal);
@@ -439,7 +449,15 @@ impl Connection {
                 portal
                     .approved
                     .store(true, std::sync::atomic::Ordering::Relaxed);
-                self.send_execute(permit, &understood, masker, Origin::Execute, frame);
+                let mut running = Running::new(
+                    permit,
+                    masker,
+                    understood.effect(),
+                    understood.protects(),
+                    Origin::Execute,
+                );
+                running.portal = Some(portal);
+                self.send_execute(running, &understood, frame);
             }
             Err(refusal) => self.refuse_pipeline(refusal),
         }
@@ -484,20 +502,25 @@ impl Connection {
         }
     }
 
-    /// Sends what runs a decided statement. The permit is the proof that it was.
+    /// Sends what runs a decided statement. Its permit is the proof that it was.
     pub(super) fn send_execute(
         &mut self,
-        permit: Permit,
+        mut running: Running,
         understood: &Understood,
-        masker: Arc<RowMasker>,
-        origin: Origin,
         execute: &[u8],
     ) {
-        let effect = understood.effect();
-        self.barrier |= effect.is_barrier();
-        let protects = understood.protects();
-        let mut running = Running::new(permit, masker, effect, protects, origin);
+        if let Some(Ok(format)) = understood.copy_format()
+            && !running.masker.is_passthrough()
+        {
+            running.copy = Some(CopyMasker::new(running.masker.clone(), format));
+        }
+        self.barrier |= running.effect.is_barrier();
         running.copies_in = understood.copies_in();
+        self.limit(
+            &mut running,
+            understood.may_return_rows(),
+            understood.only_reads(),
+        );
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));
@@ -513,6 +536,11 @@ impl Connection {
     ) -> Result<Result<Arc<RowMasker>, Refusal>, Close> {
         if !understood.needs_shape() {
             return Ok(Ok(Arc::new(RowMasker::passthrough())));
+        }
+        if understood.copy_source().is_some() {
+            let shape = understood.shape.get().cloned().flatten();
+            let masker = self.session.bind_masks(understood, shape.as_deref()).await;
+            return Ok(masker.map(Arc::new));
         }
         if portal.statement.shape.get().is_none() {
             let described = self.expected.iter().any(|expected| {

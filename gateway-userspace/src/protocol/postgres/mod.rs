@@ -13,6 +13,7 @@ pub mod close;
 pub mod confirm;
 mod connection;
 mod hold;
+mod limit;
 mod names;
 mod refuse;
 mod reply;

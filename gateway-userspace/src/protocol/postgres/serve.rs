@@ -16,6 +16,7 @@ use super::{
     cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
     close::Close,
     connection::Connection,
+    limit::Canceller,
     scram::Verifier,
     server::pinned,
     startup::{MINOR, Start, StartupMessage, start, upstream_parameters},
@@ -168,7 +169,12 @@ impl Service {
                     key,
                     upstream,
                 } = opened;
-                let connection = Connection::new(client, server, session, target, ended);
+                let cancelled = upstream.clone();
+                let canceller: Canceller = Box::new(move || {
+                    let upstream = cancelled.clone();
+                    Box::pin(async move { cancel_upstream(&upstream).await })
+                });
+                let connection = Connection::new(client, server, session, target, canceller, ended);
                 let (close, session, busy) = connection.serve().await;
                 drop(key);
                 if busy && let Err(error) = cancel_upstream(&upstream).await {
@@ -243,8 +249,8 @@ impl Service {
             let cause = RefusalCause::Protocol;
             self.refused(conn, Some(&principal), cause, &close.reason())
                 .await;
-            if let Some((code, text)) = close.farewell() {
-                fatal(client, code, &text);
+            if let Some(farewell) = close.farewell() {
+                fatal(client, farewell.code, &farewell.message);
             }
             return Err(());
         }

@@ -10,7 +10,7 @@ use super::{
     close::Close,
     confirm::{Reading, ToRead},
     connection::Connection,
-    reply::{Expected, Origin, Prepared, Undo},
+    reply::{Expected, Origin, Prepared, Running, Undo},
     wire::{put_bind_empty, put_describe, put_execute, put_message, put_parse, put_ready},
 };
 use crate::{
@@ -120,8 +120,13 @@ impl Connection {
         } else {
             Origin::QueryMore
         };
-        self.send_execute(permit, understood, masker, origin, &execute);
+        let (effect, protects) = (understood.effect(), understood.protects());
+        let running = Running::new(permit, masker, effect, protects, origin);
+        self.send_execute(running, understood, &execute);
         if last {
+            if !self.past_commit().await? {
+                return Ok(self.query_over(None));
+            }
             self.sync(true);
             return Ok(true);
         }
@@ -155,7 +160,8 @@ impl Connection {
         if !wants_shape && unconfirmed.is_none() {
             return Ok(Ok(false));
         }
-        let apart = unconfirmed.is_some_and(|text| text != understood.text());
+        let apart = unconfirmed.is_some_and(|text| text != understood.text())
+            || understood.copy_source().is_some();
         // Not even its Parse goes out before a decision is on record.
         match self.session.decide(understood, Phase::Prepare, &[]).await {
             Decision::Run(_) | Decision::Hold(_) => {}
@@ -172,7 +178,7 @@ impl Connection {
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
             }
-            if !wants_shape {
+            if !wants_shape || understood.copy_source().is_some() {
                 return Ok(Ok(false));
             }
         }

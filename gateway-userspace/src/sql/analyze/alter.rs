@@ -112,7 +112,7 @@ impl<'a> Walk<'a> {
                         self.mark(&value, ColumnUse::Source);
                         if let Some(index) = scope.items.first().and_then(|item| item.relation) {
                             self.access(index, Access::Update);
-                            self.written(index, name, column.location)?;
+                            self.written(index, name, column.location, ColumnUse::Updated)?;
                         }
                     }
                 }

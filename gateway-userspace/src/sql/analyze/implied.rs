@@ -7,7 +7,7 @@ use super::{Result, Use, Walk};
 use crate::sql::catalog::{Relation, RowPolicy, Runs};
 use crate::sql::functions::is_known_code;
 use crate::sql::statement::{
-    Access, ColumnUse, FunctionClass, FunctionUse, Implied, RelationRef, RelationUse, Rights,
+    Access, FunctionClass, FunctionUse, Implied, RelationRef, RelationUse, Rights,
 };
 
 /// Relations and functions, each once.
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
                 || used
                     .columns
                     .get(&attnum)
-                    .is_some_and(|(_, uses)| uses.contains(&ColumnUse::Written))
+                    .is_some_and(|(_, uses)| uses.iter().any(|how| how.is_written()))
         };
         for code in &used.relation.code {
             if code.column == 0 || written(code.column) {

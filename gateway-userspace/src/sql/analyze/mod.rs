@@ -7,6 +7,7 @@
 mod alter;
 mod calls;
 mod condition;
+mod copy;
 mod define;
 mod drop;
 mod expression;
@@ -152,7 +153,7 @@ impl<'a> Walk<'a> {
         for (index, attnum, named) in std::mem::take(&mut self.named) {
             let read = |used: &Use<'_>| {
                 let uses = used.columns.get(&attnum).map(|(_, uses)| uses);
-                uses.is_some_and(|uses| uses.iter().any(|how| *how != ColumnUse::Written))
+                uses.is_some_and(|uses| uses.iter().any(|how| !how.is_written()))
             };
             if named.get() && !self.uses.get(index).is_some_and(read) {
                 self.mark_column((index, attnum), ColumnUse::Named);
@@ -566,7 +567,7 @@ impl Use<'_> {
         let reads_a_column = self
             .columns
             .values()
-            .any(|(_, uses)| uses.iter().any(|how| !matches!(how, ColumnUse::Written)));
+            .any(|(_, uses)| uses.iter().any(|how| !how.is_written()));
         if reads_a_column && writes.iter().any(|write| self.access.contains(write)) {
             self.access.insert(Access::Select);
         }

@@ -189,7 +189,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Marks a column of the target as written, those behind a view too.
-    pub fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
+    pub fn written(
+        &mut self,
+        index: usize,
+        name: &str,
+        location: i32,
+        how: ColumnUse,
+    ) -> Result<i16> {
         let Some(used) = self.uses.get(index) else {
             return Err(self.unsupported("a target that is not known"));
         };
@@ -206,12 +212,12 @@ impl<'a> Walk<'a> {
                 format!("column \"{name}\" of relation \"{table}\" does not exist"),
             ));
         };
-        Ok(self.written_at(index, order))
+        Ok(self.written_at(index, order, how))
     }
 
-    fn written_at(&mut self, index: usize, order: usize) -> i16 {
+    fn written_at(&mut self, index: usize, order: usize, how: ColumnUse) -> i16 {
         let value = self.column_value(index, order);
-        self.mark(&value, ColumnUse::Written);
+        self.mark(&value, how);
         self.uses
             .get(index)
             .and_then(|used| used.relation.columns.get(order))
@@ -251,11 +257,12 @@ impl<'a> Walk<'a> {
                 for step in &target.indirection {
                     walk.step(&level, Value::constant(), step)?;
                 }
-                targets.push(walk.written(index, &target.name, target.location)?);
+                let how = ColumnUse::Inserted;
+                targets.push(walk.written(index, &target.name, target.location, how)?);
             }
             if cols.is_empty() {
                 for order in 0..source.len() {
-                    targets.push(walk.written_at(index, order));
+                    targets.push(walk.written_at(index, order, ColumnUse::Inserted));
                 }
             }
             for column in &source {
@@ -456,7 +463,8 @@ impl<'a> Walk<'a> {
         let mut columns = BTreeSet::new();
         for node in targets {
             let target = self.res_target(node)?;
-            columns.insert(self.written(index, &target.name, target.location)?);
+            let how = ColumnUse::Updated;
+            columns.insert(self.written(index, &target.name, target.location, how)?);
             for step in &target.indirection {
                 let value = self.step(scope, Value::constant(), step)?;
                 self.mark(&value, ColumnUse::Source);
@@ -653,11 +661,12 @@ impl<'a> Walk<'a> {
                 self.write_to(index, Access::Insert)?;
                 for node in target_list {
                     let target = self.res_target(node)?;
-                    self.written(index, &target.name, target.location)?;
+                    let how = ColumnUse::Inserted;
+                    self.written(index, &target.name, target.location, how)?;
                 }
                 if target_list.is_empty() {
                     for order in 0..values.len() {
-                        self.written_at(index, order);
+                        self.written_at(index, order, ColumnUse::Inserted);
                     }
                 }
                 for value in values {

@@ -5,3 +5,4 @@ mod equality;
 mod implied;
 mod live;
 mod shop;
+mod written;

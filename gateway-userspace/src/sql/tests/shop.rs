@@ -576,7 +576,7 @@ fn letters(uses: &BTreeSet<ColumnUse>) -> String {
             ColumnUse::Derived => 'd',
             ColumnUse::Filter | ColumnUse::Equality => 'f',
             ColumnUse::Source => 's',
-            ColumnUse::Written => 'w',
+            ColumnUse::Inserted | ColumnUse::Updated => 'w',
             ColumnUse::Named => 'n',
         })
         .collect();
