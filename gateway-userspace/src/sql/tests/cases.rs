@@ -1543,7 +1543,7 @@ fn m15_a_write_does_what_rewrite_rules_make_of_it() {
     check(&[
         (
             "insert into mailing (id, mail) select customer_id, note from orders",
-            "audited:I(id=w) customers:SI(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
+            "audited:I(id=w) customers:S(email=w,id=w) customers:I(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
         ),
         (
             "update mailing set mail = 'x' where id = 1",
