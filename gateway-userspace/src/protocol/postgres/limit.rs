@@ -20,7 +20,7 @@ use super::{
     connection::Connection,
     refuse::put_refusal,
     reply::{Expected, Running},
-    wire::put_bind_empty,
+    wire::{put_bind_empty, put_cstr, put_message},
 };
 use crate::{
     policy::{LimitKind, LimitReached},
@@ -258,6 +258,12 @@ impl Connection {
                 if now >= end {
                     limits.overdue = Some(LimitReached::time(LimitKind::Statement, limit));
                     limits.cancel_due = true;
+                    if self.copy_in.is_some() && self.to_server.rest == 0 {
+                        // A server that waits for COPY data hears no cancel request.
+                        put_message(&mut self.server.tx, b'f', |out| {
+                            put_cstr(out, b"the statement ran too long");
+                        });
+                    }
                 } else {
                     next = Some(next.map_or(end, |next: Instant| next.min(end)));
                 }
