@@ -204,22 +204,19 @@ impl PolicyFiles {
             digest: digest.clone(),
             files: policy.files().to_vec(),
         });
-        let error = match self.gate.log().append(event, Durability::Synced).await {
-            Ok(_) => {
-                warn_observing(&policy);
-                self.gate.set_policy(policy);
-                tracing::info!(%digest, "policy loaded");
-                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-                *shown = Shown {
-                    since: SystemTime::now(),
-                    error: None,
-                };
-                return;
-            }
-            Err(error) => error,
+        if let Err(error) = self.gate.log().append(event, Durability::Synced).await {
+            tracing::error!(%error, "the policy was not loaded: no evidence");
+            self.show(vec![format!("the evidence cannot be written: {error}")]);
+            return;
+        }
+        warn_observing(&policy);
+        self.gate.set_policy(policy);
+        tracing::info!(%digest, "policy loaded");
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = Shown {
+            since: SystemTime::now(),
+            error: None,
         };
-        tracing::error!(%error, "the policy was not loaded: no evidence");
-        self.show(vec![format!("the evidence cannot be written: {error}")]);
     }
 
     async fn refuse(&self, error: &anyhow::Error) {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The time in which statements are counted.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Rows and bytes of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -270,7 +270,7 @@ impl Understood {
             | StatementKind::Ddl
             | StatementKind::CopyIn
             | StatementKind::Transaction(_)
-            | StatementKind::Set { .. }
+            | StatementKind::Set
             | StatementKind::DeclareCursor { .. }
             | StatementKind::CloseCursor { .. }
             | StatementKind::Prepare { .. }
@@ -306,7 +306,7 @@ fn only_reads(statement: &Statement) -> bool {
         | StatementKind::Ddl
         | StatementKind::CopyIn
         | StatementKind::Transaction(_)
-        | StatementKind::Set { .. }
+        | StatementKind::Set
         | StatementKind::DeclareCursor { .. }
         | StatementKind::CloseCursor { .. }
         | StatementKind::Prepare { .. }
@@ -346,11 +346,11 @@ mod tests {
 
     use super::*;
 
-    fn limit(most: u64, key: &str) -> Option<Limit<u64>> {
-        Some(Limit {
+    fn limit(most: u64, key: &str) -> Limit<u64> {
+        Limit {
             most,
             rule: Arc::from(format!("g: limits.{key}")),
-        })
+        }
     }
 
     fn volume(rows: u64, bytes: u64) -> Volume {
@@ -360,8 +360,8 @@ mod tests {
     #[test]
     fn a_result_may_be_exactly_as_large_as_its_limit() {
         let limits = Limits {
-            rows: limit(10, "rows"),
-            bytes: limit(100, "bytes"),
+            rows: Some(limit(10, "rows")),
+            bytes: Some(limit(100, "bytes")),
             ..Limits::default()
         };
         let allowance = Allowance::new(&limits, Volume::default(), volume(1_000, 1_000));
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn what_a_portal_has_returned_before_counts() {
         let limits = Limits {
-            rows: limit(10, "rows"),
+            rows: Some(limit(10, "rows")),
             ..Limits::default()
         };
         let allowance = Allowance::new(&limits, volume(7, 70), Volume::default());
@@ -394,8 +394,8 @@ mod tests {
     #[test]
     fn the_narrower_of_statement_and_session_holds() {
         let limits = Limits {
-            rows: limit(10, "rows"),
-            session_rows: limit(100, "session_rows"),
+            rows: Some(limit(10, "rows")),
+            session_rows: Some(limit(100, "session_rows")),
             ..Limits::default()
         };
         let early = Allowance::new(&limits, Volume::default(), volume(5, 0));
@@ -439,7 +439,7 @@ mod tests {
         assert!(rates.admit("a", "shop", 1, start).is_err());
         assert!(rates.admit("a", "other", 1, start).is_ok());
         assert!(rates.admit("b", "shop", 1, start).is_ok());
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert!(rates.admit("c", "shop", 1, later).is_ok());
         let windows = rates.windows.lock().unwrap();
         assert_eq!(windows.len(), 1, "{windows:?}");

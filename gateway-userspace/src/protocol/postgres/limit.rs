@@ -245,7 +245,7 @@ impl Connection {
                 let end = Instant::from_std(self.session.opened()) + limit.most;
                 if now >= end {
                     let reached = LimitReached::time(LimitKind::Session, limit);
-                    return Err(Close::Limit(self.session.over(&reached)));
+                    return Err(Close::Limit(Box::new(self.session.over(&reached))));
                 }
                 next = Some(end);
             }
