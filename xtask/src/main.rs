@@ -2,6 +2,7 @@
 
 mod agreement;
 mod arch;
+mod bench;
 mod build;
 mod check;
 mod demo;
@@ -40,6 +41,8 @@ enum Command {
     TestAgreement(agreement::TestAgreement),
     /// Compare what psql prints of PostgreSQL's regression suite, directly and through Cordon.
     TestTransparency(transparency::TestTransparency),
+    /// Measure what it costs to understand statements.
+    Bench(bench::Bench),
     /// Fuzz a target, guided by coverage.
     Fuzz(fuzz::Fuzz),
     /// Run every test, those with the kernel, PostgreSQL and drivers included.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::TestAgreement(agreement) => agreement::run(&agreement),
         Command::TestTransparency(transparency) => transparency::run(&transparency),
+        Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),
     };

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     audit::{AppendError, Event},
     policy::{ApprovalRequirement, Quorum},
-    sql::{Access, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
+    sql::{Access, Implied, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
 };
 
 /// Keeps events; can refuse them, or hold them up.
@@ -79,10 +79,12 @@ fn statement() -> Statement {
             rights: Rights::Session,
         }],
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
         settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 7,
     }
 }

@@ -40,7 +40,6 @@ pub(super) struct Confirmed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
     relation: u32,
-    mode: String,
 }
 
 impl Session {
@@ -106,54 +105,25 @@ impl Session {
                 .statement
                 .relations
                 .iter()
+                .chain(&understood.statement.implied.relations)
                 .any(|used| used.relation.oid == relation && explains(used, mode, explain));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
-                unexplained.push(Unexplained {
-                    relation,
-                    mode: mode.clone(),
-                });
+                unexplained.push(Unexplained { relation });
             }
         }
         Ok(unexplained)
     }
 
-    /// A query that names these relations, except those that row-level security policies of the
-    /// reported relations read, directly or through views: whoever wrote the policy decided that
-    /// they are read. What a reported view reads is no such exception: it has been reported, unless
-    /// the view is another than the analysis saw.
-    pub fn unexplained_query(understood: &Understood, unexplained: &[Unexplained]) -> String {
-        let reported = oids(
-            understood
-                .statement
-                .relations
-                .iter()
-                .map(|used| used.relation.oid),
-        );
-        let found = oids(unexplained.iter().map(|lock| {
-            // A policy reads, it does not write.
-            if lock.mode == "AccessShareLock" {
-                lock.relation
-            } else {
-                0
-            }
-        }));
-        let writes = oids(unexplained.iter().map(|lock| {
-            if lock.mode == "AccessShareLock" {
-                0
-            } else {
-                lock.relation
-            }
-        }));
+    /// A query that names these relations.
+    pub fn unexplained_query(unexplained: &[Unexplained]) -> String {
+        let mut oids = String::from("0");
+        for lock in unexplained {
+            let _ = write!(oids, ", {}", lock.relation);
+        }
         format!(
-            "WITH RECURSIVE p (relation, reads) AS (SELECT s.polrelid, d.refobjid FROM pg_catalog.pg_policy AS s \
-JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass), \
-r (oid) AS (SELECT p.reads FROM p WHERE p.relation IN ({reported}) AND p.reads NOT IN ({reported}) UNION \
-SELECT s.reads FROM r JOIN (SELECT p.relation, p.reads FROM p UNION ALL SELECT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite AS w \
-JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS s \
-ON s.relation = r.oid) \
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid FROM r)) ORDER BY 1, 2"
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE c.oid IN ({oids}) ORDER BY 1, 2"
         )
     }
 
@@ -248,14 +218,6 @@ fn explains(used: &RelationUse, mode: &str, reads: bool) -> bool {
         // Parse takes no stronger one.
         _ => false,
     }
-}
-
-fn oids(all: impl Iterator<Item = u32>) -> String {
-    let mut list = String::from("0");
-    for oid in all {
-        let _ = write!(list, ", {oid}");
-    }
-    list
 }
 
 #[cfg(test)]

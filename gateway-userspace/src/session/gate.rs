@@ -142,7 +142,8 @@ pub struct Session {
     /// The names whose search path is on record.
     pub(super) recorded: Option<Arc<Namespace>>,
     pub(super) generation: u64,
-    pub(super) cache: HashMap<Box<str>, Arc<Understood>>,
+    /// By text. The session's own texts can collide with each other only, so a fast hash will do.
+    pub(super) cache: HashMap<Box<str>, Arc<Understood>, foldhash::fast::RandomState>,
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,
     pub(super) declaring: Option<Arc<Understood>>,
     pub(super) statements: u64,

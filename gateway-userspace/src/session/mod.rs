@@ -3,6 +3,8 @@
 //! A protocol sees only [`Gate`] and [`Session`]. What may go to a database is a value: a
 //! [`Permit`] exists only once its decision is on record.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod confirm;
 mod gate;
 mod hold;
@@ -18,6 +20,8 @@ mod result;
 mod understand;
 mod understood;
 
+#[cfg(feature = "bench")]
+pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
 pub use hold::Hold;

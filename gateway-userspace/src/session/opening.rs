@@ -92,7 +92,7 @@ impl Gate {
             names: Names::default(),
             recorded: None,
             generation: 0,
-            cache: HashMap::new(),
+            cache: HashMap::default(),
             cursors: HashMap::new(),
             declaring: None,
             statements: 0,

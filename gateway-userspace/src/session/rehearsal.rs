@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Understood,
-    understand::{fetch_from, refuse_shadowing},
-};
+use super::understand::{fetch_from, refuse_shadowing};
 use crate::{
     policy::Kinship,
     sql::{
@@ -93,35 +90,32 @@ impl Rehearsal {
             message,
             position: None,
         };
-        match statement.kind.clone() {
-            StatementKind::Fetch { name, moves } => {
-                let cursor = self
-                    .cursors
-                    .get(&name)
-                    .ok_or_else(|| unknown("34000", format!("cursor \"{name}\" does not exist")))?;
-                fetch_from(&mut statement, cursor, moves);
+        if let StatementKind::Fetch { name, moves } = statement.kind.clone() {
+            let cursor = self
+                .cursors
+                .get(&name)
+                .ok_or_else(|| unknown("34000", format!("cursor \"{name}\" does not exist")))?;
+            fetch_from(&mut statement, cursor, moves);
+        }
+        if let Some(name) = &statement.executes {
+            let body = self.prepared.get(name).ok_or_else(|| {
+                unknown(
+                    "26000",
+                    format!("prepared statement \"{name}\" does not exist"),
+                )
+            })?;
+            let [inner] = <[Parsed; 1]>::try_from(split(body)?).map_err(|_several| {
+                NotUnderstood::Unsupported(format!(
+                    "prepared statement \"{name}\" is not one statement"
+                ))
+            })?;
+            let inner = analyze(&inner, &self.catalog, &self.namespace)?;
+            if inner.executes.is_some() {
+                return Err(NotUnderstood::Unsupported(format!(
+                    "prepared statement \"{name}\" cannot be executed through SQL"
+                )));
             }
-            StatementKind::Execute { name } => {
-                let body = self.prepared.get(&name).ok_or_else(|| {
-                    unknown(
-                        "26000",
-                        format!("prepared statement \"{name}\" does not exist"),
-                    )
-                })?;
-                let [inner] = <[Parsed; 1]>::try_from(split(body)?).map_err(|_several| {
-                    NotUnderstood::Unsupported(format!(
-                        "prepared statement \"{name}\" is not one statement"
-                    ))
-                })?;
-                let inner = analyze(&inner, &self.catalog, &self.namespace)?;
-                if matches!(inner.kind, StatementKind::Execute { .. }) {
-                    return Err(NotUnderstood::Unsupported(format!(
-                        "prepared statement \"{name}\" cannot be executed through SQL"
-                    )));
-                }
-                statement = Understood::executing(&statement, &inner);
-            }
-            _ => {}
+            statement = statement.running(&inner);
         }
         Ok(statement)
     }

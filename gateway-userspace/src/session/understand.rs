@@ -185,6 +185,7 @@ impl Session {
         statement
             .relations
             .iter()
+            .chain(&statement.implied.relations)
             .filter(|used| !used.system)
             .any(|used| {
                 protected(&used.relation.schema, &used.relation.name)
@@ -196,9 +197,9 @@ impl Session {
             })
     }
 
-    /// SQL EXECUTE: judges what was prepared together with what the arguments do.
+    /// EXECUTE, under EXPLAIN and CREATE TABLE AS too: judges what was prepared together with what the arguments do.
     pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
-        let statement = Understood::executing(&execute.statement, &inner.statement);
+        let statement = execute.statement.running(&inner.statement);
         let mut understood = self.weigh(statement);
         understood.fleeting = true;
         // The server reads the prepared statement; EXECUTE itself holds no query.
@@ -213,6 +214,7 @@ pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool)
     fetch.output = if moves { None } else { cursor.output.clone() };
     fetch.relations.clone_from(&cursor.relations);
     fetch.functions.clone_from(&cursor.functions);
+    fetch.implied.clone_from(&cursor.implied);
 }
 
 /// Refuses a `SET search_path` under which built-in names may mean something else.

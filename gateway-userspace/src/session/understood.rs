@@ -24,7 +24,6 @@ pub struct Understood {
     pub(super) masked: Vec<String>,
     text: String,
     effect: SessionEffect,
-    executes: Option<String>,
     /// The text whose reading the server has to confirm; `None`: Parse finds nothing in it.
     pub(super) confirms: Option<String>,
     /// It has.
@@ -101,14 +100,8 @@ impl Understood {
         text: String,
     ) -> Self {
         let effect = effect_of(&statement);
-        let fleeting = matches!(
-            statement.kind,
-            StatementKind::Fetch { .. } | StatementKind::Execute { .. }
-        );
-        let executes = match &statement.kind {
-            StatementKind::Execute { name } => Some(name.clone()),
-            _ => None,
-        };
+        let fleeting =
+            statement.executes.is_some() || matches!(statement.kind, StatementKind::Fetch { .. });
         let confirms = confirms(&statement).map(str::to_owned);
         let masked = match verdict_obligations(&verdict) {
             Some(obligations) => obligations
@@ -135,7 +128,6 @@ impl Understood {
             generation,
             protects,
             effect,
-            executes,
             fleeting,
             confirms,
             confirmed: Arc::default(),
@@ -143,26 +135,14 @@ impl Understood {
         }
     }
 
-    /// SQL EXECUTE with its prepared statement: the effects are those of both, since the
-    /// arguments may call functions and read tables of their own.
-    pub(super) fn executing(execute: &Statement, inner: &Statement) -> Statement {
-        let mut merged = inner.clone();
-        for relation in &execute.relations {
-            merged.relations.push(relation.clone());
-        }
-        merged.functions.extend(execute.functions.iter().cloned());
-        merged.text.clone_from(&execute.text);
-        merged
-    }
-
     /// The text to be sent.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// For SQL EXECUTE: the name of the prepared statement, as long as it is not resolved.
+    /// For what runs a prepared statement: its name, as long as it is not resolved.
     pub fn executes(&self) -> Option<&str> {
-        self.executes.as_deref()
+        self.statement.executes.as_deref()
     }
 
     /// COPY FROM STDIN: the client's data follows.
@@ -420,6 +400,21 @@ fn effects_of(statement: &Statement) -> Vec<String> {
     for function in &statement.functions {
         if function.class == FunctionClass::Other {
             effects.push(format!("call {}.{}", function.schema, function.name));
+        }
+    }
+    for relation in &statement.implied.relations {
+        let verb = if relation.access.contains(&Access::Select) {
+            "select"
+        } else {
+            "advance"
+        };
+        let name = format!("{}.{}", relation.relation.schema, relation.relation.name);
+        effects.push(format!("implied: {verb} {name}"));
+    }
+    for function in &statement.implied.functions {
+        if function.class == FunctionClass::Other {
+            let name = format!("{}.{}", function.schema, function.name);
+            effects.push(format!("implied: call {name}"));
         }
     }
     effects

@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{
-    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, Trigger, TypeInfo,
+    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, RewriteRule,
+    RowPolicy, Runs, Trigger, TypeInfo, WriteCode,
 };
 
 /// Name, attnum, type, NOT NULL, generated, and from which columns.
@@ -27,6 +28,10 @@ pub const CATALOG_QUERIES: &[&str] = &[
     TYPES,
     CASTS,
     FOREIGN_KEYS,
+    POLICIES,
+    WRITE_CODE,
+    DOMAIN_CODE,
+    RULES,
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
@@ -94,6 +99,47 @@ FROM pg_catalog.pg_constraint AS k \
 JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
 JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
 WHERE k.contype = 'f'";
+
+/// Of each policy the condition for rows that are there, and the one for rows that are written.
+const POLICIES: &str = "SELECT n.nspname, c.relname, p.polcmd::pg_catalog.text, \
+pg_catalog.format('SELECT FROM ONLY %I.%I WHERE %s', n.nspname, c.relname, e.condition) \
+FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace, \
+LATERAL (VALUES (pg_catalog.pg_get_expr(p.polqual, p.polrelid)), (pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))) AS e (condition) \
+WHERE c.relrowsecurity AND e.condition IS NOT NULL";
+
+/// The functions, operators and sequences that expressions of tables depend on. The server's own
+/// functions are not among dependencies.
+const WRITE_CODE: &str = "SELECT n.nspname, c.relname, k.attnum::pg_catalog.text, \
+CASE WHEN s.oid IS NULL THEN COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text END, sn.nspname, s.relname \
+FROM (SELECT f.adrelid, CASE WHEN a.attgenerated = '' THEN f.adnum ELSE 0 END, 'pg_catalog.pg_attrdef'::pg_catalog.regclass, f.oid \
+FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum \
+UNION ALL SELECT k.conrelid, 0, 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid FROM pg_catalog.pg_constraint AS k WHERE k.contype = 'c' AND k.conrelid <> 0 \
+UNION ALL SELECT x.indrelid, 0, 'pg_catalog.pg_class'::pg_catalog.regclass, x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indexprs IS NOT NULL OR x.indpred IS NOT NULL \
+UNION ALL SELECT t.partrelid, 0, 'pg_catalog.pg_class'::pg_catalog.regclass, t.partrelid FROM pg_catalog.pg_partitioned_table AS t WHERE t.partexprs IS NOT NULL) AS k (relation, attnum, class, oid) \
+JOIN pg_catalog.pg_depend AS d ON d.classid = k.class AND d.objid = k.oid \
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid \
+LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
+LEFT JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.relnamespace \
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL \
+UNION ALL SELECT n.nspname, c.relname, d.refobjsubid::pg_catalog.text, NULL, sn.nspname, s.relname \
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.relnamespace \
+JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'";
+
+/// The same of checks and defaults of domains.
+const DOMAIN_CODE: &str = "SELECT k.type::pg_catalog.text, CASE WHEN s.oid IS NULL THEN COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text END, n.nspname, s.relname \
+FROM (SELECT c.contypid, 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM pg_catalog.pg_constraint AS c WHERE c.contypid <> 0 \
+UNION ALL SELECT t.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type AS t WHERE t.typtype = 'd' AND t.typdefaultbin IS NOT NULL) AS k (type, class, oid) \
+JOIN pg_catalog.pg_depend AS d ON d.classid = k.class AND d.objid = k.oid \
+LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid \
+LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL";
+
+const RULES: &str = "SELECT n.nspname, c.relname, r.ev_type::pg_catalog.text, (r.is_instead AND r.ev_qual::pg_catalog.text = '<>')::pg_catalog.text, pg_catalog.pg_get_ruledef(r.oid) \
+FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE r.ev_type <> '1' AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Why catalog rows could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,6 +263,39 @@ impl Catalog {
                 to_columns: row.json_or_default(6)?,
             });
         }
+        for row in rows(9) {
+            let policy = RowPolicy {
+                command: row.byte(2)?,
+                query: row.text(3)?.to_owned(),
+                ..RowPolicy::default()
+            };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.policies.push(policy);
+            }
+        }
+        for row in rows(10) {
+            let runs = row.runs(3)?;
+            let column = row.number(2)?;
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.code.push(WriteCode { column, runs });
+            }
+        }
+        for row in rows(11) {
+            if let Some(info) = catalog.type_info.get_mut(&row.number(0)?) {
+                info.code.push(row.runs(1)?);
+            }
+        }
+        for row in rows(12) {
+            let rule = RewriteRule {
+                event: row.byte(2)?,
+                instead: row.flag(3)?,
+                definition: row.text(4)?.to_owned(),
+                ..RewriteRule::default()
+            };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.rules.push(rule);
+            }
+        }
         Ok(catalog)
     }
 
@@ -315,6 +394,7 @@ impl Catalog {
             base: row.number(5)?,
             fields: row.json_or_default(6)?,
             extension: row.optional(7).map(ToOwned::to_owned),
+            code: Vec::new(),
         };
         self.type_info.insert(oid, info);
         Ok(())
@@ -333,6 +413,10 @@ pub(super) fn query_name(index: usize) -> &'static str {
         "types",
         "casts",
         "foreign keys",
+        "row policies",
+        "write code",
+        "domain code",
+        "rules",
     ]
     .get(index)
     .copied()
@@ -379,6 +463,14 @@ impl Fields<'_> {
             "t" | "true" => Ok(true),
             "f" | "false" => Ok(false),
             other => Err(self.wrong(format!("column {} is no boolean: {other}", index + 1))),
+        }
+    }
+
+    /// A function's oid, or a sequence's schema and name behind it.
+    fn runs(&self, at: usize) -> Result<Runs, SnapshotError> {
+        match (self.optional(at + 1), self.optional(at + 2)) {
+            (Some(schema), Some(name)) => Ok(Runs::Sequence(schema.to_owned(), name.to_owned())),
+            _ => Ok(Runs::Function(self.number(at)?)),
         }
     }
 

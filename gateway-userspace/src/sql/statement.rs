@@ -323,6 +323,8 @@ pub struct Statement {
     pub relations: Vec<RelationUse>,
     /// Every function and operator that is not plainly safe by name, and all called by name.
     pub functions: Vec<FunctionUse>,
+    /// What the database does by itself for it.
+    pub implied: Implied,
     /// Data definition effects.
     pub ddl: Vec<DdlEffect>,
     /// The settings that it changes.
@@ -331,8 +333,78 @@ pub struct Statement {
     pub output: Option<Vec<OutputColumn>>,
     /// For UPDATE and DELETE: true if no WHERE clause limits the rows.
     pub unlimited: bool,
+    /// The prepared statement that it runs: EXECUTE, also under EXPLAIN and CREATE TABLE AS. What
+    /// that does is not in here: see [`Statement::running`].
+    pub executes: Option<String>,
     /// The catalog the names were resolved against.
     pub catalog_version: u64,
+}
+
+impl Statement {
+    /// This statement, which runs a prepared one, together with what that does: its arguments may
+    /// call functions and read tables of their own.
+    #[must_use]
+    pub fn running(&self, prepared: &Self) -> Self {
+        let mut all = prepared.clone();
+        all.text.clone_from(&self.text);
+        all.relations.extend(self.relations.iter().cloned());
+        all.functions.extend(self.functions.iter().cloned());
+        all.implied
+            .relations
+            .extend(self.implied.relations.iter().cloned());
+        all.implied
+            .functions
+            .extend(self.implied.functions.iter().cloned());
+        if matches!(self.kind, StatementKind::Execute { .. }) {
+            return all;
+        }
+        all.kind = self.kind.clone();
+        all.output.clone_from(&self.output);
+        if !self.ddl.is_empty() {
+            // CREATE TABLE AS: what would be shown is stored.
+            for uses in all
+                .relations
+                .iter_mut()
+                .flat_map(|u| u.columns.values_mut())
+            {
+                if uses.remove(&ColumnUse::Output) | uses.remove(&ColumnUse::Derived) {
+                    uses.insert(ColumnUse::Source);
+                }
+            }
+            all.ddl.extend(self.ddl.iter().cloned());
+        }
+        if matches!(self.kind, StatementKind::Explain { analyze: false }) {
+            all.only_planned();
+        }
+        all
+    }
+
+    /// Nothing is written by an EXPLAIN without ANALYZE; but the plan tells of every relation's
+    /// statistics.
+    pub(super) fn only_planned(&mut self) {
+        for used in &mut self.relations {
+            used.access = BTreeSet::from([Access::Select]);
+            used.columns.retain(|_, uses| {
+                uses.retain(|how| !how.is_written());
+                !uses.is_empty()
+            });
+        }
+        self.ddl.clear();
+        self.unlimited = false;
+    }
+}
+
+/// What the database's own definitions do for a statement: conditions of row-level security
+/// policies, column defaults, checks, expressions of indexes.
+///
+/// Whoever defined them decided that they run; what they read reaches nobody. So rules are not
+/// asked about them. The server does ask for the login's right to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Implied {
+    /// Relations that conditions read; sequences that defaults advance, as updated.
+    pub relations: Vec<RelationUse>,
+    /// Functions, but for those that only compute.
+    pub functions: Vec<FunctionUse>,
 }
 
 /// Why a text is refused before any policy is asked.

@@ -198,6 +198,7 @@ impl Place {
         let started = Instant::now();
         let through = self.through(script)?;
         let through_seconds = started.elapsed().as_secs_f64();
+        self.drop_subscriptions()?;
         self.admin(&format!("DROP DATABASE {DATABASE} WITH (FORCE)"))?;
         self.admin(&format!("ALTER DATABASE original RENAME TO {DATABASE}"))?;
         for role in self.roles()?.difference(&roles) {
@@ -213,6 +214,21 @@ impl Place {
             started.elapsed().as_secs_f64(),
             through_seconds,
         )
+    }
+
+    /// A database with subscriptions cannot be dropped. Theirs lead nowhere.
+    fn drop_subscriptions(&self) -> Result<()> {
+        let rows = self.cluster.admin_in(
+            DATABASE,
+            "SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); DROP SUBSCRIPTION %1$I', subname) \
+             FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )?;
+        for row in rows.lines() {
+            for sql in row.split("; ") {
+                self.cluster.admin_in(DATABASE, sql)?;
+            }
+        }
+        Ok(())
     }
 
     fn roles(&self) -> Result<BTreeSet<String>> {

@@ -13,7 +13,9 @@ use crate::{
         pattern::{ObjectPattern, Target, qualified, quoted},
         probe::Probe,
     },
-    sql::{Access, ColumnRef, ColumnUse, DdlAction, RelationUse, Statement, StatementKind},
+    sql::{
+        Access, ColumnRef, ColumnUse, DdlAction, Implied, RelationUse, Statement, StatementKind,
+    },
 };
 
 /// What a part does, by itself: statements that do nothing else.
@@ -212,10 +214,12 @@ fn nothing(of: &Statement, kind: StatementKind) -> Statement {
         kind,
         relations: Vec::new(),
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
         settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: of.executes.clone(),
         catalog_version: of.catalog_version,
     }
 }

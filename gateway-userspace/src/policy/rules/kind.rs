@@ -14,6 +14,9 @@ use crate::{
 
 pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason> {
     let statement = weighing.statement;
+    if let Some(name) = &statement.executes {
+        return Err(unresolved(&format!("the prepared statement {name}")));
+    }
     match &statement.kind {
         StatementKind::Empty
         | StatementKind::Select

@@ -18,7 +18,7 @@ use crate::{
     identity::{Assurance, JobIdentity},
     masking::Redaction,
     sql::{
-        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse,
+        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse, Implied,
         OutputColumn, RelationRef, RelationUse, Rights, SettingChange, SettingValue, Statement,
         StatementKind,
     },
@@ -133,10 +133,12 @@ fn statement(kind: StatementKind, relations: Vec<RelationUse>) -> Statement {
         kind,
         relations,
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
         settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 1,
     }
 }

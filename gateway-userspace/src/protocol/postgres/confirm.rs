@@ -156,7 +156,7 @@ impl Connection {
         if unexplained.is_empty() {
             return Ok(None);
         }
-        let query = Session::unexplained_query(understood, &unexplained);
+        let query = Session::unexplained_query(&unexplained);
         let mut rows = self.gateway_query(&[&query]).await?;
         Ok(Session::unexplained_message(
             &rows.pop().unwrap_or_default(),

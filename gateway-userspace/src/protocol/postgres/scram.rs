@@ -253,12 +253,12 @@ mod tests {
     /// The client would have bound the exchange; what we offered did not reach it.
     #[test]
     fn a_downgrade_is_noticed() {
-        let outcome = exchange("placeholder", ChannelBinding::unrequested(), None, true);
+        let outcome = exchange("placeholder", ChannelBinding::unsupported(), None, true);
         assert!(outcome.is_ok(), "n: the client does not bind");
-        let random = SystemRandom::new();
-        let verifier = Verifier::new("placeholder", &random).unwrap();
-        let outcome = verifier.challenge(b"y,,n=,r=abc", None, true, &random);
-        assert_eq!(outcome.map(|_| ()), Err(ScramError::Binding));
+        let outcome = exchange("placeholder", ChannelBinding::unrequested(), None, true);
+        assert_eq!(outcome, Err(ScramError::Binding), "y: it would have");
+        let outcome = exchange("placeholder", ChannelBinding::unrequested(), None, false);
+        assert_eq!(outcome, Ok(()), "y: and nothing was offered");
     }
 
     #[test]

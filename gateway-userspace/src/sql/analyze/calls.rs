@@ -260,7 +260,7 @@ impl<'a> Walk<'a> {
             if candidates.is_empty() {
                 // `f(x)` with f a type's name is a cast.
                 if let Some(oid) = self.find_type(None, name) {
-                    self.convert_to(oid, *location)?;
+                    self.convert_to(oid);
                     let mut cast = result.derived();
                     cast.type_oid = oid;
                     return Ok(cast);

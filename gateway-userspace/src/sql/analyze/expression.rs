@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
                     return Err(self.unsupported("a cast without type"));
                 };
                 let oid = self.type_oid(name)?;
-                self.convert_to(oid, name.location)?;
+                self.convert_to(oid);
                 let mut value = value.derived();
                 value.type_oid = oid;
                 value
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
                 let value = self.optional(scope, xml.expr.as_deref())?;
                 if let Some(name) = &xml.type_name {
                     let oid = self.type_oid(name)?;
-                    self.convert_to(oid, name.location)?;
+                    self.convert_to(oid);
                 }
                 value.derived()
             }

@@ -415,7 +415,7 @@ impl<'a> Walk<'a> {
             };
             if let Some(name) = type_name {
                 column.type_oid = self.type_oid(name)?;
-                self.convert_to(column.type_oid, name.location)?;
+                self.convert_to(column.type_oid);
             }
             columns.push(Col::new(colname.as_str(), column));
         }
@@ -456,7 +456,7 @@ impl<'a> Walk<'a> {
                 let mut value = all.clone().derived();
                 if let Some(name) = &column.type_name {
                     value.type_oid = walk.type_oid(name)?;
-                    walk.convert_to(value.type_oid, name.location)?;
+                    walk.convert_to(value.type_oid);
                 }
                 for part in [&column.colexpr, &column.coldefexpr].into_iter().flatten() {
                     value.absorb(&walk.expression(scope, part)?);

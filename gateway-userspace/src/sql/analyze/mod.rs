@@ -11,11 +11,14 @@ mod define;
 mod drop;
 mod expression;
 mod from;
+mod implied;
 mod json;
 mod modify;
 mod names;
 mod objects;
 mod query;
+mod rules;
+mod schema;
 mod scope;
 mod select;
 mod settings;
@@ -32,10 +35,10 @@ use pg_query::protobuf::{FuncCall, SelectStmt};
 use pg_query::{Node, NodeEnum};
 
 use self::value::{Col, Shape, Value};
-use super::catalog::{Catalog, Namespace, Relation, is_system_schema};
+use super::catalog::{Catalog, Namespace, Relation, ViewCache, is_system_schema};
 use super::grammar::{MAX_DEPTH, Parsed, split};
 use super::statement::{
-    Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, NotUnderstood,
+    Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, Implied, NotUnderstood,
     OutputColumn, RelationRef, RelationUse, Rights, SettingChange, Statement, StatementKind,
 };
 
@@ -73,8 +76,11 @@ struct Walk<'a> {
     uses: Vec<Use<'a>>,
     functions: BTreeSet<FunctionUse>,
     pure: BTreeSet<(&'a str, &'a str)>,
+    /// Types that something is converted to.
+    converted: BTreeSet<u32>,
     ddl: Vec<DdlEffect>,
     unlimited: bool,
+    executes: Option<String>,
     depth: usize,
     steps: usize,
     views: usize,
@@ -107,8 +113,10 @@ impl<'a> Walk<'a> {
             uses: Vec::new(),
             functions: BTreeSet::new(),
             pure: BTreeSet::new(),
+            converted: BTreeSet::new(),
             ddl: Vec::new(),
             unlimited: false,
+            executes: None,
             depth: 0,
             steps: 0,
             views,
@@ -133,10 +141,14 @@ impl<'a> Walk<'a> {
             }
             seen
         });
-        Ok(self.finish(kind, output))
+        self.finish(kind, output)
     }
 
-    fn finish(mut self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
+    fn finish(
+        mut self,
+        kind: StatementKind,
+        output: Option<Vec<OutputColumn>>,
+    ) -> Result<Statement> {
         for (index, attnum, named) in std::mem::take(&mut self.named) {
             let read = |used: &Use<'_>| {
                 let uses = used.columns.get(&attnum).map(|(_, uses)| uses);
@@ -146,6 +158,12 @@ impl<'a> Walk<'a> {
                 self.mark_column((index, attnum), ColumnUse::Named);
             }
         }
+        // For a definition, whoever uses it finds out.
+        let implied = if self.views == 0 {
+            self.implied()?
+        } else {
+            Implied::default()
+        };
         let mut functions = self.functions;
         for (schema, name) in self.pure {
             if let Some(function) = self
@@ -162,17 +180,23 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        Statement {
+        let mut statement = Statement {
             text: self.parsed.text().to_owned(),
             kind,
             relations: self.uses.into_iter().filter_map(Use::finish).collect(),
             functions: functions.into_iter().collect(),
+            implied,
             ddl: self.ddl,
             settings: self.settings,
             output,
             unlimited: self.unlimited,
+            executes: self.executes,
             catalog_version: self.catalog.version,
+        };
+        if matches!(statement.kind, StatementKind::Explain { analyze: false }) {
+            statement.only_planned();
         }
+        Ok(statement)
     }
 
     fn output_column(&self, column: &Col<'a>) -> OutputColumn {
@@ -388,57 +412,57 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The analysis of a view's definition, from the catalog's cache.
+    /// The analysis of a view's definition.
     fn view(&self, schema: &str, name: &str, relation: &'a Relation) -> Result<Arc<Statement>> {
-        if let Some(known) = relation.view.get() {
+        let what = format!("the view {schema}.{name}");
+        match &relation.definition {
+            Some(definition) => self.definition(&what, definition, &relation.view),
+            None => Err(self.unsupported(format!("the catalog has no definition of {what}"))),
+        }
+    }
+
+    /// The analysis of a text that the catalog holds, from its cache.
+    fn definition(&self, what: &str, text: &str, cache: &ViewCache) -> Result<Arc<Statement>> {
+        if let Some(known) = cache.get() {
             return known.clone();
         }
         if self.views >= MAX_VIEWS {
             return Err(NotUnderstood::Limit(format!(
-                "views are nested deeper than {MAX_VIEWS} levels at {schema}.{name}"
+                "definitions are nested deeper than {MAX_VIEWS} levels at {what}"
             )));
         }
-        let found = self.analyze_view(schema, name, relation);
+        let found = self
+            .analyze_definition(text)
+            .map(Arc::new)
+            .map_err(|error| match error {
+                NotUnderstood::Limit(why) => NotUnderstood::Limit(why),
+                NotUnderstood::Syntax { message, .. }
+                | NotUnderstood::Unsupported(message)
+                | NotUnderstood::UnknownName { message, .. } => NotUnderstood::Unsupported(
+                    format!("the definition of {what} is not understood: {message}"),
+                ),
+            });
         // Too deep from here may not be too deep from elsewhere.
         if !matches!(found, Err(NotUnderstood::Limit(_))) {
-            let _ = relation.view.set(found.clone());
+            let _ = cache.set(found.clone());
         }
         found
     }
 
-    fn analyze_view(
-        &self,
-        schema: &str,
-        name: &str,
-        relation: &'a Relation,
-    ) -> Result<Arc<Statement>> {
-        let inside = |error: NotUnderstood| match error {
-            NotUnderstood::Limit(why) => NotUnderstood::Limit(why),
-            NotUnderstood::Syntax { message, .. }
-            | NotUnderstood::Unsupported(message)
-            | NotUnderstood::UnknownName { message, .. } => NotUnderstood::Unsupported(format!(
-                "the definition of the view {schema}.{name} is not understood: {message}"
-            )),
-        };
-        let Some(definition) = &relation.definition else {
-            return Err(NotUnderstood::Unsupported(format!(
-                "the catalog has no definition of the view {schema}.{name}"
-            )));
-        };
-        let parsed = split(definition).map_err(inside)?;
+    fn analyze_definition(&self, text: &str) -> Result<Statement> {
+        let parsed = split(text)?;
         let [parsed] = parsed.as_slice() else {
-            return Err(NotUnderstood::Unsupported(format!(
-                "the definition of the view {schema}.{name} is not one statement"
-            )));
+            return Err(self.unsupported("it is not one statement"));
         };
         let namespace = Namespace {
             search_path: self.catalog.search_path.clone(),
             ..self.namespace.clone()
         };
-        Walk::new(parsed, self.catalog, &namespace, self.views + 1)
-            .statement()
-            .map(Arc::new)
-            .map_err(inside)
+        let walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        match parsed.node() {
+            NodeEnum::RuleStmt(rule) => walk.rule(rule),
+            _ => walk.statement(),
+        }
     }
 
     /// The value of one column of a relation.

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use pg_query::protobuf::{
-    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictAction,
-    OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind, UpdateStmt,
+    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause,
+    OnConflictAction, OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind,
+    UpdateStmt,
 };
 use pg_query::{Node, NodeEnum};
 
@@ -30,9 +31,9 @@ impl<'a> Walk<'a> {
     }
 
     fn writable(&self, schema: &str, name: &str, relation: &Relation) -> Result<()> {
-        if relation.has_rules {
+        if relation.has_rules && relation.rules.is_empty() {
             return Err(self.unsupported(format!(
-                "{schema}.{name} has rewrite rules, whose actions are not understood"
+                "{schema}.{name} has rewrite rules, whose actions are not known"
             )));
         }
         if !matches!(relation.kind, b'r' | b'p' | b'f' | b'v') {
@@ -52,6 +53,9 @@ impl<'a> Walk<'a> {
         self.fire_for(schema, name, relation, access);
         // A converted value may go through a cast that a user made.
         self.user_casts(|_, context| context != b'e');
+        if self.rewritten(index, access)? {
+            return Ok(());
+        }
         if relation.kind == b'v' {
             let behind = self.relations_behind(index);
             for inner in behind {
@@ -63,6 +67,7 @@ impl<'a> Walk<'a> {
                     self.writable(schema, name, relation)?;
                     self.access(inner, access);
                     self.fire_for(schema, name, relation, access);
+                    self.rewritten(inner, access)?;
                     self.cascade(schema, name, access, None);
                 }
             }
@@ -99,7 +104,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything that inherits from a relation, its partitions included.
-    fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
+    pub fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
         let mut next = vec![(schema.to_owned(), name.to_owned())];
         while let Some((schema, name)) = next.pop() {
@@ -155,7 +160,21 @@ impl<'a> Walk<'a> {
                     self.access(index, effect);
                     self.fire_for(schema, name, relation, effect);
                 }
+                if effect == Access::Truncate {
+                    // The server asks for the right to each part.
+                    self.truncate_parts(schema, name);
+                }
                 next.push((key.from.clone(), effect));
+            }
+        }
+    }
+
+    fn truncate_parts(&mut self, schema: &str, name: &str) {
+        for (schema, name) in self.descendants(schema, name) {
+            if let Some((schema, name, relation)) = self.catalog.relation_entry(&schema, &name) {
+                let index = self.use_of(schema, name, relation);
+                self.access(index, Access::Truncate);
+                self.fire(relation, TriggerEvent::Truncate);
             }
         }
     }
@@ -577,11 +596,18 @@ impl<'a> Walk<'a> {
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let (schema, name, relation) = walk.relation(var)?;
             walk.writable(schema, name, relation)?;
+            if relation.has_rules {
+                return Err(walk.unsupported(format!(
+                    "MERGE into {schema}.{name}, which has rewrite rules"
+                )));
+            }
             // The target is read whatever is done to it.
             let index = walk.read(schema, name, relation)?;
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
             let items = walk.item(&mut level, source)?;
+            let mut source_only = Scope::child(scope);
+            source_only.items.clone_from(&items);
             level.items.push(item.clone());
             level.items.extend(items);
             let limits = match join_condition {
@@ -592,7 +618,18 @@ impl<'a> Walk<'a> {
                 let Some(NodeEnum::MergeWhenClause(when)) = inner(Some(when)) else {
                     return Err(walk.unsupported("a WHEN clause of another kind"));
                 };
-                walk.merge_when(&level, when, index, limits)?;
+                // Without a row of the target there is none to see.
+                let seen = match MergeMatchKind::try_from(when.match_kind) {
+                    Ok(MergeMatchKind::MergeWhenNotMatchedByTarget) => &source_only,
+                    Ok(
+                        MergeMatchKind::MergeWhenMatched
+                        | MergeMatchKind::MergeWhenNotMatchedBySource,
+                    ) => &level,
+                    Ok(MergeMatchKind::Undefined) | Err(_) => {
+                        return Err(walk.unsupported("a WHEN clause of an unknown kind"));
+                    }
+                };
+                walk.merge_when(seen, when, index, limits)?;
             }
             let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
             walk.mark_computed(&level.computed);
@@ -674,6 +711,13 @@ impl<'a> Walk<'a> {
         let Some(ReturningClause { options, exprs }) = clause else {
             return Ok(None);
         };
+        let used = target.relation.and_then(|index| self.uses.get(index));
+        if let Some(used) = used.filter(|used| used.relation.has_rules) {
+            return Err(self.unsupported(format!(
+                "RETURNING from {}.{}, whose rewrite rules say what is returned",
+                used.schema, used.name
+            )));
+        }
         let mut scope = Scope::child(parent);
         scope.items = items;
         let (mut old, mut new) = (None, None);

@@ -359,7 +359,8 @@ impl<'a> Walk<'a> {
     }
 
     /// What a conversion to a type runs: its input function, and casts that users made.
-    pub fn convert_to(&mut self, oid: u32, location: i32) -> Result<()> {
+    pub fn convert_to(&mut self, oid: u32) {
+        self.converted.insert(oid);
         let base = self.base_type(oid);
         let mut bases = vec![base];
         if let Some(info) = self.type_info(base)
@@ -383,19 +384,17 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let known = info.extension.as_deref().is_some_and(is_known_extension);
-            match info.kind {
-                b'b' if info.element == 0 && !known => {
-                    let _ = location;
-                    return Err(self.unsupported(format!(
-                        "a conversion to the type {}.{}, whose input function is not known to be safe",
-                        info.schema, info.name
-                    )));
-                }
-                _ => {}
+            if info.kind == b'b' && info.element == 0 && !known {
+                // Its input function runs; a conversion is also written as a call by its name.
+                self.functions.insert(FunctionUse {
+                    schema: info.schema.clone(),
+                    name: info.name.clone(),
+                    oid: 0,
+                    class: FunctionClass::Other,
+                });
             }
         }
         self.user_casts(|cast_target, _| cast_target == base || cast_target == oid);
-        Ok(())
     }
 
     /// Lists the functions of casts that users made, where `applies(target, context)`.

@@ -160,10 +160,14 @@ impl<'a> Walk<'a> {
                     ..self.bare_object(kind, string(part).unwrap_or_default())
                 })
             }
-            ObjectType::ObjectAttribute
-            | ObjectType::ObjectType
-            | ObjectType::ObjectDomain
-            | ObjectType::ObjectDomconstraint => self.old_type(kind, names),
+            ObjectType::ObjectAttribute | ObjectType::ObjectType | ObjectType::ObjectDomain => {
+                self.old_type(kind, names)
+            }
+            // The domain, and the constraint's name.
+            ObjectType::ObjectDomconstraint => match names.first().map(|node| &node.node) {
+                Some(Some(NodeEnum::TypeName(domain))) => self.old_type(kind, &domain.names),
+                _ => Err(self.unsupported("a domain's constraint without domain")),
+            },
             ObjectType::ObjectFunction
             | ObjectType::ObjectProcedure
             | ObjectType::ObjectRoutine

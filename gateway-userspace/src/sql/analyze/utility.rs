@@ -152,12 +152,8 @@ impl<'a> Walk<'a> {
             | NodeEnum::MergeStmt(_)
             | NodeEnum::DeclareCursorStmt(_)
             | NodeEnum::CreateTableAsStmt(_)
-            | NodeEnum::RefreshMatViewStmt(_) => self.nested(|walk| walk.top_level(query))?,
-            NodeEnum::ExecuteStmt(_) => {
-                return Err(self.unsupported(
-                    "EXPLAIN EXECUTE is not understood; explain the statement itself",
-                ));
-            }
+            | NodeEnum::RefreshMatViewStmt(_)
+            | NodeEnum::ExecuteStmt(_) => self.nested(|walk| walk.top_level(query))?,
             other => {
                 return Err(self.unsupported(format!(
                     "EXPLAIN of {} is not understood",
@@ -167,18 +163,6 @@ impl<'a> Walk<'a> {
         };
         for column in columns.into_iter().flatten() {
             self.mark_output(&column.value);
-        }
-        if !analyze {
-            // Nothing is written; but the plan tells of every relation's statistics.
-            for used in &mut self.uses {
-                used.access = [Access::Select].into();
-                for (_, uses) in used.columns.values_mut() {
-                    uses.retain(|how| !how.is_written());
-                }
-                used.columns.retain(|_, (_, uses)| !uses.is_empty());
-            }
-            self.ddl.clear();
-            self.unlimited = false;
         }
         let plan = Col::new("QUERY PLAN", Value::constant());
         Ok((StatementKind::Explain { analyze }, Some(vec![plan])))
@@ -196,7 +180,7 @@ impl<'a> Walk<'a> {
                 if oid == VOID {
                     return Err(self.unsupported("a parameter of type void in PREPARE"));
                 }
-                self.convert_to(oid, argument.location)?;
+                self.convert_to(oid);
             }
         }
         let Some(query) = inner(query.as_deref()) else {
@@ -224,6 +208,7 @@ impl<'a> Walk<'a> {
             let value = self.expression(&scope, parameter)?;
             self.mark(&value, ColumnUse::Source);
         }
+        self.executes = Some(execute.name.clone());
         Ok(plain(StatementKind::Execute {
             name: execute.name.clone(),
         }))
@@ -311,6 +296,14 @@ impl<'a> Walk<'a> {
             let (schema, name, relation) = self.relation(var)?;
             let index = self.use_of(schema, name, relation);
             self.access(index, access);
+            if relation.kind == b'v' {
+                // What is behind it is locked too.
+                let before = self.uses.len();
+                self.look_behind(index)?;
+                for behind in before..self.uses.len() {
+                    self.access(behind, access);
+                }
+            }
         }
         Ok(plain(StatementKind::Lock))
     }
