@@ -80,6 +80,10 @@ fn an_observing_grant_records_what_it_would_refuse_and_masks_all_the_same() -> R
     );
     ensure!(policy != policies::SHOP, "the fixture has changed");
     let stand = Stand::with_policy(&policy)?;
+    ensure!(
+        status(&stand)?["observing"] == serde_json::json!(["agent-shop"]),
+        "the observing grant is not shown"
+    );
     let mut session = stand.job().live()?;
     // Granted to nobody; denied; held.
     for (sql, rows) in [

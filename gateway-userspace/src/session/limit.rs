@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{Refusal, Session, Understood};
+pub use crate::policy::LimitReached;
 use crate::{
     audit,
-    policy::{Limit, LimitKind, LimitReached, Limits},
+    policy::{Limit, LimitKind, Limits},
     sql::{Access, FunctionClass, Statement, StatementKind},
 };
 
@@ -177,18 +178,21 @@ impl Session {
     }
 
     /// How long a statement may run.
-    pub fn statement_limit(&self) -> Option<&Limit<Duration>> {
-        self.admission.limits().statement.as_ref()
+    pub fn statement_time(&self) -> Option<Duration> {
+        let limit = self.admission.limits().statement.as_ref();
+        limit.map(|limit| limit.most)
     }
 
-    /// How long it may last.
-    pub fn session_limit(&self) -> Option<&Limit<Duration>> {
-        self.admission.limits().session.as_ref()
+    /// The limit of a statement that has run that long.
+    pub fn overdue(&self) -> Option<LimitReached> {
+        let limit = self.admission.limits().statement.as_ref();
+        limit.map(|limit| LimitReached::time(LimitKind::Statement, limit))
     }
 
-    /// When it was opened.
-    pub fn opened(&self) -> Instant {
-        self.opened
+    /// When its time is over.
+    pub fn end(&self) -> Option<Instant> {
+        let limit = self.admission.limits().session.as_ref();
+        limit.map(|limit| self.opened + limit.most)
     }
 
     /// True if a limit may have statements cancelled.
@@ -208,11 +212,12 @@ impl Session {
         Refusal::new(&reached.reason(None), self.reference(statement))
     }
 
-    /// As [`Session::limited`], for the session as a whole, which ends.
-    pub fn over(&mut self, reached: &LimitReached) -> Refusal {
-        let refusal = self.limited(self.statements, reached);
-        self.limit = Some(recorded(reached));
-        refusal
+    /// The refusal of whatever it does after its end, which is on record as the reason.
+    pub fn over(&mut self) -> Option<Refusal> {
+        let limit = self.admission.limits().session.as_ref()?;
+        let reached = LimitReached::time(LimitKind::Session, limit);
+        self.limit = Some(recorded(&reached));
+        Some(self.limited(self.statements, &reached))
     }
 
     /// Counts a statement that is about to be sent. The error says which limit forbids it, and

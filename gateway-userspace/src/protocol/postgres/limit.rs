@@ -22,10 +22,7 @@ use super::{
     reply::{Expected, Running},
     wire::{put_bind_empty, put_cstr, put_message},
 };
-use crate::{
-    policy::{LimitKind, LimitReached},
-    session::Volume,
-};
+use crate::session::{LimitReached, Volume};
 
 /// A cancel request on its way; ends when the server has passed it on.
 pub type Cancelling = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send>>;
@@ -219,8 +216,8 @@ impl Connection {
 
     /// Looks whether the statement's or the session's time is over, and is woken when it will be.
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Result<(), Close> {
-        let session = self.session.session_limit();
-        let statement = self.session.statement_limit();
+        let session = self.session.end().map(Instant::from_std);
+        let statement = self.session.statement_time();
         if session.is_none() && statement.is_none() {
             self.limits.alarm = None;
             return Ok(());
@@ -241,22 +238,21 @@ impl Connection {
                 limits.since = None;
             }
             let mut next = None;
-            if let Some(limit) = session {
-                let end = Instant::from_std(self.session.opened()) + limit.most;
-                if now >= end {
-                    let reached = LimitReached::time(LimitKind::Session, limit);
-                    return Err(Close::Limit(Box::new(self.session.over(&reached))));
+            if let Some(end) = session {
+                if now < end {
+                    next = Some(end);
+                } else if let Some(refusal) = self.session.over() {
+                    return Err(Close::Limit(Box::new(refusal)));
                 }
-                next = Some(end);
             }
-            if let Some(limit) = statement
+            if let Some(most) = statement
                 && let Some(since) = limits.since
                 && limits.overdue.is_none()
                 && !limits.told
             {
-                let end = since + limit.most;
+                let end = since + most;
                 if now >= end {
-                    limits.overdue = Some(LimitReached::time(LimitKind::Statement, limit));
+                    limits.overdue = self.session.overdue();
                     limits.cancel_due = true;
                     if self.copy_in.is_some() && self.to_server.rest == 0 {
                         // A server that waits for COPY data hears no cancel request.

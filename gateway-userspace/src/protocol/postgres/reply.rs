@@ -13,10 +13,9 @@ use ring::digest;
 use super::wire::{Body, Malformed};
 use crate::{
     masking::{ColumnShape, Format, RowMasker},
-    policy::LimitReached,
     session::{
-        Allowance, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect, Understood,
-        Volume,
+        Allowance, LimitReached, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect,
+        Understood, Volume,
     },
 };
 

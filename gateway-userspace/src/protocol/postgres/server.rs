@@ -16,7 +16,7 @@ use super::{
         put_parameter_status, put_ready, row_description,
     },
 };
-use crate::{policy::LimitReached, session::OutcomeKind};
+use crate::session::{LimitReached, OutcomeKind};
 
 /// Ends COPY data in binary format. No row looks like it, in any format.
 const COPY_TRAILER: &[u8] = &[0xff, 0xff];
