@@ -38,8 +38,8 @@ fn folder() -> tempfile::TempDir {
 fn the_example_policy_loads() {
     let text = include_str!("../../../../docs/examples/policy.yaml");
     let policy = parse(text);
-    let [grant] = policy.grants() else {
-        panic!("one grant")
+    let [grant, narrowing, observing] = policy.grants() else {
+        panic!("three grants")
     };
     assert_eq!(grant.name, "agent-orders");
     assert_eq!(grant.login.as_deref(), Some("orders_agent"));
@@ -51,7 +51,7 @@ fn the_example_policy_loads() {
             grant.deny.len(),
             grant.mask.len()
         ),
-        (5, 3, 1, 2)
+        (5, 4, 1, 2)
     );
     assert_eq!(
         grant
@@ -59,17 +59,23 @@ fn the_example_policy_loads() {
             .iter()
             .map(|rule| rule.count)
             .collect::<Vec<_>>(),
-        [1, 1, 2]
+        [1, 1, 2, 1]
     );
     assert_eq!(grant.mask[0].mask, MaskKind::Partial);
     assert_eq!(
         policy.approver_groups().into_iter().collect::<Vec<_>>(),
-        ["dba"]
+        ["dba", "security"]
     );
+    assert_eq!(grant.limits.rows, Some(1_000_000));
+    assert_eq!(
+        (narrowing.login.as_ref(), narrowing.limits.rows),
+        (None, Some(1_000))
+    );
+    assert_eq!(observing.mode, Mode::Observe);
     assert_eq!(policy.issuers().into_iter().collect::<Vec<_>>(), ["github"]);
     assert_eq!(
         policy.logins().into_iter().collect::<Vec<_>>(),
-        [("shop", Some("orders_agent"))]
+        [("shop", None), ("shop", Some("orders_agent"))]
     );
 }
 
