@@ -160,6 +160,21 @@ fn after_exactly_the_allowed_rows_a_statement_ends_and_its_transaction_fails() -
     for format in ["text", "csv", "binary"] {
         let ten = seen(&format!("copy {format} ten"))?;
         ensure!(ten.sqlstates().is_empty(), "{format}: {}", ten.0);
+        if format != "binary" {
+            // A header line is no row.
+            let ten = seen(&format!("headed copy {format} ten"))?;
+            ensure!(
+                ten.sqlstates().is_empty() && ten.rows().len() == 11,
+                "{format}: {}",
+                ten.0
+            );
+            let eleven = seen(&format!("headed copy {format} eleven"))?;
+            ensure!(
+                eleven.sqlstates() == ["54000"] && eleven.rows().len() == 11,
+                "{format}: {}",
+                eleven.0
+            );
+        }
     }
     for step in [
         "returning",

@@ -1,4 +1,4 @@
-//! The secret of `token` masks.
+//! The secret of `token` and `digits` masks.
 
 use std::{
     fmt,
@@ -6,8 +6,11 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
+    sync::Arc,
 };
 
+use aes::Aes256;
+use fpe::ff1::{BinaryNumeralString, FF1, FlexibleNumeralString};
 use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
@@ -16,15 +19,33 @@ use zeroize::Zeroizing;
 
 const SECRET_BYTES: usize = 32;
 
-/// The key of `token` masks. The same key gives the same token for the same value, so that joins
-/// on tokens work; without it tokens cannot be made from guessed values.
+/// The key of `token` and `digits` masks. The same key gives the same token for the same value, so
+/// that joins on tokens work; without it tokens cannot be made from guessed values.
 #[derive(Clone)]
-pub struct MaskKey(hmac::Key);
+pub struct MaskKey(Arc<Keys>);
+
+struct Keys {
+    hmac: hmac::Key,
+    /// Decimal digits.
+    digits: FF1<Aes256>,
+    /// Bits.
+    bits: FF1<Aes256>,
+}
 
 impl MaskKey {
     /// A key from 32 secret bytes.
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        let hmac = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        // Keys of their own, so that no use of one tells anything of another.
+        let derived = |label: &[u8], radix| {
+            let key = hmac::sign(&hmac, label);
+            FF1::new(key.as_ref(), radix).expect("2 and 10 are radixes")
+        };
+        Self(Arc::new(Keys {
+            digits: derived(b"cordon mask key: decimal digits", 10),
+            bits: derived(b"cordon mask key: bits", 2),
+            hmac,
+        }))
     }
 
     /// The key kept in a file, which is made, readable by its owner only, if there is none. It is
@@ -78,7 +99,32 @@ impl MaskKey {
     }
 
     pub(super) fn sign(&self, value: &[u8]) -> hmac::Tag {
-        hmac::sign(&self.0, value)
+        hmac::sign(&self.0.hmac, value)
+    }
+
+    /// Other digits in place of these (values 0 to 9), one to one under a tweak. `None`: fewer
+    /// than six, which FF1 does not hide.
+    pub(super) fn permute_digits(&self, digits: &[u8], tweak: &[u8]) -> Option<Vec<u8>> {
+        let plain: Vec<u16> = digits.iter().map(|digit| u16::from(*digit)).collect();
+        let hidden = self
+            .0
+            .digits
+            .encrypt(tweak, &FlexibleNumeralString::from(plain))
+            .ok()?;
+        Vec::from(hidden)
+            .into_iter()
+            .map(|digit: u16| u8::try_from(digit).ok())
+            .collect()
+    }
+
+    /// Other bytes in place of these, one to one. `None`: fewer than three.
+    pub(super) fn permute_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let hidden = self
+            .0
+            .bits
+            .encrypt(&[], &BinaryNumeralString::from_bytes_le(bytes))
+            .ok()?;
+        Some(hidden.to_bytes_le())
     }
 }
 

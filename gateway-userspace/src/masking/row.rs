@@ -1,10 +1,27 @@
 //! Masks `DataRow` messages.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 
-use super::{ColumnShape, Redaction, key::MaskKey, mask::CellMask, types::WireType};
+use super::{
+    ColumnShape, Detections, JsonPath, MaskKind, Redaction, TypeKind,
+    detect::Scanner,
+    key::MaskKey,
+    mask::{CellMask, Written},
+    types::WireType,
+};
 
-/// Redactions bound to the shape of one result. Made once per shape, used for every row.
+/// What is hidden in a result.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'r> {
+    /// The columns that are masked.
+    pub redactions: &'r [Redaction],
+    /// What is looked for in the others.
+    pub detections: &'r Detections,
+}
+
+/// Rules bound to the shape of one result. Made once per shape, used for every row.
 #[derive(Clone, Debug)]
 pub struct RowMasker {
     /// One entry per column up to the last masked one; empty: nothing is masked.
@@ -34,7 +51,7 @@ pub enum Unmaskable {
         /// Columns of the result.
         columns: usize,
     },
-    /// Two masks for one column.
+    /// Two masks for one column, or a mask on the column and one on a part of it.
     #[error("column {column} is to be masked in two ways")]
     Twice {
         /// Index of the column, from 0.
@@ -58,45 +75,64 @@ pub enum MalformedRow {
     #[error("the row has {found} columns, the result was described with {expected}")]
     Columns {
         /// Columns of the row.
-        found: i16,
+        found: usize,
         /// Columns of the description.
         expected: usize,
     },
+    /// The binary format of COPY does not begin as it must.
+    #[error("the data does not begin with the signature of COPY's binary format")]
+    Signature,
     /// The message would be longer than the protocol can say.
     #[error("the row is too long for a message")]
     TooLong,
 }
 
 impl RowMasker {
-    /// Binds redactions to a result.
+    /// Binds rules to a result; `types` is what the catalog says of a type.
     pub fn bind(
-        redactions: &[Redaction],
+        rules: Rules<'_>,
         shape: &[ColumnShape],
+        types: &dyn Fn(u32) -> TypeKind,
         key: &MaskKey,
     ) -> Result<Self, Unmaskable> {
         let columns = shape.len();
+        if let Some(beyond) = rules.redactions.iter().find(|own| own.column >= columns) {
+            return Err(Unmaskable::NoSuchColumn {
+                column: beyond.column,
+                columns,
+            });
+        }
+        let scanner =
+            (!rules.detections.is_empty()).then(|| Arc::new(Scanner::new(rules.detections, key)));
         let mut cells: Vec<Option<CellMask>> = Vec::new();
-        for redaction in redactions {
-            let column = redaction.column;
-            let described = shape
-                .get(column)
-                .ok_or(Unmaskable::NoSuchColumn { column, columns })?;
-            if cells.len() <= column {
-                cells.resize_with(column + 1, || None);
+        for (index, described) in shape.iter().enumerate() {
+            let mut own = rules
+                .redactions
+                .iter()
+                .filter(|redaction| redaction.column == index)
+                .peekable();
+            if own.peek().is_none() && scanner.is_none() {
+                continue;
             }
-            let cell = cells
-                .get_mut(column)
-                .ok_or(Unmaskable::NoSuchColumn { column, columns })?;
+            let of = WireType::of(described.type_oid, types);
+            let cell = match (Hidden::of(own, index)?, &scanner) {
+                (Hidden::Whole(mask), _) => Some(CellMask::bind(mask, &of, described.format, key)),
+                (Hidden::Parts(paths), scanner) => Some(CellMask::bind_paths(
+                    paths,
+                    &of,
+                    described.format,
+                    scanner.as_ref(),
+                    key,
+                )),
+                (Hidden::Nothing, Some(scanner)) => {
+                    CellMask::bind_scan(scanner, &of, described.format)
+                }
+                (Hidden::Nothing, None) => None,
+            };
             if cell.is_some() {
-                return Err(Unmaskable::Twice { column });
+                cells.resize_with(index, || None);
+                cells.push(cell);
             }
-            let wire_type = WireType::of(described.type_oid);
-            *cell = Some(CellMask::bind(
-                redaction.mask,
-                wire_type,
-                described.format,
-                key,
-            ));
         }
         Ok(Self {
             cells: cells.into_boxed_slice(),
@@ -115,6 +151,29 @@ impl RowMasker {
     /// True if rows pass unchanged.
     pub fn is_passthrough(&self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// The mask of a column; `None`: its values stay.
+    pub(super) fn cell(&self, index: usize) -> Option<&CellMask> {
+        self.cells.get(index)?.as_ref()
+    }
+
+    /// Columns of the result.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Refuses a row that has more or fewer columns.
+    pub(super) fn check_columns(&self, found: impl TryInto<usize>) -> Result<(), MalformedRow> {
+        let found = found.try_into().unwrap_or(usize::MAX);
+        if found == self.columns {
+            Ok(())
+        } else {
+            Err(MalformedRow::Columns {
+                found,
+                expected: self.columns,
+            })
+        }
     }
 
     /// Appends the whole `DataRow` message for `row`, the message's body after its length word. On
@@ -154,15 +213,14 @@ impl RowMasker {
         Ok(masked)
     }
 
-    fn append_masked(&self, row: &[u8], out: &mut BytesMut) -> Result<u32, MalformedRow> {
+    /// Appends a row without its message: the number of columns, and each with its length.
+    pub(super) fn append_masked(
+        &self,
+        row: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<u32, MalformedRow> {
         let (count, mut rest) = row.split_first_chunk().ok_or(MalformedRow::Truncated)?;
-        let found = i16::from_be_bytes(*count);
-        if usize::try_from(found) != Ok(self.columns) {
-            return Err(MalformedRow::Columns {
-                found,
-                expected: self.columns,
-            });
-        }
+        self.check_columns(i16::from_be_bytes(*count))?;
         let mut masked = 0;
         // What stays as it is, is copied in runs that are as long as possible.
         let mut run = row;
@@ -181,10 +239,14 @@ impl RowMasker {
                 .ok_or(MalformedRow::Truncated)?;
             if let Some(Some(mask)) = self.cells.get(index) {
                 let same = run.len() - rest.len();
+                let at = out.len();
                 out.extend_from_slice(run.get(..same).ok_or(MalformedRow::Truncated)?);
-                append_cell(mask, value, out)?;
-                run = after;
-                masked += 1;
+                if append_cell(mask, value, out)? {
+                    run = after;
+                    masked += 1;
+                } else {
+                    out.truncate(at);
+                }
             }
             rest = after;
         }
@@ -196,15 +258,51 @@ impl RowMasker {
     }
 }
 
-fn append_cell(mask: &CellMask, value: &[u8], out: &mut BytesMut) -> Result<(), MalformedRow> {
+/// `false`: the value stays as it is.
+fn append_cell(mask: &CellMask, value: &[u8], out: &mut BytesMut) -> Result<bool, MalformedRow> {
     let at = out.len();
     out.put_i32(-1);
-    if mask.write(value, out) {
-        let length = i32::try_from(out.len() - at - 4).map_err(|_error| MalformedRow::TooLong)?;
-        let word = out.get_mut(at..at + 4).ok_or(MalformedRow::TooLong)?;
-        word.copy_from_slice(&length.to_be_bytes());
+    match mask.write(value, out) {
+        Written::Same => return Ok(false),
+        Written::Null => {}
+        Written::Replaced => {
+            let length =
+                i32::try_from(out.len() - at - 4).map_err(|_error| MalformedRow::TooLong)?;
+            let word = out.get_mut(at..at + 4).ok_or(MalformedRow::TooLong)?;
+            word.copy_from_slice(&length.to_be_bytes());
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// What is hidden of one column.
+enum Hidden {
+    Nothing,
+    Whole(MaskKind),
+    Parts(Vec<(JsonPath, MaskKind)>),
+}
+
+impl Hidden {
+    fn of<'r>(
+        redactions: impl Iterator<Item = &'r Redaction>,
+        column: usize,
+    ) -> Result<Self, Unmaskable> {
+        let mut hidden = Self::Nothing;
+        for redaction in redactions {
+            hidden = match (hidden, &redaction.path) {
+                (Self::Nothing, None) => Self::Whole(redaction.mask),
+                (Self::Nothing, Some(path)) => Self::Parts(vec![(path.clone(), redaction.mask)]),
+                (Self::Parts(mut paths), Some(path)) => {
+                    paths.push((path.clone(), redaction.mask));
+                    Self::Parts(paths)
+                }
+                (Self::Whole(_), _) | (Self::Parts(_), None) => {
+                    return Err(Unmaskable::Twice { column });
+                }
+            };
+        }
+        Ok(hidden)
+    }
 }
 
 impl MaskedRow {

@@ -4,11 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Reason, ReasonCode,
-    grant::{ASSURANCE_WORDS, ApproveRule, Grant, MaskRule, Mode, Rule, Unmet, word_of},
+    grant::{
+        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, MaskRule, Mode, Rule, Unmet, word_of,
+    },
     limits::Limits,
     policy::Policy,
 };
-use crate::identity::{JobIdentity, Principal};
+use crate::{
+    identity::{JobIdentity, Principal},
+    masking::Detections,
+};
 
 /// A job's standing in one database under one policy: the grants that apply to it.
 #[derive(Clone, Debug)]
@@ -21,6 +26,7 @@ pub struct Admission {
     /// its effects (functions that run text, DO blocks).
     unconditional: bool,
     masks: bool,
+    detections: Detections,
     denies: bool,
     /// True if no rule of an enforcing grant gives this job anything: what nothing grants is
     /// observed.
@@ -79,7 +85,18 @@ impl Policy {
             });
         }
         let login = login.to_owned();
-        let masks = matched().any(|grant| !grant.mask.is_empty());
+        let mut masks = false;
+        let mut detections = Detections::default();
+        for rule in matched().flat_map(|grant| &grant.mask) {
+            match rule {
+                MaskRule::Columns(_) => masks = true,
+                MaskRule::Detect(rule) => {
+                    for detector in &rule.detectors {
+                        detections.add(*detector, rule.mask);
+                    }
+                }
+            }
+        }
         let denies = matched().any(|grant| !grant.deny.is_empty());
         let observes = matched()
             .filter(|grant| grant.login.is_some())
@@ -96,6 +113,7 @@ impl Policy {
             login,
             unconditional,
             masks,
+            detections,
             denies,
             observes,
             guarded,
@@ -136,6 +154,11 @@ impl Admission {
     /// True if any mask rule applies. Then what cannot be traced to its columns is denied.
     pub fn has_masks(&self) -> bool {
         self.masks
+    }
+
+    /// What is looked for in the values that no mask hides.
+    pub fn detections(&self) -> &Detections {
+        &self.detections
     }
 
     /// True if a mask rule protects this column of a table.
@@ -195,13 +218,13 @@ impl Admission {
         })
     }
 
-    pub(super) fn mask_rules(&self) -> impl Iterator<Item = (&Grant, usize, &MaskRule)> {
+    pub(super) fn mask_rules(&self) -> impl Iterator<Item = (&Grant, usize, &ColumnMask)> {
         self.grants().flat_map(|grant| {
-            grant
-                .mask
-                .iter()
-                .enumerate()
-                .map(move |(index, rule)| (grant, index, rule))
+            let rules = grant.mask.iter().enumerate();
+            rules.filter_map(move |(index, rule)| match rule {
+                MaskRule::Columns(rule) => Some((grant, index, rule)),
+                MaskRule::Detect(_) => None,
+            })
         })
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Verdict,
     evaluate::evaluate_in,
-    grant::{ASSURANCE_WORDS, FilterUse, Grant, MASK_WORDS, MaskRule, Verb, word_of},
+    grant::{ASSURANCE_WORDS, ColumnMask, FilterUse, Grant, MaskRule, Verb, word_of},
     kinship::Kinship,
     needs::{Need, candidates, join, minimise},
     pattern::{ColumnPattern, ObjectPattern},
@@ -230,10 +230,11 @@ impl<'o> Drafting<'_, 'o> {
     }
 
     /// The masks that were seen, as strict about conditions as the statements permit.
-    fn masks(&self, needs: &[Need], unmasked: &mut Vec<String>) -> Vec<MaskRule> {
-        let mut rules: Vec<MaskRule> = Vec::new();
+    fn masks(&self, needs: &[Need], unmasked: &mut Vec<String>) -> Vec<ColumnMask> {
+        let mut rules: Vec<ColumnMask> = Vec::new();
         for ((schema, name, column), mask) in self.masked_columns() {
-            let rule = |filter| MaskRule {
+            let rule = |filter| ColumnMask {
+                path: None,
                 columns: vec![ColumnPattern {
                     object: ObjectPattern {
                         schema: Glob::literal(&schema),
@@ -247,8 +248,8 @@ impl<'o> Drafting<'_, 'o> {
             let fits = |filter: &FilterUse| {
                 let mut grants = self.probe.with(needs, true, self.group);
                 if let Some(grant) = grants.first_mut() {
-                    grant.mask.clone_from(&rules);
-                    grant.mask.push(rule(*filter));
+                    let rules = rules.iter().cloned().chain([rule(*filter)]);
+                    grant.mask = rules.map(MaskRule::Columns).collect();
                 }
                 self.passes(grants, |_| true)
             };
@@ -271,7 +272,7 @@ impl<'o> Drafting<'_, 'o> {
                 let Some((label, word)) = masked.rsplit_once(": ") else {
                     continue;
                 };
-                let Some((mask, _)) = MASK_WORDS.iter().find(|(_, known)| *known == word) else {
+                let Ok(mask) = MaskKind::parse(word) else {
                     continue;
                 };
                 let outputs = one.statement.output.iter().flatten();
@@ -290,8 +291,8 @@ impl<'o> Drafting<'_, 'o> {
                     );
                     columns
                         .entry(key)
-                        .and_modify(|have| *have = super::rules::protect::stricter(*have, *mask))
-                        .or_insert(*mask);
+                        .and_modify(|have| *have = have.stricter(mask))
+                        .or_insert(mask);
                 }
             }
         }
@@ -393,7 +394,7 @@ fn template(head: &str) -> Result<Grant, String> {
     })
 }
 
-fn write(text: &mut String, needs: &[Need], masks: &[MaskRule], group: Option<&str>) {
+fn write(text: &mut String, needs: &[Need], masks: &[ColumnMask], group: Option<&str>) {
     let line = |need: &Need| {
         let rule = need.rule();
         let targets: Vec<String> = rule.targets.iter().map(ToString::to_string).collect();
@@ -424,12 +425,12 @@ fn write(text: &mut String, needs: &[Need], masks: &[MaskRule], group: Option<&s
     for rule in masks {
         let columns: BTreeSet<String> = rule.columns.iter().map(ToString::to_string).collect();
         for column in columns {
-            let with = word_of(&MASK_WORDS, &rule.mask);
+            let with = rule.mask.to_string();
             text.extend([
                 "      - column: ",
                 &scalar(&column),
                 "\n        with: ",
-                with,
+                &with,
                 "\n",
             ]);
             match rule.filter {

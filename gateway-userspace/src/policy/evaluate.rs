@@ -80,6 +80,7 @@ impl<'a> Weighing<'a> {
         Ok(Obligations {
             grants,
             redactions,
+            detections: self.admission.detections().clone(),
             observed: self.observed.take(),
         })
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     identity::{Assurance, JobIdentity},
-    masking::MaskKind,
+    masking::{Detector, JsonPath, MaskKind},
     sql::{ColumnRef, RelationRef},
 };
 
@@ -96,13 +96,33 @@ pub struct ApproveRule {
 
 /// One rule of `mask`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaskRule {
+pub enum MaskRule {
+    /// Protects columns.
+    Columns(ColumnMask),
+    /// Looks at the values of all others.
+    Detect(DetectRule),
+}
+
+/// A rule of `mask` that protects columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnMask {
     /// The protected columns; at least one pattern.
     pub columns: Vec<ColumnPattern>,
+    /// The protected part of their JSON documents; `None`: all of each value.
+    pub path: Option<JsonPath>,
     /// How they are shown.
     pub mask: MaskKind,
     /// What may be asked about them.
     pub filter: FilterUse,
+}
+
+/// A rule of `mask` that looks at values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectRule {
+    /// What is looked for; at least one.
+    pub detectors: Vec<Detector>,
+    /// What stands for what is found.
+    pub mask: MaskKind,
 }
 
 /// What a protected column may decide in a statement (`where:` of a mask).
@@ -116,7 +136,7 @@ pub enum FilterUse {
     Any,
 }
 
-impl MaskRule {
+impl ColumnMask {
     /// True if this rule protects the column, seen as a column of the relation `schema.name`.
     pub(super) fn protects(&self, schema: &str, name: &str, column: &str, system: bool) -> bool {
         self.columns.iter().any(|pattern| {
@@ -238,16 +258,6 @@ pub enum Mode {
 /// The words of `mode`.
 pub(super) const MODE_WORDS: [(Mode, &str); 2] =
     [(Mode::Enforce, "enforce"), (Mode::Observe, "observe")];
-
-/// The word for a mask in policy files.
-pub(super) const MASK_WORDS: [(MaskKind, &str); 6] = [
-    (MaskKind::Redact, "redact"),
-    (MaskKind::Null, "null"),
-    (MaskKind::Partial, "partial"),
-    (MaskKind::Email, "email"),
-    (MaskKind::Last4, "last4"),
-    (MaskKind::Token, "token"),
-];
 
 /// The words of `assurance`.
 pub(super) const ASSURANCE_WORDS: [(Assurance, &str); 2] = [

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, MASK_WORDS, MODE_WORDS, Mode, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Rule, word_of,
 };
 use super::limits::GrantLimits;
 
@@ -142,13 +142,29 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         writeln!(text, "deny {}", canonical_rule(rule))?;
     }
     for rule in mask {
-        let columns: Vec<String> = rule.columns.iter().map(ToString::to_string).collect();
-        writeln!(
-            text,
-            "mask {columns:?} with {} where {}",
-            word_of(&MASK_WORDS, &rule.mask),
-            word_of(&FILTER_WORDS, &rule.filter)
-        )?;
+        match rule {
+            MaskRule::Columns(rule) => {
+                let columns: Vec<String> = rule.columns.iter().map(ToString::to_string).collect();
+                write!(text, "mask {columns:?}")?;
+                if let Some(path) = &rule.path {
+                    write!(text, " path {:?}", path.to_string())?;
+                }
+                writeln!(
+                    text,
+                    " with {} where {}",
+                    rule.mask,
+                    word_of(&FILTER_WORDS, &rule.filter)
+                )?;
+            }
+            MaskRule::Detect(rule) => {
+                let detectors: Vec<&str> = rule
+                    .detectors
+                    .iter()
+                    .map(|detector| detector.word())
+                    .collect();
+                writeln!(text, "detect {detectors:?} with {}", rule.mask)?;
+            }
+        }
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use super::{
     fields::{Checks, Fields, Quantity},
     glob::Glob,
     grant::{
-        ASSURANCE_WORDS, ApproveRule, FILTER_WORDS, FilterUse, Grant, MASK_WORDS, MODE_WORDS,
-        MaskRule, Mode, Rule, Verb, Who,
+        ASSURANCE_WORDS, ApproveRule, ColumnMask, DetectRule, FILTER_WORDS, FilterUse, Grant,
+        MODE_WORDS, MaskRule, Mode, Rule, Verb, Who,
     },
     limits::GrantLimits,
     pattern::{ColumnPattern, Target},
@@ -20,7 +20,10 @@ use super::{
     quantity,
     yaml::{self, Node, Place, Value},
 };
-use crate::identity::Assurance;
+use crate::{
+    identity::Assurance,
+    masking::{Detector, JsonPath, MASK_WORDS, MaskKind, UnknownMask},
+};
 
 /// More would never be reached by people.
 const MAX_APPROVALS: u64 = 20;
@@ -43,7 +46,7 @@ pub(super) const LIMIT_KEYS: [&str; 8] = [
     "statements_per_minute",
 ];
 pub(super) const BY_KEYS: [&str; 2] = ["group", "count"];
-pub(super) const MASK_KEYS: [&str; 3] = ["column", "with", "where"];
+pub(super) const MASK_KEYS: [&str; 5] = ["column", "path", "detect", "with", "where"];
 
 pub(super) const HOLD: Quantity<Duration> = Quantity {
     what: "a time; write a number and s, m or h, for example 15m",
@@ -485,28 +488,107 @@ impl Checks<'_> {
     }
 
     fn mask(&mut self, mut mask: Fields) -> Option<MaskRule> {
+        let at = mask.at;
+        let Some(detect) = mask.take("detect") else {
+            return self.column_mask(mask).map(MaskRule::Columns);
+        };
+        for key in ["column", "path", "where"] {
+            if let Some(node) = mask.take(key) {
+                self.problem(
+                    node.at,
+                    format!("`{key}` and `detect` do not go together; start a new rule with `- `"),
+                );
+                return None;
+            }
+        }
+        let detectors = self.detectors(detect);
+        let kind = self
+            .required(&mut mask, "with")
+            .and_then(|with| self.mask_kind(with))?;
+        let detectors = detectors?;
+        let texts = !matches!(kind, MaskKind::Null | MaskKind::Bucket(_));
+        if !texts && detectors != [Detector::BirthDate] {
+            self.problem(
+                at,
+                format!("`{kind}` cannot stand for a part of a text; write redact, token, partial, last4 or digits"),
+            );
+            return None;
+        }
+        Some(MaskRule::Detect(DetectRule {
+            detectors,
+            mask: kind,
+        }))
+    }
+
+    fn column_mask(&mut self, mut mask: Fields) -> Option<ColumnMask> {
         let columns = self
             .required(&mut mask, "column")
             .and_then(|column| self.columns(column));
-        let kind = self.required(&mut mask, "with").and_then(|with| {
-            // `with: null` reaches us as YAML's null, not as a text.
-            if matches!(with.value, Value::Null) {
-                return self.word(with.at, "null", "with", &MASK_WORDS);
+        let before = self.count();
+        let path = mask.take("path").and_then(|path| {
+            let (at, text) = self.text(path, "path")?;
+            match JsonPath::parse(&text) {
+                Ok(path) => Some(path),
+                Err(error) => {
+                    self.problem(at, error.to_string());
+                    None
+                }
             }
-            let (at, word) = self.text(with, "with")?;
-            self.word(at, &word, "with", &MASK_WORDS)
         });
+        let read = self.count() == before;
+        let kind = self
+            .required(&mut mask, "with")
+            .and_then(|with| self.mask_kind(with));
         let filter = match mask.take("where") {
             None => Some(FilterUse::None),
             Some(word) => self
                 .text(word, "where")
                 .and_then(|(at, word)| self.word(at, &word, "where", &FILTER_WORDS)),
         };
-        Some(MaskRule {
+        Some(ColumnMask {
             columns: columns?,
+            path: read.then_some(path)?,
             mask: kind?,
             filter: filter?,
         })
+    }
+
+    fn mask_kind(&mut self, node: Node) -> Option<MaskKind> {
+        // `with: null` reaches us as YAML's null, not as a text.
+        if matches!(node.value, Value::Null) {
+            return Some(MaskKind::Null);
+        }
+        let (at, text) = self.text(node, "with")?;
+        match MaskKind::parse(&text) {
+            Ok(kind) => Some(kind),
+            Err(UnknownMask::Parameter(message)) => {
+                self.problem(at, message);
+                None
+            }
+            Err(UnknownMask::Word) => {
+                let words = MASK_WORDS.map(|word| ((), word));
+                // Says what is known; the text is none of them.
+                self.word(at, &text, "with", &words);
+                None
+            }
+        }
+    }
+
+    fn detectors(&mut self, node: Node) -> Option<Vec<Detector>> {
+        let before = self.count();
+        let at = node.at;
+        let texts = self.texts(node, "detect")?;
+        if texts.is_empty() {
+            self.problem(
+                at,
+                "`detect` lists nothing; name a detector or remove the rule".to_owned(),
+            );
+        }
+        let detectors = texts
+            .into_iter()
+            .filter_map(|(at, word)| self.word(at, &word, "detect", &Detector::WORDS))
+            .collect();
+        (self.count() == before).then_some(detectors)
     }
 
     fn columns(&mut self, node: Node) -> Option<Vec<ColumnPattern>> {

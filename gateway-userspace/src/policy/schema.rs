@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     fields::Quantity,
-    grant::{ASSURANCE_WORDS, FILTER_WORDS, MASK_WORDS, MODE_WORDS, Verb},
+    grant::{ASSURANCE_WORDS, FILTER_WORDS, MODE_WORDS, Verb},
     resolve::{
         BY_KEYS, BYTES, COUNT, FILE_KEYS, GRANT_KEYS, HOLD, LIMIT_KEYS, MASK_KEYS, PER_MINUTE,
         ROLE_KEYS, ROWS, SESSION, STATEMENT, WHO_KEYS,
     },
 };
+use crate::masking::{Detector, MASK_WORDS};
 
 /// The draft that editors know best.
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
@@ -173,12 +174,7 @@ fn grant(key: &str) -> Option<Value> {
         "deny" => list("What is refused, whatever allows it.", rule(false)),
         "mask" => list(
             "Columns whose values are never shown in clear.",
-            mapping(
-                "Protected columns and how they are shown.",
-                &MASK_KEYS,
-                &["column", "with"],
-                mask,
-            ),
+            mask_schema(),
         ),
         _ => return None,
     })
@@ -280,20 +276,60 @@ fn by(key: &str) -> Option<Value> {
     })
 }
 
+fn mask_schema() -> Value {
+    let mut schema = mapping(
+        "Protected columns, or what is looked for in the others, and how it is shown.",
+        &MASK_KEYS,
+        &["with"],
+        mask,
+    );
+    if let Value::Object(members) = &mut schema {
+        let needs = |key: &str| json!({ "required": [key] });
+        members.insert(
+            "oneOf".to_owned(),
+            json!([needs("column"), needs("detect")]),
+        );
+        members.insert(
+            "dependencies".to_owned(),
+            json!({ "path": ["column"], "where": ["column"] }),
+        );
+    }
+    schema
+}
+
+/// A mask, with its parameter.
+fn with() -> Value {
+    let (with, plain): (Vec<&str>, Vec<&str>) = MASK_WORDS
+        .into_iter()
+        .partition(|word| matches!(*word, "bucket" | "digits"));
+    let patterns = with.into_iter().map(|word| {
+        let parameter = match word {
+            "bucket" => " (month|year|[0-9]+)",
+            _ => "( keep [1-4])?",
+        };
+        json!({ "type": "string", "pattern": format!("^{word}{parameter}$") })
+    });
+    // YAML reads a bare `null` as its own null; the loader takes it for the word.
+    let mut any = vec![json!({ "enum": plain }), json!({ "type": "null" })];
+    any.extend(patterns);
+    json!({ "description": "How they are shown.", "anyOf": any })
+}
+
 fn mask(key: &str) -> Option<Value> {
     Some(match key {
         "column" => texts(
             "schema.table.column, `*` within a part.",
             &json!({ "type": "string", "minLength": 1 }),
         ),
-        "with" => {
-            let mut with = words("How they are shown.", &MASK_WORDS);
-            // YAML reads a bare `null` as its own null; the loader takes it for the word.
-            if let Some(Value::Array(words)) = with.get_mut("enum") {
-                words.push(Value::Null);
-            }
-            with
+        "path" => text("Where in a JSON document: $.name, .*, .** and [*]; the rest is shown."),
+        "detect" => {
+            let words: Vec<&str> = Detector::WORDS.iter().map(|(_, word)| *word).collect();
+            texts(
+                "What is looked for in values that no rule masks.",
+                &json!({ "enum": words }),
+            )
         }
+        "with" => with(),
         "where" => words(
             "What a protected column may decide in a statement.",
             &FILTER_WORDS,

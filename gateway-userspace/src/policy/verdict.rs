@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::masking::Redaction;
+use crate::masking::{Detections, Redaction};
 
 /// The answer. Evaluation failure is `Deny`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Obligations {
     pub grants: Vec<String>,
     /// Output columns to mask.
     pub redactions: Vec<Redaction>,
+    /// What is looked for in all other columns.
+    pub detections: Detections,
     /// What a grant in observe mode let pass.
     pub observed: Option<Observed>,
 }

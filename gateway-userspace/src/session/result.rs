@@ -1,11 +1,11 @@
 //! Binds masks to a result, and checks that the server sees the origins that the analysis saw.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Refusal, Session, Understood};
 use crate::{
-    masking::{ColumnShape, RowMasker},
-    sql::Statement,
+    masking::{ColumnShape, CopyFormat, Format, RowMasker, Rules, TypeKind},
+    sql::{Catalog, Statement},
 };
 
 impl Session {
@@ -20,22 +20,72 @@ impl Session {
         understood: &Arc<Understood>,
         shape: Option<&[ColumnShape]>,
     ) -> Result<RowMasker, Refusal> {
-        let redactions = match understood.obligations() {
-            Some(obligations) => obligations.redactions.clone(),
-            None => return Ok(RowMasker::passthrough()),
+        let Some(obligations) = understood.obligations() else {
+            return Ok(RowMasker::passthrough());
         };
-        let Some(shape) = shape else {
-            if redactions.is_empty() {
+        let hides = !obligations.redactions.is_empty() || !obligations.detections.is_empty();
+        let copies = understood.copy_format();
+        let shape = match (shape, &copies) {
+            (Some(shape), _) => shape,
+            (None, _) if !hides => return Ok(RowMasker::passthrough()),
+            // Nothing to look into.
+            (None, None) if obligations.redactions.is_empty() => {
                 return Ok(RowMasker::passthrough());
             }
-            let message = "the database does not describe a result that has to be masked";
-            return Err(self.refuse_unmaskable(understood, message).await);
+            (None, None) => {
+                let why = "the database does not describe a result that has to be masked";
+                return Err(self.refuse_unmaskable(understood, why).await);
+            }
+            (None, Some(_)) => {
+                let why = "the columns of this COPY are not known";
+                return Err(self.refuse_unmaskable(understood, why).await);
+            }
         };
         self.confirm_shape(understood, Some(shape)).await?;
-        match RowMasker::bind(&redactions, shape, &self.gate.mask_key) {
+        let shape: Cow<'_, [ColumnShape]> = match copies {
+            None => shape.into(),
+            Some(Err(error)) if hides => {
+                return Err(self.refuse_unmaskable(understood, &error.to_string()).await);
+            }
+            Some(format) => {
+                let format = match format {
+                    Ok(CopyFormat::Binary) => Format::Binary,
+                    Ok(CopyFormat::Text(_) | CopyFormat::Csv(_)) | Err(_) => Format::Text,
+                };
+                let columns = shape.iter().cloned();
+                columns
+                    .map(|column| ColumnShape { format, ..column })
+                    .collect()
+            }
+        };
+        let rules = Rules {
+            redactions: &obligations.redactions,
+            detections: &obligations.detections,
+        };
+        let catalog = self.names.snapshot.as_ref().map(|names| &names.catalog);
+        let types = |oid| catalog.map_or(TypeKind::Other, |catalog| type_kind(catalog, oid));
+        match RowMasker::bind(rules, &shape, &types, &self.gate.mask_key) {
             Ok(masker) => Ok(masker),
             Err(error) => Err(self.refuse_unmaskable(understood, &error.to_string()).await),
         }
+    }
+}
+
+/// What masks need to know of a type.
+fn type_kind(catalog: &Catalog, oid: u32) -> TypeKind {
+    let Some(info) = catalog.type_info.get(&oid) else {
+        return TypeKind::Other;
+    };
+    match info.kind {
+        b'b' if info.element != 0 => TypeKind::Array(info.element),
+        b'b' => TypeKind::Base {
+            name: info.name.clone(),
+        },
+        b'c' => TypeKind::Composite(info.fields.iter().map(|(_, field)| *field).collect()),
+        b'd' => TypeKind::Domain(info.base),
+        b'r' => TypeKind::Range,
+        b'm' => TypeKind::Multirange,
+        _ => TypeKind::Other,
     }
 }
 

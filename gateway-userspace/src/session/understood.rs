@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use crate::{
-    masking::ColumnShape,
+    masking::{ColumnShape, CopyFormat, UnknownFormat},
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
     sql::{
         Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
@@ -113,7 +113,10 @@ impl Understood {
                         .as_ref()
                         .and_then(|columns| columns.get(redaction.column))
                         .map_or("?", |column| column.name.as_str());
-                    format!("{name}: {:?}", redaction.mask).to_lowercase()
+                    match &redaction.path {
+                        None => format!("{name}: {}", redaction.mask),
+                        Some(path) => format!("{name} {path}: {}", redaction.mask),
+                    }
                 })
                 .collect(),
             None => Vec::new(),
@@ -150,6 +153,22 @@ impl Understood {
         matches!(self.statement.kind, StatementKind::CopyIn)
     }
 
+    /// COPY TO STDOUT: the statement that returns what it sends, for the shape of the data.
+    pub fn copy_source(&self) -> Option<&str> {
+        match &self.statement.kind {
+            StatementKind::CopyOut { source, .. } => source.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// COPY TO STDOUT: how its rows are written.
+    pub fn copy_format(&self) -> Option<Result<CopyFormat, UnknownFormat>> {
+        match &self.statement.kind {
+            StatementKind::CopyOut { options, .. } => Some(CopyFormat::parse(options.as_deref())),
+            _ => None,
+        }
+    }
+
     /// What it changes in the session once it has completed.
     pub fn effect(&self) -> SessionEffect {
         self.effect.clone()
@@ -165,7 +184,11 @@ impl Understood {
         match &self.verdict {
             Verdict::Allow(obligations) | Verdict::RequireApproval { obligations, .. } => {
                 !obligations.redactions.is_empty()
-                    || (self.protects && self.statement.output.is_some())
+                    || (self.statement.output.is_some()
+                        && (self.protects || !obligations.detections.is_empty()))
+                    // CALL returns what the procedure puts into its parameters.
+                    || (self.statement.kind == StatementKind::Procedural
+                        && !obligations.detections.is_empty())
             }
             Verdict::Deny(_) => false,
         }
@@ -214,7 +237,7 @@ impl Understood {
 }
 
 /// The text in which Parse finds relations. Of utility statements it reads only those that hold
-/// a query as a whole; COPY's is read when it runs.
+/// a query as a whole; of COPY that query.
 fn confirms(statement: &Statement) -> Option<&str> {
     match &statement.kind {
         StatementKind::Select
@@ -228,9 +251,10 @@ fn confirms(statement: &Statement) -> Option<&str> {
         | StatementKind::Ddl => Some(&statement.text),
         // The types of its parameters are known to the server only once it is prepared.
         StatementKind::Prepare { body, .. } => Some(body.as_str()).filter(|b| !b.contains('$')),
+        // What it sends is what its query returns.
+        StatementKind::CopyOut { source, .. } => source.as_deref(),
         StatementKind::Empty
         | StatementKind::Truncate
-        | StatementKind::CopyOut { .. }
         | StatementKind::CopyIn
         | StatementKind::Transaction(_)
         | StatementKind::Set

@@ -204,6 +204,11 @@ pub enum StatementKind {
     CopyOut {
         /// True unless the format is plain text.
         not_text: bool,
+        /// Its options by name, each with its value as text, empty if it has none; `None`: one
+        /// of them is of a kind that is not known.
+        options: Option<Vec<(String, String)>>,
+        /// A SELECT or other statement with the same columns and rows; `None`: it cannot be told.
+        source: Option<String>,
     },
     /// COPY relation FROM STDIN.
     CopyIn,

@@ -73,8 +73,8 @@ struct Change {
 #[derive(Serialize)]
 struct MaskChange {
     column: String,
-    old: Option<&'static str>,
-    new: Option<&'static str>,
+    old: Option<String>,
+    new: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -201,8 +201,8 @@ fn masks(old: &[OutputView], new: &[OutputView]) -> Vec<MaskChange> {
         .filter(|(old, new)| old.mask != new.mask)
         .map(|(old, new)| MaskChange {
             column: old.name.clone(),
-            old: old.mask,
-            new: new.mask,
+            old: old.mask.clone(),
+            new: new.mask.clone(),
         })
         .collect()
 }
@@ -273,12 +273,13 @@ fn why(change: &Change) -> Vec<String> {
         .masks
         .iter()
         .map(|mask| {
-            let shown = |mask: Option<&'static str>| mask.unwrap_or("in clear");
+            let shown =
+                |mask: &Option<String>| mask.clone().unwrap_or_else(|| "in clear".to_owned());
             format!(
                 "{}: {} -> {}",
                 mask.column,
-                shown(mask.old),
-                shown(mask.new)
+                shown(&mask.old),
+                shown(&mask.new)
             )
         })
         .collect();

@@ -478,7 +478,7 @@ fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io:
                 Cell::from(format!("  {}", column.name)),
                 Cell::new(Style::Faint, column.how),
                 column.origins.join(", ").into(),
-                Cell::new(Style::Warning, column.mask.unwrap_or_default()),
+                Cell::new(Style::Warning, column.mask.clone().unwrap_or_default()),
             ]);
         }
         output.table(&table)?;

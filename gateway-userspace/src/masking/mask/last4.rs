@@ -9,7 +9,7 @@ const STARS: &[u8] = b"****";
 pub(super) fn write(value: &[u8], out: &mut BytesMut) {
     out.extend_from_slice(STARS);
     let text = std::str::from_utf8(value).unwrap_or_default();
-    // char(n) pads with spaces, which are not what people mean by the last characters.
+    // Spaces at the end are not what people mean by the last characters.
     let text = text.trim_end_matches(' ');
     if text.chars().nth(LEAST_CHARS - 1).is_none() {
         return;

@@ -1,22 +1,37 @@
 //! `redact`: `[redacted]` for texts, a zero of the type for others, NULL where a type has none.
 
-use super::{CellMask, null};
+use std::borrow::Cow;
+
+use super::{CellMask, REDACTED};
 use crate::masking::{Format, types::WireType};
 
-pub(super) fn bind(wire_type: WireType, format: Format) -> CellMask {
-    match fixed(wire_type) {
-        Some((text, binary)) => CellMask::Fixed(match format {
+pub(super) fn bind(of: &WireType, format: Format) -> CellMask {
+    match fixed(of) {
+        Some((text, binary)) => CellMask::Fixed(Cow::Borrowed(match format {
             Format::Text => text,
             Format::Binary => binary,
-        }),
-        None => null::bind(),
+        })),
+        None => CellMask::Null,
     }
 }
 
+/// An array without elements.
+pub(super) fn empty_array(element: u32, format: Format) -> CellMask {
+    CellMask::Fixed(match format {
+        Format::Text => Cow::Borrowed(b"{}"),
+        Format::Binary => {
+            // No dimensions, no NULLs, the element type.
+            let mut bytes = vec![0; 8];
+            bytes.extend(element.to_be_bytes());
+            Cow::Owned(bytes)
+        }
+    })
+}
+
 /// The value in text and in binary format.
-fn fixed(wire_type: WireType) -> Option<(&'static [u8], &'static [u8])> {
-    Some(match wire_type {
-        WireType::Text => (b"[redacted]", b"[redacted]"),
+fn fixed(of: &WireType) -> Option<(&'static [u8], &'static [u8])> {
+    Some(match of {
+        WireType::Text | WireType::Bpchar | WireType::Xml => (REDACTED, REDACTED),
         WireType::Int2 => (b"0", &[0; 2]),
         WireType::Int4 | WireType::Float4 => (b"0", &[0; 4]),
         // numeric: no digits, weight 0, positive, scale 0.
@@ -39,12 +54,13 @@ fn fixed(wire_type: WireType) -> Option<(&'static [u8], &'static [u8])> {
         WireType::Cidr => (b"0.0.0.0/32", &[2, 32, 1, 4, 0, 0, 0, 0]),
         WireType::Macaddr => (b"00:00:00:00:00:00", &[0; 6]),
         WireType::Macaddr8 => (b"00:00:00:00:00:00:00:00", &[0; 8]),
-        // No dimensions, no NULLs, the element type.
-        WireType::TextArray(19) => (b"{}", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 19]),
-        WireType::TextArray(25) => (b"{}", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25]),
-        WireType::TextArray(1042) => (b"{}", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 18]),
-        WireType::TextArray(1043) => (b"{}", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 19]),
-        WireType::TextArray(_) | WireType::Unknown => return None,
+        // No pairs; the flag of an empty range; no ranges.
+        WireType::Hstore => (b"", &[0; 4]),
+        WireType::Range => (b"empty", &[1]),
+        WireType::Multirange => (b"{}", &[0; 4]),
+        WireType::Array(..) | WireType::Composite(_) | WireType::Record | WireType::Unknown => {
+            return None;
+        }
     })
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 
-use crate::masking::key::MaskKey;
+use super::Written;
+use crate::masking::{Format, key::MaskKey};
 
 /// RFC 4648 base32, lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -24,6 +25,54 @@ pub(super) fn write(key: &MaskKey, value: &[u8], out: &mut BytesMut) {
         }
         bits &= (1 << held) - 1;
     }
+}
+
+/// A uuid of version 8 in place of another.
+pub(super) fn write_uuid(
+    key: &MaskKey,
+    format: Format,
+    value: &[u8],
+    out: &mut BytesMut,
+) -> Written {
+    let mut plain = [0; 16];
+    match format {
+        Format::Binary if value.len() == 16 => plain.copy_from_slice(value),
+        Format::Text => {
+            let mut nibbles = value.iter().filter(|byte| **byte != b'-');
+            for byte in &mut plain {
+                let mut nibble = || char::from(*nibbles.next()?).to_digit(16);
+                let (Some(high), Some(low)) = (nibble(), nibble()) else {
+                    return Written::Null;
+                };
+                let Ok(both) = u8::try_from(high << 4 | low) else {
+                    return Written::Null;
+                };
+                *byte = both;
+            }
+        }
+        Format::Binary => return Written::Null,
+    }
+    let tag = key.sign(&plain);
+    let mut token = [0; 16];
+    for (byte, signed) in token.iter_mut().zip(tag.as_ref()) {
+        *byte = *signed;
+    }
+    token[6] = token[6] & 0x0f | 0x80;
+    token[8] = token[8] & 0x3f | 0x80;
+    match format {
+        Format::Binary => out.extend_from_slice(&token),
+        Format::Text => {
+            for (index, byte) in token.iter().enumerate() {
+                if matches!(index, 4 | 6 | 8 | 10) {
+                    out.extend_from_slice(b"-");
+                }
+                for nibble in [byte >> 4, byte & 15] {
+                    out.extend(b"0123456789abcdef".get(usize::from(nibble)));
+                }
+            }
+        }
+    }
+    Written::Replaced
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::words;
 use crate::{
+    masking::Redaction,
     policy::{
         Quorum, Reason, Verdict,
         admit::Admission,
         evaluate::place,
-        grant::{FILTER_WORDS, MASK_WORDS, column_name, relation_name, word_of},
+        grant::{FILTER_WORDS, column_name, relation_name, word_of},
         kinship::Kinship,
         pattern::qualified,
     },
@@ -279,7 +280,7 @@ pub struct OutputView {
     /// The columns that it comes from: `schema.table.column`.
     pub origins: Vec<String>,
     /// The mask on it.
-    pub mask: Option<&'static str>,
+    pub mask: Option<String>,
 }
 
 /// The columns of a statement's result under a verdict; `None`: it returns no rows.
@@ -302,13 +303,23 @@ pub fn output_of(statement: &Statement, verdict: &Verdict) -> Option<Vec<OutputV
                     (false, false, false) => "derived",
                 },
                 origins: column.origins.iter().map(column_name).collect(),
-                mask: redactions
-                    .iter()
-                    .find(|redaction| redaction.column == index)
-                    .map(|redaction| word_of(&MASK_WORDS, &redaction.mask)),
+                mask: mask_of(redactions, index),
             })
             .collect(),
     )
+}
+
+/// The mask on a column, or those on its parts.
+fn mask_of(redactions: &[Redaction], column: usize) -> Option<String> {
+    let masks: Vec<String> = redactions
+        .iter()
+        .filter(|redaction| redaction.column == column)
+        .map(|redaction| match &redaction.path {
+            None => redaction.mask.to_string(),
+            Some(path) => format!("{path}: {}", redaction.mask),
+        })
+        .collect();
+    (!masks.is_empty()).then(|| masks.join(", "))
 }
 
 /// A mask rule on a column that the statement touches.
@@ -321,7 +332,7 @@ pub struct MaskView {
     /// The pattern that it writes.
     pub pattern: String,
     /// How the column is shown.
-    pub with: &'static str,
+    pub with: String,
     /// What conditions may stand on it.
     #[serde(rename = "where")]
     pub filter: &'static str,
@@ -355,7 +366,7 @@ pub(super) fn masks(
                         ),
                         place: place(grant, "mask", index),
                         pattern: patterns.join(", "),
-                        with: word_of(&MASK_WORDS, &rule.mask),
+                        with: rule.mask.to_string(),
                         filter: word_of(&FILTER_WORDS, &rule.filter),
                     });
                 }

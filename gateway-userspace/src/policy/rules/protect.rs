@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    masking::{MaskKind, Redaction},
+    masking::{CopyFormat, Detector, JsonPath, MaskKind, Redaction, is_birth_date},
     policy::{
         Reason, ReasonCode,
         evaluate::{Weighing, place},
         grant::{FilterUse, Grant, column_name, relation_name},
         pattern::quoted,
     },
-    sql::{ColumnRef, ColumnUse, DdlAction, StatementKind},
+    sql::{ColumnRef, ColumnUse, DdlAction, OutputColumn, StatementKind},
 };
 
 /// What the rules on one column say together.
 struct Protection<'a> {
-    mask: MaskKind,
+    /// On all of each value.
+    mask: Option<MaskKind>,
+    /// On parts of each value.
+    parts: Vec<(&'a JsonPath, MaskKind)>,
     filter: FilterUse,
     grant: &'a Grant,
     index: usize,
@@ -24,7 +27,7 @@ struct Protection<'a> {
 /// Returns the output columns to mask, or why the statement cannot run.
 pub(in crate::policy) fn weigh(weighing: &Weighing<'_>) -> Result<Vec<Redaction>, Reason> {
     if !weighing.admission.has_masks() {
-        return Ok(Vec::new());
+        return output(weighing, &mut BTreeSet::new());
     }
     refuse_masked_views(weighing)?;
     if defines_views_only(weighing) {
@@ -103,7 +106,8 @@ fn output<'a>(
     let statement = weighing.statement;
     let mut redactions = Vec::new();
     for (index, column) in statement.output.iter().flatten().enumerate() {
-        let mut strictest: Option<MaskKind> = None;
+        let mut whole: Option<MaskKind> = None;
+        let mut parts = Vec::new();
         for origin in &column.origins {
             let system = statement
                 .relations
@@ -112,28 +116,54 @@ fn output<'a>(
             let Some(protection) = protection(weighing, origin, system) else {
                 continue;
             };
-            match statement.kind {
+            match &statement.kind {
                 // An EXPLAIN describes the columns of its plan only; should the analysis list
                 // those of the query, none of their values is shown.
                 StatementKind::Explain { .. } => continue,
-                StatementKind::CopyOut { .. } => return Err(copied_out(origin, &protection)),
+                StatementKind::CopyOut {
+                    source, options, ..
+                } if source.is_none() || CopyFormat::parse(options.as_deref()).is_err() => {
+                    return Err(copied_out(origin, &protection));
+                }
                 _ => {}
             }
             if !(column.direct || column.merged) {
                 return Err(derived(origin, &protection));
             }
             masked.insert(origin);
-            strictest =
-                Some(strictest.map_or(protection.mask, |mask| stricter(mask, protection.mask)));
+            if let Some(mask) = protection.mask {
+                whole = Some(whole.map_or(mask, |before| before.stricter(mask)));
+            }
+            parts.extend(protection.parts);
         }
-        if let Some(mask) = strictest {
-            redactions.push(Redaction {
-                column: index,
-                mask,
-            });
+        let redaction = |mask, path: Option<&JsonPath>| Redaction {
+            column: index,
+            mask,
+            path: path.cloned(),
+        };
+        if let Some(mask) = whole.or_else(|| birth_date(weighing, column)) {
+            redactions.push(redaction(mask, None));
+        } else {
+            redactions.extend(
+                parts
+                    .iter()
+                    .map(|(path, mask)| redaction(*mask, Some(path))),
+            );
         }
     }
     Ok(redactions)
+}
+
+/// The mask of `detect: birth_date` on a column that is called like one.
+fn birth_date(weighing: &Weighing<'_>, column: &OutputColumn) -> Option<MaskKind> {
+    let mask = weighing.admission.detections().mask(Detector::BirthDate)?;
+    let shown = column.direct || column.merged;
+    let named = is_birth_date(&column.name)
+        || column
+            .origins
+            .iter()
+            .any(|origin| is_birth_date(&origin.column));
+    (shown && named).then_some(mask)
 }
 
 fn check(
@@ -155,7 +185,6 @@ fn check(
         ColumnUse::Derived => Err(derived(column, protection)),
         ColumnUse::Output => match kind {
             StatementKind::Explain { .. } => Ok(()),
-            StatementKind::CopyOut { .. } => Err(copied_out(column, protection)),
             StatementKind::Ddl => Err(copied(column, protection)),
             // The analysis says that the value reaches the result, but not where.
             _ if masked.contains(column) => Ok(()),
@@ -181,52 +210,31 @@ fn protection<'a>(
         if !protects {
             continue;
         }
-        found = Some(match found {
-            None => Protection {
-                mask: rule.mask,
-                filter: rule.filter,
-                grant,
-                index,
-            },
-            Some(before) => {
-                let mask = stricter(before.mask, rule.mask);
-                let filter = before.filter.min(rule.filter);
-                // Name the rule that forbids, where one does.
-                let (grant, index) = if rule.filter < before.filter {
-                    (grant, index)
-                } else {
-                    (before.grant, before.index)
-                };
-                Protection {
-                    mask,
-                    filter,
-                    grant,
-                    index,
-                }
-            }
+        let found = found.get_or_insert_with(|| Protection {
+            mask: None,
+            parts: Vec::new(),
+            filter: rule.filter,
+            grant,
+            index,
         });
+        match &rule.path {
+            None => {
+                found.mask = Some(
+                    found
+                        .mask
+                        .map_or(rule.mask, |mask| mask.stricter(rule.mask)),
+                )
+            }
+            Some(path) => found.parts.push((path, rule.mask)),
+        }
+        // Name the rule that forbids, where one does.
+        if rule.filter < found.filter {
+            found.filter = rule.filter;
+            found.grant = grant;
+            found.index = index;
+        }
     }
     found
-}
-
-pub(in crate::policy) fn stricter(one: MaskKind, other: MaskKind) -> MaskKind {
-    if strictness(one) >= strictness(other) {
-        one
-    } else {
-        other
-    }
-}
-
-/// How little a mask shows.
-fn strictness(mask: MaskKind) -> u8 {
-    match mask {
-        MaskKind::Email => 0,
-        MaskKind::Partial => 1,
-        MaskKind::Last4 => 2,
-        MaskKind::Token => 3,
-        MaskKind::Redact => 4,
-        MaskKind::Null => 5,
-    }
 }
 
 fn reason(code: ReasonCode, protection: &Protection<'_>, message: String, hint: String) -> Reason {

@@ -34,11 +34,13 @@ fn protected_columns_of_the_result_are_masked_wherever_they_stand() {
         [
             Redaction {
                 column: 1,
-                mask: MaskKind::Partial
+                mask: MaskKind::Partial,
+                path: None,
             },
             Redaction {
                 column: 3,
-                mask: MaskKind::Redact
+                mask: MaskKind::Redact,
+                path: None,
             }
         ]
     );
@@ -87,7 +89,8 @@ fn m2_merged_columns_take_the_strictest_mask_of_their_origins() {
         allowed(&admission, &statement).redactions,
         [Redaction {
             column: 0,
-            mask: MaskKind::Redact
+            mask: MaskKind::Redact,
+            path: None,
         }]
     );
 }
@@ -278,17 +281,27 @@ fn a_view_may_show_a_protected_column_because_its_readers_are_led_back_to_it() {
     denied(&admission, &create);
 }
 
+fn copy_out(not_text: bool, source: Option<&str>) -> StatementKind {
+    StatementKind::CopyOut {
+        not_text,
+        options: Some(Vec::new()),
+        source: source.map(str::to_owned),
+    }
+}
+
 #[test]
-fn m10_copy_out_of_a_protected_column_is_denied() {
+fn m10_copy_out_of_a_protected_column_is_masked_or_denied() {
     let admission = admission(RULES);
     for not_text in [false, true] {
         let mut copy = select("customers", &["id", "email"]);
-        copy.kind = StatementKind::CopyOut { not_text };
+        copy.kind = copy_out(not_text, None);
         assert_eq!(denied(&admission, &copy).code, ReasonCode::NotMaskable);
+        copy.kind = copy_out(not_text, Some("select id, email from customers"));
+        assert_eq!(allowed(&admission, &copy).redactions.len(), 1);
         copy.output = None;
         assert_eq!(denied(&admission, &copy).code, ReasonCode::NotMaskable);
         let mut harmless = select("customers", &["id"]);
-        harmless.kind = StatementKind::CopyOut { not_text };
+        harmless.kind = copy_out(not_text, None);
         allowed(&admission, &harmless);
     }
 }

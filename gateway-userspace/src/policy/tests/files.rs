@@ -1,7 +1,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
-use crate::masking::MaskKind;
+use crate::{
+    masking::{Bucket, Detector, MaskKind},
+    policy::grant::{DetectRule, MaskRule},
+};
 
 /// The problems of one file, each as `line:column: message`.
 fn problems(text: &str) -> Vec<String> {
@@ -61,7 +64,10 @@ fn the_example_policy_loads() {
             .collect::<Vec<_>>(),
         [1, 1, 2, 1]
     );
-    assert_eq!(grant.mask[0].mask, MaskKind::Partial);
+    let MaskRule::Columns(first) = &grant.mask[0] else {
+        panic!("a mask on a column")
+    };
+    assert_eq!(first.mask, MaskKind::Partial);
     assert_eq!(
         policy.approver_groups().into_iter().collect::<Vec<_>>(),
         ["dba", "security"]
@@ -97,7 +103,10 @@ fn unknown_keys_are_refused_with_their_place_and_the_nearest_word() {
     let text = grant("    mode: obserev\n    deny: [{ all: \"*.*\" }]\n");
     assert!(problem(&text).contains("did you mean `observe`?"));
     let text = grant("    mask:\n      - column: a.b.c\n        with: null\n        what: x\n");
-    assert!(problem(&text).contains("10:9: unknown key `what`; known here: column, with, where"));
+    assert!(
+        problem(&text)
+            .contains("10:9: unknown key `what`; known here: column, path, detect, with, where")
+    );
 }
 
 #[test]
@@ -105,7 +114,7 @@ fn misspelt_values_are_refused_with_their_place_and_the_nearest_word() {
     let text = grant("    mask:\n      - column: a.b.c\n        with: redcat\n");
     assert_eq!(
         problem(&text),
-        "9:15: `with: redcat` is not known; did you mean `redact`? Known: redact, null, partial, email, last4, token"
+        "9:15: `with: redcat` is not known; did you mean `redact`? Known: redact, null, partial, email, last4, token, bucket, digits"
     );
     let text = grant("    mask:\n      - { column: a.b.c, with: redact, where: equalty }\n");
     assert!(problem(&text).contains("did you mean `equality`?"));
@@ -122,10 +131,96 @@ fn a_mask_with_null_means_the_mask_null() {
         let policy = parse(&grant(&format!(
             "    mask:\n      - {{ column: a.b.c, with: {word} }}\n"
         )));
-        assert_eq!(policy.grants()[0].mask[0].mask, MaskKind::Null);
+        let MaskRule::Columns(mask) = &policy.grants()[0].mask[0] else {
+            panic!("a mask on a column")
+        };
+        assert_eq!(mask.mask, MaskKind::Null);
     }
     let text = grant("    mask:\n      - { column: a.b.c, with: '' }\n");
     assert!(problem(&text).contains("`with: ` is not known"));
+}
+
+#[test]
+fn masks_take_parameters_and_paths() {
+    let policy = parse(&grant(
+        "    mask:\n      - { column: a.b.c, with: bucket year }\n      - { column: a.b.d, with: digits keep 4 }\n      - { column: a.b.e, path: '$.address.street', with: redact, where: any }\n",
+    ));
+    let masks: Vec<(MaskKind, Option<String>)> = policy.grants()[0]
+        .mask
+        .iter()
+        .filter_map(|rule| match rule {
+            MaskRule::Columns(rule) => {
+                Some((rule.mask, rule.path.as_ref().map(ToString::to_string)))
+            }
+            MaskRule::Detect(_) => None,
+        })
+        .collect();
+    assert_eq!(
+        masks,
+        [
+            (MaskKind::Bucket(Bucket::Year), None),
+            (MaskKind::Digits { keep: 4 }, None),
+            (MaskKind::Redact, Some("$.address.street".to_owned())),
+        ]
+    );
+    for (rule, part) in [
+        ("{ column: a.b.c, with: bucket }", "`bucket` takes"),
+        ("{ column: a.b.c, with: bucket week }", "`bucket` takes"),
+        ("{ column: a.b.c, with: redact 4 }", "takes no parameter"),
+        ("{ column: a.b.c, with: digit }", "did you mean `digits`?"),
+        (
+            "{ column: a.b.c, path: address, with: redact }",
+            "starts with `$`",
+        ),
+        ("{ path: $.a, with: redact }", "`column` is missing"),
+    ] {
+        let problem = problem(&grant(&format!("    mask:\n      - {rule}\n")));
+        assert!(problem.contains(part), "{rule}: {problem}");
+    }
+}
+
+#[test]
+fn detectors_are_named_and_masked_by_what_makes_texts() {
+    let policy = parse(&grant(
+        "    mask:\n      - { detect: [email, credit_card], with: token }\n      - { detect: birth_date, with: bucket year }\n",
+    ));
+    assert_eq!(
+        policy.grants()[0].mask,
+        [
+            MaskRule::Detect(DetectRule {
+                detectors: vec![Detector::Email, Detector::CreditCard],
+                mask: MaskKind::Token
+            }),
+            MaskRule::Detect(DetectRule {
+                detectors: vec![Detector::BirthDate],
+                mask: MaskKind::Bucket(Bucket::Year)
+            })
+        ]
+    );
+    for (rule, part) in [
+        ("{ detect: [], with: token }", "lists nothing"),
+        ("{ detect: [e-mail], with: token }", "did you mean `email`?"),
+        (
+            "{ detect: email, with: null }",
+            "cannot stand for a part of a text",
+        ),
+        (
+            "{ detect: email, with: bucket 10 }",
+            "cannot stand for a part of a text",
+        ),
+        (
+            "{ detect: email, column: a.b.c, with: token }",
+            "do not go together",
+        ),
+        (
+            "{ detect: email, where: any, with: token }",
+            "do not go together",
+        ),
+        ("{ detect: email }", "`with` is missing"),
+    ] {
+        let problem = problem(&grant(&format!("    mask:\n      - {rule}\n")));
+        assert!(problem.contains(part), "{rule}: {problem}");
+    }
 }
 
 #[test]

@@ -472,7 +472,8 @@ fn m15_rules_on_a_parent_or_child_table_hold_for_its_family() {
         obligations.redactions,
         [Redaction {
             column: 1,
-            mask: crate::masking::MaskKind::Redact
+            mask: crate::masking::MaskKind::Redact,
+            path: None,
         }]
     );
     let child = "    allow: [{ select: public.* }]\n    deny: [{ select: public.events_1 }]\n    mask: [{ column: public.events_2.email, with: redact }]\n";

@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::{
-    masking::RowMasker,
+    masking::{CopyMasker, RowMasker},
     session::{Decision, Parameter, Permit, Phase, Refusal, Understood},
 };
 
@@ -248,7 +248,6 @@ impl Connection {
         };
         if let Some(understood) = &mut understood
             && !understood.is_denied()
-            && self.session.unconfirmed(understood).is_some()
         {
             match self.read_apart(understood, &statement.types).await? {
                 Reading::Agrees => {}
@@ -510,13 +509,14 @@ impl Connection {
         understood: &Understood,
         execute: &[u8],
     ) {
+        if let Some(Ok(format)) = understood.copy_format()
+            && !running.masker.is_passthrough()
+        {
+            running.copy = Some(CopyMasker::new(running.masker.clone(), format));
+        }
         self.barrier |= running.effect.is_barrier();
         running.copies_in = understood.copies_in();
-        self.limit(
-            &mut running,
-            understood.may_return_rows(),
-            understood.only_reads(),
-        );
+        self.limit(&mut running, understood);
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));
@@ -532,6 +532,11 @@ impl Connection {
     ) -> Result<Result<Arc<RowMasker>, Refusal>, Close> {
         if !understood.needs_shape() {
             return Ok(Ok(Arc::new(RowMasker::passthrough())));
+        }
+        if understood.copy_source().is_some() {
+            let shape = understood.shape.get().cloned().flatten();
+            let masker = self.session.bind_masks(understood, shape.as_deref()).await;
+            return Ok(masker.map(Arc::new));
         }
         if portal.statement.shape.get().is_none() {
             let described = self.expected.iter().any(|expected| {

@@ -170,22 +170,42 @@ impl Connection {
         understood: &Understood,
         types: &[u32],
     ) -> Result<Reading, Close> {
-        let Some(text) = self.session.unconfirmed(understood).map(str::to_owned) else {
+        // What describes a COPY to the client says nothing of its columns.
+        let source = understood
+            .copy_source()
+            .filter(|_| understood.needs_shape() && understood.shape.get().is_none());
+        let Some(text) = self
+            .session
+            .unconfirmed(understood)
+            .or(source)
+            .map(str::to_owned)
+        else {
             return Ok(Reading::Agrees);
         };
         let mut message = bytes::BytesMut::with_capacity(text.len() + 32);
         put_parse(&mut message, APART, text.as_bytes(), types);
+        let statement = Arc::new(Prepared {
+            text: Arc::from(text),
+            types: types.to_vec(),
+            shape: OnceLock::new(),
+        });
         let to_read = ToRead {
             name: APART,
             message: &message,
             undo: Undo::nothing(),
-            statement: Arc::new(Prepared {
-                text: Arc::from(text),
-                types: types.to_vec(),
-                shape: OnceLock::new(),
-            }),
+            statement: statement.clone(),
             close: true,
         };
-        self.read_statement(understood, to_read).await
+        let reading = self.read_statement(understood, to_read).await?;
+        let described = match &reading {
+            Reading::Agrees => understood,
+            Reading::Changed(again) => again,
+            Reading::Failed | Reading::Refused(_) => return Ok(reading),
+        };
+        if described.copy_source().is_some() {
+            let shape = statement.shape.get().cloned().flatten();
+            let _ = described.shape.set(shape);
+        }
+        Ok(reading)
     }
 }

@@ -22,7 +22,7 @@ use super::{
     reply::{Expected, Running},
     wire::{put_bind_empty, put_cstr, put_message},
 };
-use crate::session::{LimitReached, Volume};
+use crate::session::{LimitReached, Understood, Volume};
 
 /// A cancel request on its way; ends when the server has passed it on.
 pub type Cancelling = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send>>;
@@ -89,7 +89,23 @@ impl Enforcement {
     }
 }
 
+/// Ends COPY data in binary format. No row looks like it, in any format.
+const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+
 impl Running {
+    /// As [`Running::count`], for a message of COPY data: a row, but for the header line and the end
+    /// of the binary format.
+    pub(super) fn count_copied(&mut self, data: &[u8]) -> Result<(), LimitReached> {
+        let row = !std::mem::take(&mut self.header) && data != COPY_TRAILER;
+        self.count(u64::from(row), data.len())
+    }
+
+    /// As [`Running::count`], for a row or COPY data of which only the length is known yet.
+    pub(super) fn count_partial(&mut self, tag: u8, bytes: usize) -> Result<(), LimitReached> {
+        let header = tag == b'd' && std::mem::take(&mut self.header);
+        self.count(u64::from(!header), bytes)
+    }
+
     /// Counts a message of the result, unless it would pass a limit: then that one.
     pub(super) fn count(&mut self, rows: u64, bytes: usize) -> Result<(), LimitReached> {
         let volume = Volume {
@@ -132,16 +148,18 @@ impl Connection {
         Ok(!self.failed_in_query)
     }
 
-    /// Sets the limits of a statement that is about to be sent. `cuttable`: it may return rows.
-    pub(super) fn limit(&mut self, running: &mut Running, cuttable: bool, only_reads: bool) {
+    /// Sets the limits of a statement that is about to be sent.
+    pub(super) fn limit(&mut self, running: &mut Running, understood: &Understood) {
         let before = running
             .portal
             .as_ref()
             .map_or_else(Volume::default, |portal| portal.returned());
         running.allowance = self.session.allowance(before);
-        running.cuttable = cuttable && running.allowance.is_limited();
+        running.cuttable = understood.may_return_rows() && running.allowance.is_limited();
+        running.header = running.cuttable
+            && matches!(understood.copy_format(), Some(Ok(format)) if format.has_header());
         self.barrier |= running.cuttable;
-        self.limits.changes |= !only_reads;
+        self.limits.changes |= !understood.only_reads();
     }
 
     /// Ends the statement in front for its client: it has passed a limit.

@@ -12,7 +12,7 @@ use ring::digest;
 
 use super::wire::{Body, Malformed};
 use crate::{
-    masking::{ColumnShape, Format, RowMasker},
+    masking::{ColumnShape, CopyMasker, Format, RowMasker},
     session::{
         Allowance, LimitReached, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect,
         Understood, Volume,
@@ -103,6 +103,8 @@ pub struct Running {
     pub permit: Permit,
     /// What every row passes through.
     pub masker: Arc<RowMasker>,
+    /// What the data of a COPY TO passes through, if anything is hidden in it.
+    pub copy: Option<CopyMasker>,
     /// What its success changes in the session.
     pub effect: SessionEffect,
     /// Errors and notices may quote protected values.
@@ -123,6 +125,8 @@ pub struct Running {
     pub allowance: Allowance,
     /// It may return rows, and a limit may end it.
     pub cuttable: bool,
+    /// The next message of COPY data has the columns' names.
+    pub header: bool,
     /// The limit that ended it for its client: what still comes is swallowed.
     pub limited: Option<LimitReached>,
     /// The portal that it runs.
@@ -139,6 +143,7 @@ impl Running {
         origin: Origin,
     ) -> Self {
         Self {
+            copy: None,
             permit,
             masker,
             effect,
@@ -151,6 +156,7 @@ impl Running {
             digest: digest::Context::new(&digest::SHA256),
             allowance: Allowance::unlimited(),
             cuttable: false,
+            header: false,
             limited: None,
             portal: None,
         }

@@ -16,10 +16,10 @@ use super::{
         put_parameter_status, put_ready, row_description,
     },
 };
-use crate::session::{LimitReached, OutcomeKind};
-
-/// Ends COPY data in binary format. No row looks like it, in any format.
-const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+use crate::{
+    masking::{CopyCount, CopyMasker, MalformedRow},
+    session::{LimitReached, OutcomeKind},
+};
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -72,16 +72,20 @@ impl Connection {
     fn stream_partial(&mut self, tag: u8, len: usize) -> Result<bool, Close> {
         let mut swallow = false;
         let passes = match (tag, self.expected.front()) {
-            (b'D' | b'd', Some(Expected::Execute(running))) => {
+            (b'D', Some(Expected::Execute(running))) => {
                 swallow = running.limited.is_some();
-                swallow || tag == b'd' || running.masker.is_passthrough()
+                swallow || running.masker.is_passthrough()
+            }
+            (b'd', Some(Expected::Execute(running))) => {
+                swallow = running.limited.is_some();
+                swallow || running.copy.is_none()
             }
             _ => false,
         };
         if passes && self.server.rx.len() >= 64 * 1024 {
             if !swallow
                 && let Some(Expected::Execute(running)) = self.expected.front_mut()
-                && let Err(reached) = running.count(1, len.saturating_sub(HEADER))
+                && let Err(reached) = running.count_partial(tag, len.saturating_sub(HEADER))
             {
                 self.cut(reached);
                 swallow = true;
@@ -207,17 +211,32 @@ impl Connection {
                 if running.limited.is_some() {
                     return Ok(());
                 }
+                if let Some(copy) = &mut running.copy {
+                    let start = self.client.tx.len();
+                    let count = masked_copy(copy, tag, frame, &mut self.client.tx)?;
+                    let bytes = match tag {
+                        b'd' => (self.client.tx.len() - start).saturating_sub(HEADER),
+                        _ => 0,
+                    };
+                    if let Err(reached) = running.count(count.rows, bytes) {
+                        self.client.tx.truncate(start);
+                        self.cut(reached);
+                        return Ok(());
+                    }
+                    running.cells += count.cells;
+                    let sent = self.client.tx.get(start..).unwrap_or_default();
+                    running.digest.update(sent);
+                    return Ok(());
+                }
                 if !running.masker.is_passthrough() {
                     return Err(Close::Fatal {
                         code: "42501",
                         message: "a COPY of protected columns cannot be masked".to_owned(),
                     });
                 }
-                let (rows, bytes) = match tag {
-                    b'd' => (u64::from(body != COPY_TRAILER), body.len()),
-                    _ => (0, 0),
-                };
-                if let Err(reached) = running.count(rows, bytes) {
+                if tag == b'd'
+                    && let Err(reached) = running.count_copied(body)
+                {
                     self.cut(reached);
                     return Ok(());
                 }
@@ -527,6 +546,28 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
             ),
         })
     }
+}
+
+/// CopyOutResponse, CopyData or CopyDone of a COPY in which something is hidden.
+fn masked_copy(
+    copy: &mut CopyMasker,
+    tag: u8,
+    frame: &Bytes,
+    out: &mut bytes::BytesMut,
+) -> Result<CopyCount, Close> {
+    let malformed = |error: MalformedRow| {
+        Close::Upstream(format!("the data of a COPY cannot be read: {error}"))
+    };
+    match tag {
+        b'd' => {
+            let data = frame.get(HEADER..).unwrap_or_default();
+            return copy.message(data, out).map_err(malformed);
+        }
+        b'c' => copy.finish().map_err(malformed)?,
+        _ => {}
+    }
+    out.extend_from_slice(frame);
+    Ok(CopyCount::default())
 }
 
 fn shape_of(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {

@@ -160,7 +160,8 @@ impl Connection {
         if !wants_shape && unconfirmed.is_none() {
             return Ok(Ok(false));
         }
-        let apart = unconfirmed.is_some_and(|text| text != understood.text());
+        let apart = unconfirmed.is_some_and(|text| text != understood.text())
+            || understood.copy_source().is_some();
         // Not even its Parse goes out before a decision is on record.
         match self.session.decide(understood, Phase::Prepare, &[]).await {
             Decision::Run(_) | Decision::Hold(_) => {}
@@ -177,7 +178,7 @@ impl Connection {
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
             }
-            if !wants_shape {
+            if !wants_shape || understood.copy_source().is_some() {
                 return Ok(Ok(false));
             }
         }

@@ -7,6 +7,7 @@
 mod alter;
 mod calls;
 mod condition;
+mod copy;
 mod define;
 mod drop;
 mod expression;

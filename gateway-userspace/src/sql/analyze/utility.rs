@@ -6,6 +6,7 @@ use pg_query::protobuf::{
     LockStmt, PrepareStmt, RefreshMatViewStmt, ReindexStmt, TruncateStmt, VacuumStmt, a_const,
 };
 
+use super::copy;
 use super::scope::Scope;
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
@@ -56,7 +57,12 @@ impl<'a> Walk<'a> {
         }
         if let Some(query) = inner(query.as_deref()) {
             let columns = self.query(None, query)?;
-            return Ok((StatementKind::CopyOut { not_text }, columns));
+            let kind = StatementKind::CopyOut {
+                not_text,
+                options: copy::options(options),
+                source: copy::query(self.parsed.text()),
+            };
+            return Ok((kind, columns));
         }
         let Some(var) = relation else {
             return Err(self.unsupported("a COPY of nothing"));
@@ -85,7 +91,16 @@ impl<'a> Walk<'a> {
         }
         let index = self.read(schema, name, relation)?;
         let columns = self.copy_columns(index, attlist, ColumnUse::Output)?;
-        Ok((StatementKind::CopyOut { not_text }, Some(columns)))
+        let kind = StatementKind::CopyOut {
+            not_text,
+            options: copy::options(options),
+            source: Some(copy::table(
+                schema,
+                name,
+                columns.iter().map(|column| &*column.name),
+            )),
+        };
+        Ok((kind, Some(columns)))
     }
 
     fn copy_columns(

@@ -1303,12 +1303,23 @@ fn what_a_statement_is_follows_its_tree() {
         })
     );
     assert_eq!(
-        kind("copy orders to stdout with (format binary)"),
-        Ok(StatementKind::CopyOut { not_text: true })
+        kind("copy orders (id, note) to stdout with (format binary)"),
+        Ok(StatementKind::CopyOut {
+            not_text: true,
+            options: Some(vec![("format".to_owned(), "binary".to_owned())]),
+            source: Some("SELECT \"id\", \"note\" FROM ONLY \"public\".\"orders\"".to_owned()),
+        })
     );
     assert_eq!(
-        kind("copy orders to stdout"),
-        Ok(StatementKind::CopyOut { not_text: false })
+        kind("copy (select 1) to stdout csv header"),
+        Ok(StatementKind::CopyOut {
+            not_text: true,
+            options: Some(vec![
+                ("format".to_owned(), "csv".to_owned()),
+                ("header".to_owned(), "true".to_owned()),
+            ]),
+            source: Some("select 1".to_owned()),
+        })
     );
     assert_eq!(
         kind("declare c cursor with hold for select 1"),

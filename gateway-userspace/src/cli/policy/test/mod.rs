@@ -268,7 +268,7 @@ impl Got {
             grants: verdict.grants().to_vec(),
             masks: output
                 .iter()
-                .filter_map(|column| Some((column.name.clone(), column.mask?.to_owned())))
+                .filter_map(|column| Some((column.name.clone(), column.mask.clone()?)))
                 .collect(),
             reason: verdict.reason().cloned(),
         }

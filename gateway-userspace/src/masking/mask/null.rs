@@ -1,7 +1,0 @@
-//! `null`: NULL, for every type.
-
-use super::CellMask;
-
-pub(super) fn bind() -> CellMask {
-    CellMask::Null
-}
