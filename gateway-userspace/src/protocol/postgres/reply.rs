@@ -14,10 +14,9 @@ use ring::digest;
 use super::wire::{Body, Malformed};
 use crate::{
     masking::{ColumnShape, CopyMasker, Format, RowMasker},
-    policy::LimitReached,
     session::{
-        Allowance, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect, Understood,
-        Volume,
+        Allowance, LimitReached, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect,
+        Understood, Volume,
     },
 };
 
@@ -131,6 +130,8 @@ pub struct Running {
     pub allowance: Allowance,
     /// It may return rows, and a limit may end it.
     pub cuttable: bool,
+    /// The next message of COPY data has the columns' names.
+    pub header: bool,
     /// The limit that ended it for its client: what still comes is swallowed.
     pub limited: Option<LimitReached>,
     /// The portal that it runs.
@@ -162,6 +163,7 @@ impl Running {
             digest: digest::Context::new(&digest::SHA256),
             allowance: Allowance::unlimited(),
             cuttable: false,
+            header: false,
             limited: None,
             portal: None,
         }

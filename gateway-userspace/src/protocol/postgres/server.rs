@@ -18,12 +18,8 @@ use super::{
 };
 use crate::{
     masking::{CopyCount, CopyMasker, MalformedRow},
-    policy::LimitReached,
-    session::OutcomeKind,
+    session::{LimitReached, OutcomeKind},
 };
-
-/// Ends COPY data in binary format. No row looks like it, in any format.
-const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -89,7 +85,7 @@ impl Connection {
         if passes && self.server.rx.len() >= 64 * 1024 {
             if !swallow
                 && let Some(Expected::Execute(running)) = self.expected.front_mut()
-                && let Err(reached) = running.count(1, len.saturating_sub(HEADER))
+                && let Err(reached) = running.count_partial(tag, len.saturating_sub(HEADER))
             {
                 self.cut(reached);
                 swallow = true;
@@ -240,11 +236,9 @@ impl Connection {
                         message: "a COPY of protected columns cannot be masked".to_owned(),
                     });
                 }
-                let (rows, bytes) = match tag {
-                    b'd' => (u64::from(body != COPY_TRAILER), body.len()),
-                    _ => (0, 0),
-                };
-                if let Err(reached) = running.count(rows, bytes) {
+                if tag == b'd'
+                    && let Err(reached) = running.count_copied(body)
+                {
                     self.cut(reached);
                     return Ok(());
                 }
