@@ -38,12 +38,18 @@ pub struct Setup {
     pub host_scope: bool,
     /// Members of the approvers' group `dba`.
     pub approvers: Vec<String>,
+    /// Members of the approvers' group `security`; none: there is no such group.
+    pub security: Vec<String>,
     /// Have the daemon find the issuer's keys by discovery instead of from a file.
     pub discovery: bool,
     /// `address` of the database; default: the cluster's.
     pub address: Option<String>,
     /// `jobs.max_duration`.
     pub max_duration: String,
+    /// `client_password` of the database.
+    pub client_password: Option<String>,
+    /// A further database of the cluster: its name, a login and the login's password.
+    pub database: Option<(String, String, String)>,
 }
 
 impl Default for Setup {
@@ -52,9 +58,12 @@ impl Default for Setup {
             policy: policies::SHOP.to_owned(),
             host_scope: false,
             approvers: APPROVERS.map(str::to_owned).to_vec(),
+            security: Vec::new(),
             discovery: false,
             address: None,
             max_duration: "1h".to_owned(),
+            client_password: None,
+            database: None,
         }
     }
 }
@@ -143,10 +152,32 @@ impl Daemon {
         } else {
             format!("    jwks: {here}/jwks.json\n")
         };
+        let security = if setup.security.is_empty() {
+            String::new()
+        } else {
+            format!("  security: [{}]\n", setup.security.join(", "))
+        };
         let address = setup
             .address
             .clone()
             .unwrap_or_else(|| self.cluster.address());
+        let asks = setup
+            .client_password
+            .as_ref()
+            .map(|password| format!("    client_password: {password}\n"))
+            .unwrap_or_default();
+        let mut further = String::new();
+        if let Some((name, login, password)) = &setup.database {
+            let file = dir.join("secrets").join(login);
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            further = format!(
+                "  - name: {name}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+                 - user: {login}\n        password_file: {file}\n",
+                ca = self.cluster.ca_file().display(),
+                file = file.display(),
+            );
+        }
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -154,11 +185,11 @@ impl Daemon {
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n    logins:\n      \
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
-             policy_dir: {here}/policy.d\n\
-             approvers:\n  dba: [{approvers}]\n\
+             {further}policy_dir: {here}/policy.d\n\
+             approvers:\n  dba: [{approvers}]\n{security}\
              evidence:\n  fsync: always\n",
             pins = self.pin_dir.display(),
             port = self.port,
@@ -171,10 +202,14 @@ impl Daemon {
         fs::write(self.config(), config).context("writing the configuration")
     }
 
-    /// Replaces the policy file. The daemon reads it at start.
+    /// Replaces the policy file. A running daemon follows.
     pub fn write_policy(&self, policy: &str) -> Result<()> {
-        fs::write(self.scratch.path().join("policy.d/policy.yaml"), policy)
-            .context("writing the policy")
+        fs::write(self.policy_dir().join("policy.yaml"), policy).context("writing the policy")
+    }
+
+    /// The folder of the policy's files.
+    pub fn policy_dir(&self) -> PathBuf {
+        self.scratch.path().join("policy.d")
     }
 
     fn launch(&mut self) -> Result<()> {

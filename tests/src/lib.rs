@@ -21,6 +21,8 @@ pub mod raw;
 pub mod reaper;
 pub mod stand;
 pub mod tools;
+#[cfg(feature = "agreement")]
+pub mod transparency;
 
 pub use cluster::Cluster;
 pub use daemon::{Daemon, Setup};

@@ -15,6 +15,8 @@ pub const ROWS: &str = include_str!("../fixtures/raw/rows.py");
 pub const STREAMS: &str = include_str!("../fixtures/raw/streams.py");
 /// Malformed, misplaced and hostile messages.
 pub const MALFORMED: &str = include_str!("../fixtures/raw/malformed.py");
+/// Results around a limit of ten rows.
+pub const LIMITS: &str = include_str!("../fixtures/raw/limits.py");
 
 /// The text of a program that may use everything of `pgraw.py`.
 pub fn program(body: &str) -> String {

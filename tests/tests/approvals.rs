@@ -376,3 +376,69 @@ for order in (4, 5):
     ensure!(output.lines() == ["4 1", "5 57014"], "{}", output.all());
     Ok(())
 }
+
+#[test]
+fn two_rules_that_name_two_groups_must_both_be_met() -> Result<()> {
+    let [dba, security] = APPROVERS;
+    // What a delete of an order takes along is held for others than the order itself.
+    let policy = policies::SHOP
+        .replace("hold: 30s", "hold: 10m")
+        .replace(
+            "- delete: [public.orders, public.order_items, public.order_notes]\n        by: { group: dba, count: 1 }",
+            "- delete: public.orders\n        by: { group: dba }\n      - delete: [public.order_items, public.order_notes]\n        by: { group: security }",
+        );
+    ensure!(policy.contains("security"), "the fixture has changed");
+    let stand = Stand::start(&Setup {
+        policy,
+        approvers: vec![dba.to_owned()],
+        security: vec![security.to_owned()],
+        ..Setup::default()
+    })?;
+    let (mut session, id) = held(&stand, DELETE)?;
+    let notice = session.wait_for_message(&id)?;
+    ensure!(
+        notice.contains("1 of group dba and 1 of group security"),
+        "{notice}"
+    );
+    let first = stand.daemon.answer(dba, "approve", &id, "")?.success()?;
+    ensure!(
+        first.stdout.contains("pending") && stand.cluster.count(LEFT)? == 1,
+        "one group was enough: {}",
+        first.all()
+    );
+    let twice = stand.daemon.answer(dba, "approve", &id, "")?;
+    ensure!(twice.code != Some(0), "one person approved twice");
+    let shown = cordon_tests::Output::from(
+        stand
+            .daemon
+            .cli_as(security, &["approvals", "show", &id])?
+            .output()?,
+    )
+    .success()?;
+    let shown: serde_json::Value = shown.json()?;
+    let needs = serde_json::json!([
+        { "group": "dba", "count": 1, "approved": 1 },
+        { "group": "security", "count": 1, "approved": 0 },
+    ]);
+    ensure!(shown["needs"] == needs, "{shown}");
+    stand
+        .daemon
+        .answer(security, "approve", &id, "")?
+        .success()?;
+    let output = session.sync()?;
+    ensure!(
+        output.sqlstates().is_empty() && output.lines() == ["5"],
+        "{}",
+        output.all()
+    );
+    // Either of them may deny.
+    session.send("DELETE FROM public.orders WHERE id = 4;")?;
+    let second = stand.daemon.wait_for_held()?;
+    stand
+        .daemon
+        .answer(security, "deny", &second, "")?
+        .success()?;
+    ensure!(session.sync()?.sqlstates() == ["57014"], "not denied");
+    stand.daemon.verify_evidence()?.success()?;
+    Ok(())
+}

@@ -56,6 +56,23 @@ fn what_row_level_security_reads_need_not_be_granted() -> Result<()> {
     Ok(())
 }
 
+/// Parse locks what an explained statement would write.
+#[test]
+fn an_explained_statement_may_lock_what_it_does_not_write() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let mut session = stand.job().live()?;
+    for sql in [
+        "EXPLAIN SELECT id FROM public.orders FOR UPDATE;",
+        "EXPLAIN UPDATE public.orders SET status = 'open' WHERE id = 1;",
+        "EXPLAIN INSERT INTO public.order_notes (order_id, author, body) VALUES (1, 'a', 'b');",
+    ] {
+        let output = session.query(sql)?;
+        ensure!(output.sqlstates().is_empty(), "{sql}: {}", output.all());
+    }
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}
+
 /// The policy locks rows, which is more than reading; nothing that Cordon reads of the catalog
 /// tells. The database's own reading of the statement does.
 #[test]
@@ -112,27 +129,57 @@ fn what_the_database_reads_beyond_the_analysis_is_refused_and_counted() -> Resul
     Ok(())
 }
 
+/// The same columns, of the same types, harmless and protected.
+const HARMLESS: &str = "CREATE OR REPLACE VIEW public.order_overview AS SELECT id, status, total, note::varchar(11) AS customer FROM public.orders";
+const PROTECTED: &str = "CREATE OR REPLACE VIEW public.order_overview AS SELECT o.id, o.status, o.total, c.ssn AS customer FROM public.orders o JOIN public.customers c ON c.id = o.customer_id";
+
+fn harmless_view(stand: &Stand) -> Result<()> {
+    stand.cluster.admin("DROP VIEW public.order_overview")?;
+    stand.cluster.admin(HARMLESS)?;
+    stand
+        .cluster
+        .admin("GRANT SELECT ON public.order_overview TO agent_rw")?;
+    Ok(())
+}
+
+/// M14: what is prepared in SQL is masked as the database reads it when it runs.
+#[test]
+fn a_prepared_statement_over_a_view_redefined_behind_our_back_is_masked() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    harmless_view(&stand)?;
+    stand
+        .cluster
+        .admin("CREATE SCHEMA other; GRANT USAGE ON SCHEMA other TO agent_rw")?;
+    let mut session = stand.job().live()?;
+    // Under another search path the database is asked again, which is when it can say that the
+    // names here are outdated.
+    let prepared = session.query(
+        "PREPARE p AS SELECT customer, 'p' FROM public.order_overview; EXECUTE p; \
+         SET search_path = public, other; SELECT 1;",
+    )?;
+    ensure!(prepared.sqlstates().is_empty(), "{}", prepared.all());
+    stand.cluster.admin(PROTECTED)?;
+    let output = session.query("EXECUTE p; EXECUTE p;")?;
+    canary::none_in("the result", &output.all())?;
+    ensure!(
+        output.sqlstates().is_empty() && output.lines().len() >= 8,
+        "{}",
+        output.all()
+    );
+    Ok(())
+}
+
 /// M14, M15: what was changed outside of Cordon holds for the next statement that is new.
 #[test]
 fn a_view_redefined_behind_our_back_is_read_as_it_is_now() -> Result<()> {
     let stand = Stand::start(&cordon_tests::Setup::default())?;
-    let harmless = "CREATE OR REPLACE VIEW public.order_overview AS SELECT id, status, total, note AS customer FROM public.orders";
-    let protected = "CREATE OR REPLACE VIEW public.order_overview AS SELECT 1 AS id, 'open'::public.order_status AS status, 1.00 AS total, ssn AS customer FROM public.customers";
-    stand.cluster.admin("DROP VIEW public.order_overview")?;
-    stand.cluster.admin(harmless)?;
-    stand
-        .cluster
-        .admin("GRANT SELECT ON public.order_overview TO agent_rw")?;
+    harmless_view(&stand)?;
     let mut session = stand.job().live()?;
     session.query("BEGIN; SELECT customer FROM public.order_overview; COMMIT;")?;
     for round in 0..6 {
-        stand.cluster.admin("DROP VIEW public.order_overview")?;
         stand
             .cluster
-            .admin(if round % 2 == 0 { protected } else { harmless })?;
-        stand
-            .cluster
-            .admin("GRANT SELECT ON public.order_overview TO agent_rw")?;
+            .admin(if round % 2 == 0 { PROTECTED } else { HARMLESS })?;
         let output = if round % 3 == 0 {
             session.query(&format!(
                 "BEGIN; SELECT {round}; SELECT customer, {round} FROM public.order_overview; COMMIT;"
@@ -162,6 +209,25 @@ fn a_view_redefined_behind_our_back_is_read_as_it_is_now() -> Result<()> {
                 .all(|step| step["errors"] == Value::Array(Vec::new()))),
             "{seen}"
         );
+    }
+    ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
+    Ok(())
+}
+
+/// RowDescription names the table of a whole row, and no column.
+#[test]
+fn whole_rows_come_from_their_table() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let mut session = stand.job().live()?;
+    for sql in [
+        "SELECT n FROM public.order_notes n WHERE id = 1;",
+        "SELECT n.* FROM public.order_notes n WHERE id = 1;",
+        "INSERT INTO public.order_notes (order_id, author, body) VALUES (1, 'a', 'b') RETURNING order_notes;",
+        "INSERT INTO public.order_notes AS n (order_id, author, body) VALUES (1, 'a', 'b') RETURNING n;",
+    ] {
+        let output = session.query(sql)?;
+        ensure!(output.sqlstates().is_empty(), "{sql}: {}", output.all());
+        ensure!(output.lines().len() == 1, "{sql}: {}", output.all());
     }
     ensure!(disagreements(&stand)? == 0, "it counts as a disagreement");
     Ok(())

@@ -23,8 +23,8 @@ const PROGRAMS: [(&str, &str); 2] = [
 
 /// Statements still refused (`KNOWN_LIMITATIONS.md`, F13), and those whose outcome differs at all: most
 /// stand behind a refused one in the same transaction.
-const REFUSED: usize = 255;
-const DIFFERENT: usize = 885;
+const REFUSED: usize = 0;
+const DIFFERENT: usize = 0;
 
 /// One file of the corpus.
 struct Recording {

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod arch;
+mod bench;
 mod build;
 mod check;
 mod demo;
@@ -10,6 +11,7 @@ mod fuzz;
 mod step;
 mod test;
 mod tools;
+mod transparency;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,10 @@ enum Command {
     Demo(demo::Demo),
     /// Let PostgreSQL judge the analysis of its own regression suite, TPC-H and TPC-DS.
     TestAgreement(agreement::TestAgreement),
+    /// Compare what psql prints of PostgreSQL's regression suite, directly and through Cordon.
+    TestTransparency(transparency::TestTransparency),
+    /// Measure what it costs to understand statements.
+    Bench(bench::Bench),
     /// Fuzz a target, guided by coverage.
     Fuzz(fuzz::Fuzz),
     /// Run every test, those with the kernel, PostgreSQL and drivers included.
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Command::Arch => arch::run(),
         Command::Demo(demo) => demo::run(&demo),
         Command::TestAgreement(agreement) => agreement::run(&agreement),
+        Command::TestTransparency(transparency) => transparency::run(&transparency),
+        Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),
     };

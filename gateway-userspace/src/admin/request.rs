@@ -131,16 +131,34 @@ pub struct ApprovalView {
     pub effects: Vec<String>,
     /// The rule that holds it.
     pub rule: String,
-    /// Approvers' group.
-    pub group: Option<String>,
-    /// Approvals needed.
-    pub needed: u32,
+    /// Whose approval is needed: all of these.
+    pub needs: Vec<NeedView>,
     /// Who has approved so far.
     pub approved_by: Vec<String>,
     /// RFC 3339.
     pub created: String,
     /// RFC 3339.
     pub expires: String,
+}
+
+/// Why a policy did not come into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyErrorView {
+    /// When it was tried, RFC 3339.
+    pub at: String,
+    /// What is wrong, each with file, line and column where it has a place.
+    pub problems: Vec<String>,
+}
+
+/// How many people of a group must approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedView {
+    /// The group; `None`: any approvers'.
+    pub group: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// How many of them have.
+    pub approved: u32,
 }
 
 /// State of the daemon.
@@ -152,6 +170,15 @@ pub struct StatusView {
     pub pid: u32,
     /// Digest of the policy in force, hex.
     pub policy: String,
+    /// Since when, RFC 3339.
+    #[serde(default)]
+    pub policy_since: String,
+    /// Why the files as they are now are not in force. Not told inside of jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_error: Option<PolicyErrorView>,
+    /// Names of the grants that only observe. Not told inside of jobs.
+    #[serde(default)]
+    pub observing: Vec<String>,
     /// Live jobs.
     pub jobs: u32,
     /// Open sessions.

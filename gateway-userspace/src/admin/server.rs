@@ -322,7 +322,15 @@ impl Connection {
                 approve,
                 reason,
             } => one(self.server.control.decide(&id, &peer, approve, reason)),
-            Request::Status => Response::Status(self.server.control.status()),
+            Request::Status => {
+                let mut status = self.server.control.status();
+                if peer.inside_job.is_some() {
+                    // What the policy says, and where it is not enforced, is not the job's to know.
+                    status.policy_error = None;
+                    status.observing.clear();
+                }
+                Response::Status(status)
+            }
             Request::Catalog { database, login } => {
                 match self.server.control.catalog(&database, login.as_deref()) {
                     Ok(catalog) => Response::Catalog(Box::new(catalog)),

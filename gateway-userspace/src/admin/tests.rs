@@ -48,8 +48,11 @@ fn approval() -> ApprovalView {
         parameters: Vec::new(),
         effects: Vec::new(),
         rule: String::new(),
-        group: None,
-        needed: 1,
+        needs: vec![NeedView {
+            group: None,
+            count: 1,
+            approved: 0,
+        }],
         approved_by: Vec::new(),
         created: String::new(),
         expires: String::new(),
@@ -88,6 +91,12 @@ impl ControlPlane for Plane {
             version: "0".to_owned(),
             pid: 1,
             policy: String::new(),
+            policy_since: String::new(),
+            policy_error: Some(PolicyErrorView {
+                at: String::new(),
+                problems: vec!["p.yaml:1:1: wrong".to_owned()],
+            }),
+            observing: vec!["watch".to_owned()],
             jobs: 0,
             sessions: 0,
             held: 0,
@@ -387,10 +396,13 @@ async fn nobody_inside_of_a_job_can_start_end_or_approve() {
             .await
             .contains("no live job")
     );
-    assert!(matches!(
-        insider.ask(&Request::Status).await,
-        Response::Status(_)
-    ));
+    let Response::Status(status) = insider.ask(&Request::Status).await else {
+        panic!()
+    };
+    assert!(
+        status.policy_error.is_none() && status.observing.is_empty(),
+        "a job is not told what is wrong with the policy, nor where it is not enforced"
+    );
     assert_eq!(daemon.jobs.list().len(), 2);
     assert!(daemon.plane.decided.lock().unwrap().is_empty());
     let recorded = daemon
@@ -422,10 +434,10 @@ async fn a_user_who_is_no_runner_cannot_start_or_end_jobs_but_sees_the_state() {
         nobody.ask(&Request::JobStatus { job: None }).await,
         Response::Jobs { .. }
     ));
-    assert!(matches!(
-        nobody.ask(&Request::Status).await,
-        Response::Status(_)
-    ));
+    let Response::Status(status) = nobody.ask(&Request::Status).await else {
+        panic!()
+    };
+    assert!(status.policy_error.is_some() && status.observing == ["watch"]);
 }
 
 #[tokio::test]

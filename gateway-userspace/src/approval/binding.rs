@@ -171,9 +171,10 @@ const fn use_code(column_use: ColumnUse) -> u64 {
         ColumnUse::Derived => 1,
         ColumnUse::Filter => 2,
         ColumnUse::Source => 3,
-        ColumnUse::Written => 4,
+        ColumnUse::Inserted => 4,
         ColumnUse::Named => 5,
         ColumnUse::Equality => 6,
+        ColumnUse::Updated => 7,
     }
 }
 

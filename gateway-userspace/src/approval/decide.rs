@@ -127,10 +127,7 @@ async fn answer(
         }
         return Err(error);
     }
-    let needed = item.request.needed();
-    let approvals = u32::try_from(item.lock().votes.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(u32::from(approve));
+    let (approvals, complete) = tally(&item, &approver, approve);
     let event = Event::ApprovalDecided(ApprovalDecided {
         approval: item.id.clone(),
         by: approver.name.clone(),
@@ -138,7 +135,7 @@ async fn answer(
         approve,
         reason: reason.clone(),
         approvals,
-        needed,
+        complete,
         binding: item.request.binding.hex(),
     });
     store.ledger.record(event).await?;
@@ -151,9 +148,10 @@ async fn answer(
         state.votes.push(Vote {
             name: approver.name,
             uid: approver.uid,
+            groups: approver.groups,
         });
         drop(state);
-        if approvals >= needed && !store.end(&item, Status::Approved { taken: false }) {
+        if complete && !store.end(&item, Status::Approved { taken: false }) {
             return Err(ended(&item, &item.lock().status));
         }
     } else if !store.end(
@@ -169,6 +167,21 @@ async fn answer(
     Ok(item.view())
 }
 
+/// How many have approved, with this answer, and whether that is enough: of every group as many as
+/// are asked for. Who is in several groups counts for each.
+fn tally(item: &Item, approver: &Approver, approve: bool) -> (u32, bool) {
+    let state = item.lock();
+    let with_this = || {
+        let this = approve.then_some(approver.groups.as_slice());
+        state.groups().chain(this)
+    };
+    let approvals = u32::try_from(with_this().count()).unwrap_or(u32::MAX);
+    let quorums = &item.request.requirement.quorums;
+    // None at all would be a fault: then nothing is enough.
+    let complete = !quorums.is_empty() && quorums.iter().all(|quorum| quorum.is_met(with_this()));
+    (approvals, approve && complete)
+}
+
 fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), DecideError> {
     let state = item.lock();
     if state.status != Status::Pending {
@@ -180,16 +193,15 @@ fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), Dec
     if approver.uid == item.request.requester_uid {
         return Err(DecideError::Requester(approver.name.clone()));
     }
-    let needed = match &item.request.requirement.group {
-        Some(group) if approver.groups.contains(group) => None,
-        Some(group) => Some(format!("a member of {group} must")),
-        None if approver.groups.is_empty() => Some("an approver must".to_owned()),
-        None => None,
-    };
-    if let Some(needed) = needed {
+    let quorums = &item.request.requirement.quorums;
+    if !quorums.iter().any(|quorum| quorum.admits(&approver.groups)) {
+        let groups: Vec<&str> = quorums
+            .iter()
+            .map(|quorum| quorum.group.as_deref().unwrap_or("any approvers' group"))
+            .collect();
         return Err(DecideError::NotApprover {
             name: approver.name.clone(),
-            needed,
+            needed: format!("a member of {} must", groups.join(" or ")),
         });
     }
     // Whoever has approved may still deny.

@@ -1,6 +1,10 @@
 //! A request for approval.
 
-use crate::{admin::ApprovalView, audit::ApprovalRequested, policy::ApprovalRequirement};
+use crate::{
+    admin::{ApprovalView, NeedView},
+    audit::{ApprovalNeed, ApprovalRequested},
+    policy::ApprovalRequirement,
+};
 
 use super::binding::Binding;
 
@@ -48,8 +52,16 @@ impl ApprovalRequest {
             parameters: self.parameters.clone(),
             effects: self.effects.clone(),
             rule: self.requirement.rule.clone(),
-            group: self.requirement.group.clone(),
-            needed: self.needed(),
+            needs: self
+                .requirement
+                .quorums
+                .iter()
+                .map(|quorum| NeedView {
+                    group: quorum.group.clone(),
+                    count: quorum.count,
+                    approved: 0,
+                })
+                .collect(),
             approved_by: Vec::new(),
             created: created.to_owned(),
             expires: expires.to_owned(),
@@ -66,15 +78,17 @@ impl ApprovalRequest {
             requester: self.requester.clone(),
             requester_uid: self.requester_uid,
             rule: self.requirement.rule.clone(),
-            group: self.requirement.group.clone(),
-            needed: self.needed(),
+            needs: self
+                .requirement
+                .quorums
+                .iter()
+                .map(|quorum| ApprovalNeed {
+                    group: quorum.group.clone(),
+                    count: quorum.count,
+                })
+                .collect(),
             expires: expires.to_owned(),
             binding: self.binding.hex(),
         }
-    }
-
-    /// Approvals needed: never none.
-    pub(super) fn needed(&self) -> u32 {
-        self.requirement.count.max(1)
     }
 }

@@ -107,6 +107,8 @@ pub(super) enum Status {
 pub(super) struct Vote {
     pub(super) name: String,
     pub(super) uid: u32,
+    /// Their approvers' groups.
+    pub(super) groups: Vec<String>,
 }
 
 impl Approvals {
@@ -304,6 +306,9 @@ impl Item {
         let mut view = self.request.view(&self.id, &self.created, &self.expires);
         let state = self.lock();
         state.status.name().clone_into(&mut view.state);
+        for (need, quorum) in view.needs.iter_mut().zip(&self.request.requirement.quorums) {
+            need.approved = quorum.met(state.groups());
+        }
         view.approved_by = state.names();
         view
     }
@@ -341,6 +346,11 @@ impl Item {
 }
 
 impl State {
+    /// The groups of each who has approved.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[String]> {
+        self.votes.iter().map(|vote| vote.groups.as_slice())
+    }
+
     fn names(&self) -> Vec<String> {
         self.votes.iter().map(|vote| vote.name.clone()).collect()
     }

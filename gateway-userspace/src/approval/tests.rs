@@ -12,8 +12,8 @@ use std::{
 use super::*;
 use crate::{
     audit::{AppendError, Event},
-    policy::ApprovalRequirement,
-    sql::{Access, Namespace, RelationRef, RelationUse, Statement, StatementKind},
+    policy::{ApprovalRequirement, Quorum},
+    sql::{Access, Implied, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
 };
 
 /// Keeps events; can refuse them, or hold them up.
@@ -76,11 +76,15 @@ fn statement() -> Statement {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         }],
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 7,
     }
 }
@@ -89,6 +93,8 @@ fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".into(), "public".into()],
         user: "orders_agent".into(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 
@@ -133,8 +139,10 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
         effects: vec!["delete public.orders (reads id)".into()],
         requirement: ApprovalRequirement {
             rule: "agent-orders: approve[0]".into(),
-            group: group.map(Into::into),
-            count,
+            quorums: vec![Quorum {
+                group: group.map(Into::into),
+                count,
+            }],
             hold: Duration::from_mins(15),
         },
         binding: binding(),
@@ -354,6 +362,71 @@ async fn only_members_of_the_group_answer() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn two_groups_must_both_agree_and_a_member_of_both_counts_for_each() {
+    let both = |counts: [u32; 2]| {
+        let mut request = request(None, 1);
+        request.requirement.quorums = ["dba", "security"]
+            .into_iter()
+            .zip(counts)
+            .map(|(group, count)| Quorum {
+                group: Some(group.into()),
+                count,
+            })
+            .collect();
+        request
+    };
+    let of = |name: &str, uid, groups: &[&str]| Approver {
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..person(name, uid)
+    };
+    let (store, fake) = store();
+    let mut held = store.submit(both([2, 1])).await.unwrap();
+    for (who, state, counts) in [
+        (of("alice", 2_001, &["dba"]), "pending", [1, 0]),
+        (of("carol", 2_003, &["security"]), "pending", [1, 1]),
+        // One of them too many does not stand in for the other group.
+        (of("dave", 2_004, &["security"]), "pending", [1, 2]),
+        (of("bob", 2_002, &["dba"]), "approved", [2, 2]),
+    ] {
+        let view = store.decide(held.id(), &who, true, None).await.unwrap();
+        assert_eq!(view.state, state, "{who:?}");
+        let approved: Vec<u32> = view.needs.iter().map(|need| need.approved).collect();
+        assert_eq!(approved, counts, "{who:?}");
+    }
+    assert!(matches!(
+        held.wait().await,
+        ApprovalOutcome::Approved { .. }
+    ));
+    let complete: Vec<bool> = fake
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|event| match event {
+            Event::ApprovalDecided(decided) => Some(decided.complete),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(complete, [false, false, false, true]);
+
+    let held = store.submit(both([1, 1])).await.unwrap();
+    let outsider = of("eve", 2_005, &["finance"]);
+    assert!(matches!(
+        store.decide(held.id(), &outsider, true, None).await,
+        Err(DecideError::NotApprover { .. })
+    ));
+    let member = of("fay", 2_006, &["dba", "security"]);
+    let view = store.decide(held.id(), &member, true, None).await.unwrap();
+    assert_eq!(view.state, "approved");
+
+    // Any one of them may deny.
+    let held = store.submit(both([1, 1])).await.unwrap();
+    let one = of("carol", 2_003, &["security"]);
+    let view = store.decide(held.id(), &one, false, None).await.unwrap();
+    assert_eq!(view.state, "denied");
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ pub enum Event {
     LogOpened(LogOpened),
     /// A policy took force.
     PolicyLoaded(PolicyLoaded),
+    /// The policy's files cannot come into force; the policy before stays.
+    PolicyRefused(PolicyRefused),
     /// A job was registered.
     JobStarted(JobStarted),
     /// A job ended; its sessions are closed.
@@ -77,6 +79,18 @@ pub struct PolicyLoaded {
     /// Names of its files.
     #[serde(default)]
     pub files: Vec<String>,
+}
+
+/// See [`Event::PolicyRefused`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRefused {
+    /// What is wrong, each with file, line and column where it has a place.
+    pub problems: Vec<String>,
+    /// SHA-256 over names, lengths and contents of the files, hex; absent if they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_sha256: Option<String>,
+    /// Digest of the policy that stays in force, hex.
+    pub policy: String,
 }
 
 /// See [`Event::JobStarted`].
@@ -332,8 +346,21 @@ pub enum Outcome {
     },
     /// It was cancelled.
     Cancelled,
+    /// It passed a limit of the policy, and was ended there.
+    Limited(LimitReached),
     /// The session ended, or the portal was dropped, before its end was seen.
     Abandoned,
+}
+
+/// A limit of the policy that was reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReached {
+    /// Its key: `rows`, `bytes`, `session_rows`, `session_bytes`, `statement`, `session`.
+    pub limit: String,
+    /// The most that it allows: rows, bytes or milliseconds.
+    pub most: u64,
+    /// The rule that sets it: `agent-orders: limits.rows`.
+    pub rule: String,
 }
 
 /// See [`Event::StatementCompleted`].
@@ -345,7 +372,8 @@ pub struct StatementCompleted {
     pub statement: u64,
     /// Rows sent to the client.
     pub rows: u64,
-    /// Bytes of the result sent to the client.
+    /// Bytes of the result sent to the client: of the messages that carry rows or COPY data,
+    /// without tag and length.
     pub bytes: u64,
     /// Cells masked in them.
     pub cells_masked: u64,
@@ -356,6 +384,16 @@ pub struct StatementCompleted {
     /// SHA-256 of the result's bytes as the client saw them, hex; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_sha256: Option<String>,
+}
+
+/// How many people of a group must approve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalNeed {
+    /// The group; absent: any approvers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How many.
+    pub count: u32,
 }
 
 /// See [`Event::ApprovalRequested`].
@@ -375,11 +413,9 @@ pub struct ApprovalRequested {
     pub requester_uid: u32,
     /// The rule that holds it.
     pub rule: String,
-    /// Whose approval is needed; absent: any approver's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// How many approvals are needed.
-    pub needed: u32,
+    /// Whose approval is needed: all of these.
+    #[serde(default)]
+    pub needs: Vec<ApprovalNeed>,
     /// RFC 3339.
     pub expires: String,
     /// Digest of exactly what would run, hex.
@@ -402,8 +438,9 @@ pub struct ApprovalDecided {
     pub reason: Option<String>,
     /// How many have approved, this one included.
     pub approvals: u32,
-    /// How many are needed.
-    pub needed: u32,
+    /// With this one all that are needed have approved.
+    #[serde(default)]
+    pub complete: bool,
     /// Digest of exactly what this answers, hex.
     pub binding: String,
 }
@@ -468,6 +505,9 @@ pub struct SessionClosed {
     pub cells_masked: u64,
     /// How long it lived.
     pub duration_us: u64,
+    /// The limit that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitReached>,
 }
 
 /// See [`Event::Gap`].
@@ -520,6 +560,7 @@ impl Event {
             Self::Spilled(spilled) => vec![&mut spilled.event],
             Self::LogOpened(_)
             | Self::PolicyLoaded(_)
+            | Self::PolicyRefused(_)
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
@@ -545,6 +586,7 @@ impl Event {
             Self::ConnectionRefused(refused) => refused.process.as_mut(),
             Self::LogOpened(_)
             | Self::PolicyLoaded(_)
+            | Self::PolicyRefused(_)
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)

@@ -221,6 +221,7 @@ fn summarise(
         // What was open then never closed.
         Event::LogOpened(_) => open.clear(),
         Event::PolicyLoaded(_)
+        | Event::PolicyRefused(_)
         | Event::JobStarted(_)
         | Event::JobEnded(_)
         | Event::JobRefused(_)

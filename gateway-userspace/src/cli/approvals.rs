@@ -14,7 +14,7 @@ use super::{
     table::{Cell, Table},
 };
 use crate::{
-    admin::{ApprovalView, Request, Response},
+    admin::{ApprovalView, NeedView, Request, Response},
     approval::{visible, visible_line},
 };
 
@@ -130,17 +130,14 @@ fn decide<W: Write>(
         return Ok(());
     }
     let said = match view {
-        Some(view) if view.state == "pending" => {
-            let have = view.approved_by.len();
-            output.paint(
-                Style::Warning,
-                &format!(
-                    "recorded; {have} of {} approvals of {}",
-                    view.needed,
-                    visible_line(&view.id)
-                ),
-            )
-        }
+        Some(view) if view.state == "pending" => output.paint(
+            Style::Warning,
+            &format!(
+                "recorded; {} has {}",
+                visible_line(&view.id),
+                progress(&view)
+            ),
+        ),
         Some(view) => {
             let (state, style) = state(&view);
             output.paint(style, &format!("{} is {state}", visible_line(&view.id)))
@@ -214,6 +211,7 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
     table.pair("rule", &view.rule);
     table.pair("needs", whom(view));
     if !view.approved_by.is_empty() {
+        table.pair("has", progress(view));
         table.pair("approved by", view.approved_by.join(", "));
     }
     table.pair("asked", &view.created);
@@ -250,12 +248,31 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
     Ok(())
 }
 
+/// Who must approve: `2 of dba and 1 of security`.
 fn whom(view: &ApprovalView) -> String {
-    format!(
-        "{} of {}",
-        view.needed,
-        view.group.as_deref().unwrap_or("the approvers")
-    )
+    let needs = view
+        .needs
+        .iter()
+        .map(|need| format!("{} of {}", need.count, group(need)));
+    needs.collect::<Vec<_>>().join(" and ")
+}
+
+/// Who has approved so far: `1 of 2 approvals by dba`.
+fn progress(view: &ApprovalView) -> String {
+    let needs = view.needs.iter().map(|need| {
+        let plural = if need.count == 1 { "" } else { "s" };
+        format!(
+            "{} of {} approval{plural} by {}",
+            need.approved,
+            need.count,
+            visible_line(group(need))
+        )
+    });
+    needs.collect::<Vec<_>>().join(" and ")
+}
+
+fn group(need: &NeedView) -> &str {
+    need.group.as_deref().unwrap_or("the approvers")
 }
 
 fn state(view: &ApprovalView) -> (&str, Style) {
@@ -289,8 +306,18 @@ mod tests {
             parameters: vec![Some("1' OR 'x".into()), None],
             effects: vec!["delete public.p\u{430}yroll".into()],
             rule: "g: approve[0]".into(),
-            group: Some("dba".into()),
-            needed: 2,
+            needs: vec![
+                NeedView {
+                    group: Some("dba".into()),
+                    count: 2,
+                    approved: 1,
+                },
+                NeedView {
+                    group: Some("security".into()),
+                    count: 1,
+                    approved: 0,
+                },
+            ],
             approved_by: vec!["alice".into()],
             created: "2026-01-02T03:04:05.000000Z".into(),
             expires: "2026-01-02T03:19:05.000000Z".into(),
@@ -326,6 +353,11 @@ mod tests {
         assert!(text.contains("$1 = '1'' OR ''x'") && text.contains("$2 = NULL"));
         assert!(
             text.contains("delete public.p<U+0430>yroll") && text.contains("acme/shop<U+001B>[2J")
+        );
+        assert!(text.contains("2 of dba and 1 of security"), "{text}");
+        assert!(
+            text.contains("1 of 2 approvals by dba and 0 of 1 approval by security"),
+            "{text}"
         );
         assert!(text.contains("shown as <U+XXXX>"));
         assert!(text.is_ascii() && !text.contains('\u{1b}'));

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use tokio::runtime::Handle;
 
-use super::catalog;
+use super::{catalog, reload::PolicyFiles};
 use crate::{
-    admin::{ApprovalView, ControlPlane, Peer, StatusView},
+    admin::{ApprovalView, ControlPlane, Peer, StatusView, rfc3339},
     approval::Approver,
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log},
     config::Config,
@@ -90,6 +90,7 @@ pub struct Control {
     gate: Arc<Gate>,
     jobs: Arc<Jobs>,
     databases: Vec<Arc<Database>>,
+    policy: Arc<PolicyFiles>,
 }
 
 impl Control {
@@ -99,12 +100,14 @@ impl Control {
         gate: Arc<Gate>,
         jobs: Arc<Jobs>,
         databases: Vec<Arc<Database>>,
+        policy: Arc<PolicyFiles>,
     ) -> Self {
         Self {
             config,
             gate,
             jobs,
             databases,
+            policy,
         }
     }
 }
@@ -155,11 +158,16 @@ impl ControlPlane for Control {
                 )
             })
             .collect();
+        let policy = self.gate.policy();
+        let shown = self.policy.shown();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            policy: hex(&self.gate.policy().digest()),
+            policy: hex(&policy.digest()),
+            policy_since: rfc3339(shown.since),
+            policy_error: shown.error,
+            observing: policy.observing().map(|grant| grant.name.clone()).collect(),
             jobs: count(self.jobs.list().len()),
             sessions: self.gate.sessions(),
             disagreements: self.gate.disagreements(),

@@ -7,6 +7,7 @@ mod control;
 mod evidence;
 mod job;
 mod policy;
+mod reload;
 mod run;
 mod sessions;
 mod shell;

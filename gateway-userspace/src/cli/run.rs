@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::control::Control;
+use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
     approval::Approvals,
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// Grants in observe mode refuse little: whoever runs the host must know.
-fn warn_observing(policy: &Policy) {
+pub fn warn_observing(policy: &Policy) {
     for grant in policy.observing() {
         tracing::warn!(
             grant = %grant.name,
@@ -74,15 +74,6 @@ fn warn_observing(policy: &Policy) {
 pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let policy = Policy::load(&config.policy_dir)?;
     let mut problems = Vec::new();
-    for grant in policy.grants() {
-        // A limit that nothing enforces would be a promise only.
-        if grant.limits.limits_sessions() {
-            problems.push(format!(
-                "grant {:?} sets limits other than `hold`, which are not enforced yet",
-                grant.name
-            ));
-        }
-    }
     for group in policy.approver_groups() {
         if !config.approvers.contains_key(group) {
             problems.push(format!(
@@ -214,11 +205,13 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         );
     }
     let config = Arc::new(config);
+    let policy_files = PolicyFiles::new(config.clone(), gate.clone());
     let control = Arc::new(Control::new(
         config.clone(),
         gate.clone(),
         jobs.clone(),
         served,
+        policy_files.clone(),
     ));
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
@@ -243,7 +236,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         port = config.intercept.port,
         "ready"
     );
-    wait_for_stop(&config, &gate, signals).await?;
+    let following = tokio::spawn(policy_files.follow(signals.reload));
+    wait_for_stop(signals.terminate, signals.interrupt).await;
+    following.abort();
 
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
@@ -261,44 +256,11 @@ struct Signals {
     reload: Signal,
 }
 
-/// Waits for SIGTERM or SIGINT; SIGHUP loads the policy again.
-async fn wait_for_stop(
-    config: &Config,
-    gate: &Arc<Gate>,
-    mut signals: Signals,
-) -> anyhow::Result<()> {
-    let Signals {
-        terminate,
-        interrupt,
-        reload,
-    } = &mut signals;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => match load_policy(config) {
-                Ok(policy) => {
-                    let digest = hex(&policy.digest());
-                    let event = Event::PolicyLoaded(PolicyLoaded {
-                        digest: digest.clone(),
-                        files: policy.files().to_vec(),
-                    });
-                    match gate.log().append(event, audit::Durability::Synced).await {
-                        Ok(_) => {
-                            warn_observing(&policy);
-                            gate.set_policy(policy);
-                            tracing::info!(%digest, "policy loaded");
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "the policy was not loaded: no evidence");
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "the policy stays as it was");
-                }
-            },
-        }
+/// Waits for SIGTERM or SIGINT.
+async fn wait_for_stop(mut terminate: Signal, mut interrupt: Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 
@@ -351,6 +313,13 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                     host: database.host.clone(),
                     address,
                     tls,
+                    client_password: database
+                        .client_password
+                        .as_deref()
+                        .map(|password| {
+                            postgres::Verifier::new(password, &ring::rand::SystemRandom::new())
+                        })
+                        .transpose()?,
                     passwords,
                 }),
             })

@@ -326,12 +326,18 @@ fn decision<W: Write>(
         output.line(&format!("    masked: {masked}"))?;
     }
     if let Some(requested) = &statement.requested {
-        let group = requested.group.as_deref().unwrap_or("any approver");
+        let needs: Vec<String> = requested
+            .needs
+            .iter()
+            .map(|need| {
+                let group = need.group.as_deref().unwrap_or("the approvers");
+                format!("{} of {}", need.count, visible_line(group))
+            })
+            .collect();
         output.line(&format!(
-            "    held as {}, for {} of {}",
+            "    held as {}, for {}",
             requested.approval,
-            requested.needed,
-            visible_line(group)
+            needs.join(" and ")
         ))?;
     }
     for answer in &statement.answers {
@@ -393,6 +399,14 @@ fn outcome(outcome: &Outcome) -> (String, Style) {
     match outcome {
         Outcome::Ok => ("ok".to_owned(), Style::Good),
         Outcome::Error { sqlstate } => (format!("error {}", visible_line(sqlstate)), Style::Bad),
+        Outcome::Limited(reached) => (
+            format!(
+                "cut at {} ({})",
+                visible_line(&reached.limit),
+                visible_line(&reached.rule)
+            ),
+            Style::Bad,
+        ),
         Outcome::Cancelled => ("cancelled".to_owned(), Style::Warning),
         Outcome::Abandoned => ("abandoned".to_owned(), Style::Warning),
     }
@@ -430,7 +444,8 @@ fn time_of_day(time: &str) -> String {
 mod tests {
     use super::*;
     use crate::audit::{
-        ApprovalDecided, ApprovalRequested, SessionClosed, SessionOpened, StatementDecided,
+        ApprovalDecided, ApprovalNeed, ApprovalRequested, SessionClosed, SessionOpened,
+        StatementDecided,
     };
 
     fn statement(number: u64, at_ms: u64, text: &str, decision: Decision) -> StatementRecord {
@@ -489,8 +504,10 @@ mod tests {
         );
         second.requested = Some(ApprovalRequested {
             approval: "apr-1".into(),
-            needed: 1,
-            group: Some("dba".into()),
+            needs: vec![ApprovalNeed {
+                group: Some("dba".into()),
+                count: 1,
+            }],
             ..ApprovalRequested::default()
         });
         second.answers = vec![ApprovalDecided {

@@ -33,6 +33,7 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         vec!["version".to_owned(), status.version],
         vec!["process".to_owned(), status.pid.to_string()],
         vec!["policy".to_owned(), status.policy],
+        vec!["policy in force since".to_owned(), status.policy_since],
         vec!["live jobs".to_owned(), status.jobs.to_string()],
         vec!["open sessions".to_owned(), status.sessions.to_string()],
         vec!["held statements".to_owned(), status.held.to_string()],
@@ -45,6 +46,21 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
             status.evidence_entries.to_string(),
         ],
     ];
+    rows.extend(
+        status
+            .observing
+            .into_iter()
+            .map(|grant| vec!["grant that only observes".to_owned(), grant]),
+    );
+    if let Some(error) = status.policy_error {
+        rows.push(vec!["policy files refused".to_owned(), error.at]);
+        rows.extend(
+            error
+                .problems
+                .into_iter()
+                .map(|problem| vec!["problem".to_owned(), problem]),
+        );
+    }
     rows.extend(
         status
             .databases

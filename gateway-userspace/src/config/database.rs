@@ -29,6 +29,9 @@ pub struct Database {
     pub tls: TlsMode,
     /// Roots for [`TlsMode::VerifyFull`]; empty otherwise.
     pub roots: Arc<RootCertStore>,
+    /// What clients are asked for by SCRAM-SHA-256; `None`: they are asked for nothing. No secret:
+    /// who a client is, the kernel tells.
+    pub client_password: Option<String>,
     /// Logins by user name.
     pub logins: BTreeMap<String, Login>,
 }

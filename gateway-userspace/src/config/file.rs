@@ -78,6 +78,7 @@ pub(super) struct Database {
     pub(super) aliases: Vec<Spanned<String>>,
     pub(super) tls: Option<TlsMode>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
+    pub(super) client_password: Option<Spanned<String>>,
     pub(super) logins: Spanned<Vec<Login>>,
 }
 

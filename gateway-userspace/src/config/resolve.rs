@@ -412,6 +412,16 @@ impl Place<'_> {
                 "no login is listed; Cordon cannot reach the database without one",
             ));
         }
+        let client_password = database.client_password;
+        if let Some(written) = &client_password
+            && !((1..=128).contains(&written.value.len())
+                && written.value.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(self.error(
+                written.referenced,
+                "`client_password` must be 1 to 128 printable ASCII characters without blanks",
+            ));
+        }
         let name = database.name.value;
         let dbname = match database.dbname {
             None => name.clone(),
@@ -432,6 +442,7 @@ impl Place<'_> {
             aliases,
             tls,
             roots,
+            client_password: client_password.map(|written| written.value),
             logins,
         })
     }

@@ -176,7 +176,7 @@ fn masked(statement: &Statement, shop: &Shop) {
             !protected(&column.column)
                 || uses.iter().all(|one| matches!(
                     one,
-                    ColumnUse::Output | ColumnUse::Written | ColumnUse::Named
+                    ColumnUse::Output | ColumnUse::Inserted | ColumnUse::Updated | ColumnUse::Named
                 )),
             "{column:?} is protected, and used as {uses:?}"
         );

@@ -127,6 +127,16 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// A principal that nobody attested, for benchmarks.
+    #[cfg(feature = "bench")]
+    pub(crate) fn supposed(job: JobIdentity) -> Self {
+        Self {
+            job: Arc::new(job),
+            process: ProcessEvidence::default(),
+            life: Life::new(),
+        }
+    }
+
     /// The job.
     pub fn job(&self) -> &Arc<JobIdentity> {
         &self.job

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ApprovalRequirement, Obligations, Observed, Reason, ReasonCode, Verdict,
+    ApprovalRequirement, Obligations, Observed, Quorum, Reason, ReasonCode, Verdict,
     admit::Admission,
     grant::{ApproveRule, Grant, Mode, Rule, yaml_scalar},
     kinship::Kinship,
     rules,
+    verdict::whom,
 };
 use crate::sql::{Statement, StatementKind};
 
@@ -60,6 +61,9 @@ impl<'a> Weighing<'a> {
         rules::kind::weigh(self)?;
         for relation in &self.statement.relations {
             rules::relation::weigh(self, relation)?;
+        }
+        for change in &self.statement.settings {
+            rules::setting::weigh(self, change)?;
         }
         for function in &self.statement.functions {
             rules::function::weigh(self, function)?;
@@ -144,43 +148,13 @@ impl<'a> Weighing<'a> {
             .map(|hold| place(hold.grant, "approve", hold.index))
             .collect();
         let rule = names.join(", ");
-        let group = self
-            .holds
-            .iter()
-            .find_map(|hold| hold.rule.group.as_deref());
-        if let Some(other) = self.holds.iter().find_map(|hold| {
-            hold.rule
-                .group
-                .as_deref()
-                .filter(|other| Some(*other) != group)
-        }) {
-            return Verdict::Deny(Reason {
-                code: ReasonCode::NotPermitted,
-                message: format!(
-                    "{} needs approval by two groups, {} and {other}, which one statement cannot have",
-                    first.what,
-                    group.unwrap_or_default()
-                ),
-                rule,
-                hint: "send the parts as statements of their own, or let these approve rules name the same group".to_owned(),
-            });
-        }
-        let count = self
-            .holds
-            .iter()
-            .map(|hold| hold.rule.count)
-            .max()
-            .unwrap_or(1);
+        let quorums = self.quorums();
         let hold = self
             .holds
             .iter()
             .map(|hold| hold.grant.hold())
             .min()
             .unwrap_or_default();
-        let by = match group {
-            Some(group) => format!("{count} of group {group}"),
-            None => format!("{count} approver{}", if count == 1 { "" } else { "s" }),
-        };
         let unlimited = if self.statement.unlimited {
             " (no WHERE clause: every row)"
         } else {
@@ -188,20 +162,46 @@ impl<'a> Weighing<'a> {
         };
         Verdict::RequireApproval {
             obligations,
-            requirement: ApprovalRequirement {
-                rule: rule.clone(),
-                group: group.map(str::to_owned),
-                count,
-                hold,
-            },
             reason: Reason {
                 code: ReasonCode::NotApproved,
-                message: format!("{}{unlimited} needs approval by {by}", first.what),
-                rule,
+                message: format!(
+                    "{}{unlimited} needs approval by {}",
+                    first.what,
+                    whom(&quorums)
+                ),
+                rule: rule.clone(),
                 hint: "an approver answers with `cordon approvals`; the statement waits until then"
                     .to_owned(),
             },
+            requirement: ApprovalRequirement {
+                rule,
+                quorums,
+                hold,
+            },
         }
+    }
+
+    /// Who must agree: of each group the largest count. What any approver may fill is left out
+    /// where as many of one group are asked for.
+    fn quorums(&self) -> Vec<Quorum> {
+        let mut quorums: Vec<Quorum> = Vec::new();
+        for ApproveRule { group, count, .. } in self.holds.iter().map(|hold| hold.rule) {
+            match quorums.iter_mut().find(|quorum| quorum.group == *group) {
+                Some(quorum) => quorum.count = quorum.count.max(*count),
+                None => quorums.push(Quorum {
+                    group: group.clone(),
+                    count: *count,
+                }),
+            }
+        }
+        let largest = quorums
+            .iter()
+            .filter(|quorum| quorum.group.is_some())
+            .map(|quorum| quorum.count)
+            .max()
+            .unwrap_or(0);
+        quorums.retain(|quorum| quorum.group.is_some() || quorum.count > largest);
+        quorums
     }
 
     /// Refuses what no rule allows, unless the grants only observe: then it passes, and is

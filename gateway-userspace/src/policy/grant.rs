@@ -30,13 +30,15 @@ pub enum Verb {
     Call,
     /// Data definition.
     Ddl,
+    /// Settings of applications and extensions.
+    Set,
     /// All of these, and what has no verb of its own.
     All,
 }
 
 impl Verb {
     /// Every verb, with the word for it.
-    pub const WORDS: [(Self, &'static str); 8] = [
+    pub const WORDS: [(Self, &'static str); 9] = [
         (Self::Select, "select"),
         (Self::Insert, "insert"),
         (Self::Update, "update"),
@@ -44,6 +46,7 @@ impl Verb {
         (Self::Truncate, "truncate"),
         (Self::Call, "call"),
         (Self::Ddl, "ddl"),
+        (Self::Set, "set"),
         (Self::All, "all"),
     ];
 
@@ -57,6 +60,7 @@ impl Verb {
             Self::Truncate => "truncate",
             Self::Call => "call",
             Self::Ddl => "ddl",
+            Self::Set => "set",
             Self::All => "all",
         }
     }
@@ -65,7 +69,7 @@ impl Verb {
     pub fn takes_columns(self) -> bool {
         match self {
             Self::Select | Self::Insert | Self::Update => true,
-            Self::Delete | Self::Truncate | Self::Call | Self::Ddl | Self::All => false,
+            Self::Delete | Self::Truncate | Self::Call | Self::Ddl | Self::Set | Self::All => false,
         }
     }
 }

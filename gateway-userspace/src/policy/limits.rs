@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::grant::Grant;
+use super::{Reason, ReasonCode, grant::Grant, quantity};
 
 /// How long a statement is held where no grant says so.
 pub const DEFAULT_HOLD: Duration = Duration::from_mins(15);
@@ -122,12 +122,184 @@ impl Limits {
         narrowest
     }
 
+    /// All that are in force, in the order of the policy's keys.
+    pub fn in_force(&self) -> Vec<LimitReached> {
+        let Self {
+            session,
+            statement,
+            rows,
+            bytes,
+            session_rows,
+            session_bytes,
+            statements_per_minute,
+        } = self;
+        let time = |kind, limit: &Option<Limit<Duration>>| {
+            limit.as_ref().map(|limit| LimitReached::time(kind, limit))
+        };
+        let count = |kind, limit: &Option<Limit<u64>>| {
+            limit.as_ref().map(|limit| LimitReached::count(kind, limit))
+        };
+        [
+            time(LimitKind::Session, session),
+            time(LimitKind::Statement, statement),
+            count(LimitKind::Rows, rows),
+            count(LimitKind::Bytes, bytes),
+            count(LimitKind::SessionRows, session_rows),
+            count(LimitKind::SessionBytes, session_bytes),
+            count(LimitKind::StatementsPerMinute, statements_per_minute),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// True if what a statement returns is limited.
     pub fn limits_results(&self) -> bool {
         self.rows.is_some()
             || self.bytes.is_some()
             || self.session_rows.is_some()
             || self.session_bytes.is_some()
+    }
+}
+
+/// The kinds of limits that a session can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// How long a session may last.
+    Session,
+    /// How long a statement may run.
+    Statement,
+    /// Rows of one statement.
+    Rows,
+    /// Bytes of one statement.
+    Bytes,
+    /// Rows of one session.
+    SessionRows,
+    /// Bytes of one session.
+    SessionBytes,
+    /// Statements within 60 seconds.
+    StatementsPerMinute,
+}
+
+impl LimitKind {
+    /// Its key in policy files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Statement => "statement",
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+            Self::SessionRows => "session_rows",
+            Self::SessionBytes => "session_bytes",
+            Self::StatementsPerMinute => "statements_per_minute",
+        }
+    }
+}
+
+/// A limit that a session has reached, or may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// Which.
+    pub kind: LimitKind,
+    /// The most that it allows: rows, bytes, statements or milliseconds.
+    pub most: u64,
+    /// `grant: limits.rows`.
+    pub rule: Arc<str>,
+}
+
+impl LimitReached {
+    /// A limit of a number.
+    pub fn count(kind: LimitKind, limit: &Limit<u64>) -> Self {
+        Self {
+            kind,
+            most: limit.most,
+            rule: limit.rule.clone(),
+        }
+    }
+
+    /// A limit of a time.
+    pub fn time(kind: LimitKind, limit: &Limit<Duration>) -> Self {
+        Self {
+            kind,
+            most: u64::try_from(limit.most.as_millis()).unwrap_or(u64::MAX),
+            rule: limit.rule.clone(),
+        }
+    }
+
+    /// The most that it allows, as the policy would write it.
+    pub fn written(&self) -> String {
+        match self.kind {
+            LimitKind::Session | LimitKind::Statement => {
+                quantity::written(Duration::from_millis(self.most))
+            }
+            LimitKind::Rows
+            | LimitKind::Bytes
+            | LimitKind::SessionRows
+            | LimitKind::SessionBytes
+            | LimitKind::StatementsPerMinute => self.most.to_string(),
+        }
+    }
+
+    /// In words, for whoever meets it. `retry`: when statements may come again.
+    pub fn reason(&self, retry: Option<Duration>) -> Reason {
+        let most = self.most;
+        let time = || self.written();
+        let plural = if most == 1 { "" } else { "s" };
+        let (code, message, remedy) = match self.kind {
+            LimitKind::Rows => (
+                ReasonCode::TooMuch,
+                format!("the result has more than {most} row{plural}"),
+                "ask for fewer rows",
+            ),
+            LimitKind::Bytes => (
+                ReasonCode::TooMuch,
+                format!("the result has more than {most} byte{plural}"),
+                "ask for fewer or narrower rows",
+            ),
+            LimitKind::SessionRows => (
+                ReasonCode::TooMuch,
+                format!("the results of this session have more than {most} row{plural}"),
+                "ask for fewer rows",
+            ),
+            LimitKind::SessionBytes => (
+                ReasonCode::TooMuch,
+                format!("the results of this session have more than {most} byte{plural}"),
+                "ask for fewer or narrower rows",
+            ),
+            LimitKind::Statement => (
+                ReasonCode::TooLong,
+                format!("the statement ran longer than {}", time()),
+                "ask for less at a time",
+            ),
+            LimitKind::Session => (
+                ReasonCode::SessionOver,
+                format!("the session has lasted {}, the longest it may", time()),
+                "connect again",
+            ),
+            LimitKind::StatementsPerMinute => (
+                ReasonCode::TooOften,
+                format!(
+                    "the job has sent {most} statement{plural} to this database within 60 seconds, the most it may"
+                ),
+                "send fewer statements",
+            ),
+        };
+        let grant = self.rule.split(": ").next().unwrap_or_default();
+        let raise = format!(
+            "{remedy}, or raise limits.{} in grant {grant}",
+            self.kind.word()
+        );
+        let hint = match retry {
+            // In whole seconds, rounded up: later is never refused.
+            Some(wait) => format!("retry in {} s; {raise}", wait.as_millis().div_ceil(1_000)),
+            None => raise,
+        };
+        Reason {
+            code,
+            message,
+            rule: self.rule.to_string(),
+            hint,
+        }
     }
 }
 

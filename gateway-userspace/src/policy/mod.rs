@@ -25,6 +25,7 @@ mod probe;
 mod quantity;
 mod resolve;
 mod rules;
+mod schema;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -37,8 +38,9 @@ pub use evaluate::{evaluate, evaluate_in};
 pub use glob::Glob;
 pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Mode, Rule, Verb, Who};
 pub use kinship::Kinship;
-pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, Limits};
+pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, LimitKind, LimitReached, Limits};
 pub use load::{is_policy_file, is_test_file};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;
+pub use schema::schema;
 pub use verdict::*;

@@ -52,7 +52,7 @@ impl Need {
     pub(super) fn is_destructive(&self) -> bool {
         match self.verb {
             Verb::Delete | Verb::Truncate | Verb::Ddl | Verb::All => true,
-            Verb::Select | Verb::Insert | Verb::Update | Verb::Call => false,
+            Verb::Select | Verb::Insert | Verb::Update | Verb::Call | Verb::Set => false,
         }
     }
 
@@ -117,15 +117,15 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
         for access in accesses(used) {
             match access {
                 Access::Select => needs.push(narrowed(Verb::Select, read(used))),
-                Access::Insert => needs.push(narrowed(Verb::Insert, written(used))),
-                Access::Update => needs.push(narrowed(Verb::Update, written(used))),
+                Access::Insert => {
+                    needs.push(narrowed(Verb::Insert, written(used, ColumnUse::Inserted)))
+                }
+                Access::Update => {
+                    needs.push(narrowed(Verb::Update, written(used, ColumnUse::Updated)))
+                }
                 Access::Delete => needs.push(Need::on(Verb::Delete, schema, name)),
                 Access::Truncate => needs.push(Need::on(Verb::Truncate, schema, name)),
-                // The weakest right that the lock's strength asks for.
-                Access::Lock => needs.extend([
-                    narrowed(Verb::Select, BTreeSet::new()),
-                    narrowed(Verb::Update, BTreeSet::new()),
-                ]),
+                Access::Lock => needs.push(narrowed(Verb::Update, BTreeSet::new())),
             }
         }
         if maintains {
@@ -139,6 +139,11 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
     }
     for effect in statement.ddl.iter().filter(|effect| !effect.temporary) {
         needs.push(definition(effect));
+    }
+    for change in &statement.settings {
+        if let Some((prefix, name)) = change.name.split_once('.') {
+            needs.push(Need::on(Verb::Set, prefix, name));
+        }
     }
     if has_verbless_effect(statement) {
         needs.push(Need::everything(Verb::All));
@@ -204,11 +209,11 @@ fn accesses(used: &RelationUse) -> BTreeSet<Access> {
 }
 
 fn read(used: &RelationUse) -> BTreeSet<(i16, String)> {
-    columns(used, |uses| uses.iter().any(|by| *by != ColumnUse::Written))
+    columns(used, |uses| uses.iter().any(|by| !by.is_written()))
 }
 
-fn written(used: &RelationUse) -> BTreeSet<(i16, String)> {
-    columns(used, |uses| uses.contains(&ColumnUse::Written))
+fn written(used: &RelationUse, how: ColumnUse) -> BTreeSet<(i16, String)> {
+    columns(used, |uses| uses.contains(&how))
 }
 
 /// System columns come with any right.
@@ -250,7 +255,7 @@ fn definition(effect: &DdlEffect) -> Need {
 /// True for kinds that may need a right which names no object.
 fn has_verbless_effect(statement: &Statement) -> bool {
     match &statement.kind {
-        StatementKind::Set { .. }
+        StatementKind::Set
         | StatementKind::Maintenance
         | StatementKind::Notify
         | StatementKind::Privilege

@@ -34,6 +34,28 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(total))
 }
 
+/// A time as people write it, in the form that [`duration`] reads.
+pub(super) fn written(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
+    let mut text = String::new();
+    for (unit, millis) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ] {
+        if rest >= millis {
+            text.push_str(&format!("{}{unit}", rest / millis));
+            rest %= millis;
+        }
+    }
+    if text.is_empty() {
+        text.push_str("0s");
+    }
+    text
+}
+
 /// `1000000`, `64MiB`, `10GB`: bytes, with or without a unit.
 pub(super) fn size(text: &str) -> Option<u64> {
     let (number, unit) = digits(text)?;
@@ -108,6 +130,15 @@ mod tests {
         ] {
             assert_eq!(duration(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_written_time_reads_as_itself() {
+        for text in ["500ms", "1m30s", "15m", "1h30m", "2d", "1s500ms"] {
+            assert_eq!(duration(text).map(written).as_deref(), Some(text));
+        }
+        assert_eq!(written(Duration::ZERO), "0s");
+        assert_eq!(written(Duration::from_secs(90)), "1m30s");
     }
 
     #[test]

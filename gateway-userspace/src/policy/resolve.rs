@@ -48,43 +48,43 @@ pub(super) const LIMIT_KEYS: [&str; 8] = [
 pub(super) const BY_KEYS: [&str; 2] = ["group", "count"];
 pub(super) const MASK_KEYS: [&str; 5] = ["column", "path", "detect", "with", "where"];
 
-const HOLD: Quantity<Duration> = Quantity {
+pub(super) const HOLD: Quantity<Duration> = Quantity {
     what: "a time; write a number and s, m or h, for example 15m",
     parse: quantity::duration,
     least: (Duration::from_secs(1), "1s"),
     most: (Duration::from_hours(24), "24h"),
 };
-const SESSION: Quantity<Duration> = Quantity {
+pub(super) const SESSION: Quantity<Duration> = Quantity {
     what: "a time; write a number and s, m, h or d, for example 30m",
     parse: quantity::duration,
     least: (Duration::from_secs(1), "1s"),
     most: (Duration::from_hours(24 * 30), "30d"),
 };
-const STATEMENT: Quantity<Duration> = Quantity {
+pub(super) const STATEMENT: Quantity<Duration> = Quantity {
     what: "a time; write a number and ms, s, m or h, for example 60s",
     parse: quantity::duration,
     least: (Duration::from_millis(100), "100ms"),
     most: (Duration::from_hours(24), "24h"),
 };
-const ROWS: Quantity<u64> = Quantity {
+pub(super) const ROWS: Quantity<u64> = Quantity {
     what: "a number of rows; write digits alone, for example 1000000",
     parse: quantity::count,
     least: (1, "1"),
     most: (1_000_000_000_000, "1000000000000"),
 };
-const BYTES: Quantity<u64> = Quantity {
+pub(super) const BYTES: Quantity<u64> = Quantity {
     what: "a size; write a number and KiB, MiB or GiB, for example 64MiB",
     parse: quantity::size,
     least: (1, "1"),
     most: (1 << 50, "1024TiB"),
 };
-const PER_MINUTE: Quantity<u64> = Quantity {
+pub(super) const PER_MINUTE: Quantity<u64> = Quantity {
     what: "a number of statements; write digits alone, for example 600",
     parse: quantity::count,
     least: (1, "1"),
     most: (100_000, "100000"),
 };
-const COUNT: Quantity<u64> = Quantity {
+pub(super) const COUNT: Quantity<u64> = Quantity {
     what: "a number of people; write digits alone",
     parse: quantity::count,
     least: (1, "1"),
@@ -422,6 +422,12 @@ impl Checks<'_> {
                     );
                 }
                 Ok(target) => targets.push(target),
+                Err(_) if verb == Verb::Set && !text.contains('.') => self.problem(
+                    at,
+                    format!(
+                        "`set: {text}` names no setting of an application; write prefix.name, for example app.tenant (the server's own settings need no rule, or `all`)"
+                    ),
+                ),
                 Err(error) => self.problem(at, error.to_string()),
             }
         }

@@ -1,6 +1,8 @@
 //! The answer of the policy, and why.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
 
 use crate::masking::{Detections, Redaction};
 
@@ -49,12 +51,64 @@ pub struct Observed {
 pub struct ApprovalRequirement {
     /// Policy rule that asks for it, for example `agent-orders: approve[0]`.
     pub rule: String,
-    /// Approvers' group; `None`: any approver.
-    pub group: Option<String>,
-    /// How many different people.
-    pub count: u32,
+    /// All of which must agree; at least one, of different groups.
+    pub quorums: Vec<Quorum>,
     /// How long the statement is held.
     pub hold: Duration,
+}
+
+impl ApprovalRequirement {
+    /// Who must agree, in words: `2 of group dba and 1 of group security`.
+    pub fn whom(&self) -> String {
+        whom(&self.quorums)
+    }
+}
+
+/// How many different people of a group must agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quorum {
+    /// Approvers' group; `None`: any approver.
+    pub group: Option<String>,
+    /// How many.
+    pub count: u32,
+}
+
+impl Quorum {
+    /// True if so many of the people who have approved are enough. `groups`: each one's.
+    pub fn is_met<'a>(&self, groups: impl Iterator<Item = &'a [String]>) -> bool {
+        self.met(groups) >= self.count
+    }
+
+    /// How many of the people who have approved count for it.
+    pub fn met<'a>(&self, groups: impl Iterator<Item = &'a [String]>) -> u32 {
+        let count = groups.filter(|groups| self.admits(groups)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// True if a member of these groups counts for it.
+    pub fn admits(&self, groups: &[String]) -> bool {
+        match &self.group {
+            Some(group) => groups.contains(group),
+            None => !groups.is_empty(),
+        }
+    }
+}
+
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, count } = self;
+        match group {
+            Some(group) => write!(f, "{count} of group {group}"),
+            None if *count == 1 => write!(f, "1 approver"),
+            None => write!(f, "{count} approvers"),
+        }
+    }
+}
+
+/// Quorums in words: `2 of group dba and 1 of group security`.
+pub fn whom(quorums: &[Quorum]) -> String {
+    let words: Vec<String> = quorums.iter().map(ToString::to_string).collect();
+    words.join(" and ")
 }
 
 /// Why a statement is denied or held, in words for the person who reads the error.
@@ -91,6 +145,8 @@ pub enum ReasonCode {
     TooOften,
     /// It ran longer than a limit allows: 57014.
     TooLong,
+    /// The session lasted as long as a limit allows: 57P01.
+    SessionOver,
     /// The evidence cannot be written, or another fault of Cordon's own: 58000.
     Fault,
 }
@@ -105,6 +161,7 @@ impl ReasonCode {
             Self::NotApproved | Self::TooLong => "57014",
             Self::TooMuch => "54000",
             Self::TooOften => "53400",
+            Self::SessionOver => "57P01",
             Self::NotAttributed => "28000",
             Self::Fault => "58000",
         }

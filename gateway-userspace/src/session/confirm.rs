@@ -14,7 +14,7 @@ use super::{Refusal, Rows, Session, Understood, result::check_origins};
 use crate::{
     masking::ColumnShape,
     policy::{Reason, ReasonCode},
-    sql::{Access, Namespace, RelationRef, RelationUse},
+    sql::{Access, Namespace, RelationRef, RelationUse, StatementKind},
 };
 
 /// Texts whose reading is known to agree, kept for all sessions, at most.
@@ -40,7 +40,6 @@ pub(super) struct Confirmed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
     relation: u32,
-    mode: String,
 }
 
 impl Session {
@@ -89,6 +88,11 @@ impl Session {
                     relation.is_some_and(|relation| relation.kind == b'v')
                 })
         });
+        // It locks what its query would write, and writes nothing.
+        let explain = matches!(
+            understood.statement.kind,
+            StatementKind::Explain { analyze: false }
+        );
         let mut unexplained = Vec::new();
         for row in after.iter().filter(|row| !earlier.contains(row)) {
             let [Some(relation), Some(mode)] = row.as_slice() else {
@@ -101,51 +105,25 @@ impl Session {
                 .statement
                 .relations
                 .iter()
-                .any(|used| used.relation.oid == relation && explains(used, mode));
+                .chain(&understood.statement.implied.relations)
+                .any(|used| used.relation.oid == relation && explains(used, mode, explain));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
-                unexplained.push(Unexplained {
-                    relation,
-                    mode: mode.clone(),
-                });
+                unexplained.push(Unexplained { relation });
             }
         }
         Ok(unexplained)
     }
 
-    /// A query that names these relations, except those that row-level security policies of the
-    /// reported relations read, directly or through views: whoever wrote the policy decided that
-    /// they are read.
-    pub fn unexplained_query(understood: &Understood, unexplained: &[Unexplained]) -> String {
-        let reported = oids(
-            understood
-                .statement
-                .relations
-                .iter()
-                .map(|used| used.relation.oid),
-        );
-        let found = oids(unexplained.iter().map(|lock| {
-            // A policy reads, it does not write.
-            if lock.mode == "AccessShareLock" {
-                lock.relation
-            } else {
-                0
-            }
-        }));
-        let writes = oids(unexplained.iter().map(|lock| {
-            if lock.mode == "AccessShareLock" {
-                0
-            } else {
-                lock.relation
-            }
-        }));
+    /// A query that names these relations.
+    pub fn unexplained_query(unexplained: &[Unexplained]) -> String {
+        let mut oids = String::from("0");
+        for lock in unexplained {
+            let _ = write!(oids, ", {}", lock.relation);
+        }
         format!(
-            "WITH RECURSIVE r (oid) AS (SELECT x.oid FROM pg_catalog.pg_class AS x WHERE x.oid IN ({reported}) UNION \
-SELECT d.refobjid FROM r JOIN (SELECT p.oid, p.polrelid AS relation, 'pg_catalog.pg_policy'::pg_catalog.regclass AS class FROM pg_catalog.pg_policy AS p \
-UNION ALL SELECT w.oid, w.ev_class, 'pg_catalog.pg_rewrite'::pg_catalog.regclass FROM pg_catalog.pg_rewrite AS w) AS s ON s.relation = r.oid \
-JOIN pg_catalog.pg_depend AS d ON d.classid = s.class AND d.objid = s.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) \
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid FROM r)) ORDER BY 1, 2"
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE c.oid IN ({oids}) ORDER BY 1, 2"
         )
     }
 
@@ -225,10 +203,12 @@ WHERE c.oid IN ({writes}) OR (c.oid IN ({found}) AND c.oid NOT IN (SELECT r.oid 
     }
 }
 
-/// True if what is reported of a relation covers a lock of this mode.
-fn explains(used: &RelationUse, mode: &str) -> bool {
+/// True if what is reported of a relation covers a lock of this mode. `reads`: the statement
+/// writes nothing, whatever it locks.
+fn explains(used: &RelationUse, mode: &str, reads: bool) -> bool {
     match mode {
         "AccessShareLock" => true,
+        "RowShareLock" | "RowExclusiveLock" if reads => true,
         "RowShareLock" | "RowExclusiveLock" => used.access.iter().any(|access| match access {
             Access::Insert | Access::Update | Access::Delete | Access::Truncate | Access::Lock => {
                 true
@@ -240,19 +220,12 @@ fn explains(used: &RelationUse, mode: &str) -> bool {
     }
 }
 
-fn oids(all: impl Iterator<Item = u32>) -> String {
-    let mut list = String::from("0");
-    for oid in all {
-        let _ = write!(list, ", {oid}");
-    }
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::sql::Rights;
 
     #[test]
     fn a_reported_read_does_not_explain_a_write_lock() {
@@ -266,13 +239,15 @@ mod tests {
             columns: BTreeMap::new(),
             system: false,
             temporary: false,
+            rights: Rights::Session,
         };
-        assert!(explains(&used, "AccessShareLock"));
-        assert!(!explains(&used, "RowExclusiveLock"));
-        assert!(!explains(&used, "RowShareLock"));
+        assert!(explains(&used, "AccessShareLock", false));
+        assert!(!explains(&used, "RowExclusiveLock", false));
+        assert!(!explains(&used, "RowShareLock", false));
+        assert!(explains(&used, "RowExclusiveLock", true));
         used.access.insert(Access::Update);
-        assert!(explains(&used, "RowExclusiveLock"));
-        assert!(explains(&used, "RowShareLock"));
-        assert!(!explains(&used, "AccessExclusiveLock"));
+        assert!(explains(&used, "RowExclusiveLock", false));
+        assert!(explains(&used, "RowShareLock", false));
+        assert!(!explains(&used, "AccessExclusiveLock", true));
     }
 }

@@ -15,8 +15,10 @@ use arc_swap::ArcSwap;
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
+    limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
+    understand::shadowing_parameter,
     understood::CursorChange,
 };
 use crate::{
@@ -41,6 +43,8 @@ pub struct Gate {
     /// Statements that it read differently.
     pub(super) disagreements: AtomicU64,
     pub(super) sessions: AtomicU32,
+    /// How often jobs send statements.
+    pub(super) rates: Rates,
     /// Counts definitions made through Cordon: whoever sees it rise looks its names up again.
     pub(super) epoch: AtomicU64,
 }
@@ -64,6 +68,7 @@ impl Gate {
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
             sessions: AtomicU32::new(0),
+            rates: Rates::default(),
             epoch: AtomicU64::new(0),
         })
     }
@@ -138,7 +143,8 @@ pub struct Session {
     /// The names whose search path is on record.
     pub(super) recorded: Option<Arc<Namespace>>,
     pub(super) generation: u64,
-    pub(super) cache: HashMap<Box<str>, Arc<Understood>>,
+    /// By text. The session's own texts can collide with each other only, so a fast hash will do.
+    pub(super) cache: HashMap<Box<str>, Arc<Understood>, foldhash::fast::RandomState>,
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,
     pub(super) declaring: Option<Arc<Understood>>,
     pub(super) statements: u64,
@@ -146,6 +152,8 @@ pub struct Session {
     pub(super) bytes: u64,
     pub(super) cells: u64,
     pub(super) opened: Instant,
+    /// The limit that ended it.
+    pub(super) limit: Option<audit::LimitReached>,
     pub(super) closed: bool,
     pub(super) _guard: SessionGuard,
 }
@@ -277,7 +285,24 @@ impl Session {
         let released = phase == Phase::Resume
             || phase == Phase::Prepare
             || matches!(understood.statement.kind, StatementKind::Prepare { .. });
-        let decision = match &understood.verdict {
+        let shadowing = match phase {
+            Phase::Prepare => None,
+            Phase::Simple | Phase::Execute | Phase::Resume => {
+                shadowing_parameter(&understood.statement, parameters)
+            }
+        };
+        let shadowing = shadowing.map(Verdict::Deny);
+        let verdict = shadowing.as_ref().unwrap_or(&understood.verdict);
+        // A portal that goes on has been counted.
+        let sends =
+            matches!(phase, Phase::Execute | Phase::Simple) && !matches!(verdict, Verdict::Deny(_));
+        if sends && let Err((reached, wait)) = self.count_statement(understood) {
+            let reason = reached.reason(Some(wait));
+            return self
+                .refuse_uncounted(understood, phase, parameters, number, &reason)
+                .await;
+        }
+        let decision = match verdict {
             Verdict::Allow(obligations) => permitted(obligations),
             Verdict::RequireApproval {
                 obligations,
@@ -303,7 +328,7 @@ impl Session {
             Ok(receipt) => receipt,
             Err(error) => return Decision::Refuse(self.unrecorded(number, &error)),
         };
-        match &understood.verdict {
+        match verdict {
             Verdict::Deny(reason) => Decision::Refuse(Refusal::new(reason, self.reference(number))),
             Verdict::RequireApproval { .. } if !released => {
                 self.submit(understood, phase, parameters, number).await

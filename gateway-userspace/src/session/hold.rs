@@ -23,8 +23,7 @@ pub struct Hold {
     parameters: Vec<Parameter>,
     phase: Phase,
     number: u64,
-    group: Option<String>,
-    needed: u32,
+    whom: String,
 }
 
 impl Hold {
@@ -37,15 +36,10 @@ impl Hold {
 
     /// What the client is told while it waits: message and hint.
     pub fn notice(&self) -> (String, String) {
-        let whom = match (&self.group, self.needed) {
-            (Some(group), 1) => format!("group {group}"),
-            (Some(group), needed) => format!("{needed} members of group {group}"),
-            (None, 1) => "an approver".to_owned(),
-            (None, needed) => format!("{needed} approvers"),
-        };
         (
             format!(
-                "cordon: the statement is held until {whom} approves it ({})",
+                "cordon: the statement is held until it is approved by {} ({})",
+                self.whom,
                 self.held.id()
             ),
             format!(
@@ -85,7 +79,7 @@ impl Session {
             requirement: requirement.clone(),
             binding,
         };
-        let (group, needed) = (requirement.group.clone(), requirement.count);
+        let whom = requirement.whom();
         match self.gate.approvals.submit(request).await {
             Ok(held) => Decision::Hold(Hold {
                 held,
@@ -94,8 +88,7 @@ impl Session {
                 parameters: parameters.to_vec(),
                 phase,
                 number,
-                group,
-                needed,
+                whom,
             }),
             Err(error) => Decision::Refuse(self.fault(number, &error.to_string())),
         }

@@ -3,9 +3,12 @@
 //! A protocol sees only [`Gate`] and [`Session`]. What may go to a database is a value: a
 //! [`Permit`] exists only once its decision is on record.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod confirm;
 mod gate;
 mod hold;
+mod limit;
 mod names;
 mod opening;
 mod parameter;
@@ -17,9 +20,12 @@ mod result;
 mod understand;
 mod understood;
 
+#[cfg(feature = "bench")]
+pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
 pub use hold::Hold;
+pub use limit::{Allowance, Volume};
 pub use names::*;
 pub use opening::*;
 pub use parameter::Parameter;

@@ -38,6 +38,8 @@ impl NameQueries {
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 * (k.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_constraint AS k WHERE k.oid >= 16384 AND k.connamespace NOT IN (SELECT f.oid FROM f)), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8 * (x.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_cast AS x WHERE x.oid >= 16384), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8 * (i.inhrelid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_inherits AS i), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(y.xmin::pg_catalog.text::pg_catalog.int8 * (y.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_policy AS y), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(d.xmin::pg_catalog.text::pg_catalog.int8 * (d.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attrdef AS d), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8 * (n.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_namespace AS n WHERE n.oid NOT IN (SELECT f.oid FROM f)))";
 
     /// The queries that fill a catalog.

@@ -92,7 +92,7 @@ impl Gate {
             names: Names::default(),
             recorded: None,
             generation: 0,
-            cache: HashMap::new(),
+            cache: HashMap::default(),
             cursors: HashMap::new(),
             declaring: None,
             statements: 0,
@@ -100,6 +100,7 @@ impl Gate {
             bytes: 0,
             cells: 0,
             opened: Instant::now(),
+            limit: None,
             closed: false,
             _guard: guard,
         })
@@ -183,6 +184,7 @@ impl Session {
             bytes: self.bytes,
             cells_masked: self.cells,
             duration_us: u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+            limit: self.limit.take(),
         }))
     }
 }

@@ -46,6 +46,21 @@ impl Parameter {
         }
     }
 
+    /// True if a search path of this value leaves `pg_catalog` where it is: first. Its type may
+    /// shorten the value, so that where it stands in it tells nothing.
+    pub(super) fn is_plain_path(&self) -> bool {
+        let text = match self {
+            Self::Null => return true,
+            Self::Text(text) => text.as_str(),
+            Self::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => return false,
+            },
+            Self::Large { .. } => return false,
+        };
+        !text.to_ascii_lowercase().contains("pg_catalog")
+    }
+
     pub(super) fn content(&self) -> Option<Content> {
         match self {
             Self::Null => None,

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crate::audit::{self, Event, Log, Receipt, StatementCompleted};
+use super::limit::recorded;
+use crate::{
+    audit::{self, Event, Log, Receipt, StatementCompleted},
+    policy::LimitReached,
+};
 
 /// Proof that a statement was decided and that the decision is on record. Not `Clone`; sending a
 /// statement takes one, completing the statement consumes it. Dropping it records that the end
@@ -25,7 +29,7 @@ pub struct Outcome {
     pub command: String,
     /// Rows sent to the client.
     pub rows: u64,
-    /// Bytes of results sent to the client.
+    /// Bytes of results sent to the client, without the headers of the messages.
     pub bytes: u64,
     /// Cells masked.
     pub cells: u64,
@@ -42,6 +46,8 @@ pub enum OutcomeKind {
     Suspended,
     /// The server reported this SQLSTATE.
     Error(String),
+    /// It passed this limit, and was ended there.
+    Limited(LimitReached),
     /// The server skipped it because of an earlier error in the pipeline.
     Skipped,
 }
@@ -73,6 +79,11 @@ impl Permit {
         }
     }
 
+    /// The statement's number in its session.
+    pub fn number(&self) -> u64 {
+        self.statement
+    }
+
     pub(super) fn complete(mut self, outcome: &Outcome) {
         let Some(log) = self.log.take() else { return };
         let kind = match &outcome.kind {
@@ -81,6 +92,7 @@ impl Permit {
             OutcomeKind::Error(sqlstate) => audit::Outcome::Error {
                 sqlstate: sqlstate.clone(),
             },
+            OutcomeKind::Limited(reached) => audit::Outcome::Limited(recorded(reached)),
             OutcomeKind::Skipped => audit::Outcome::Abandoned,
         };
         log.record_later(Event::StatementCompleted(StatementCompleted {

@@ -62,6 +62,22 @@ impl Session {
         })
     }
 
+    /// Refuses a statement that comes too soon after others.
+    pub(super) async fn refuse_uncounted(
+        &mut self,
+        understood: &Understood,
+        phase: Phase,
+        parameters: &[Parameter],
+        number: u64,
+        reason: &Reason,
+    ) -> Decision {
+        let event = self.decided(understood, phase, parameters, number, denied(reason), None);
+        Decision::Refuse(match self.gate.log.append(event, Durability::Now).await {
+            Ok(_) => Refusal::new(reason, self.reference(number)),
+            Err(error) => self.unrecorded(number, &error),
+        })
+    }
+
     /// An empty statement of the extended protocol.
     pub async fn decide_empty(&mut self) -> Decision {
         let number = self.next_number();

@@ -141,6 +141,7 @@ pub(super) fn code_name(code: ReasonCode) -> &'static str {
         ReasonCode::TooMuch => "too-much",
         ReasonCode::TooOften => "too-often",
         ReasonCode::TooLong => "too-long",
+        ReasonCode::SessionOver => "session-over",
         ReasonCode::Fault => "fault",
     }
 }

@@ -5,15 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Understood,
-    understand::{fetch_from, refuse_shadowing},
-};
+use super::understand::{fetch_from, refuse_shadowing};
 use crate::{
     policy::Kinship,
     sql::{
-        Catalog, Namespace, NotUnderstood, Parsed, Statement, StatementKind, TransactionControl,
-        analyze, split,
+        Catalog, Namespace, NotUnderstood, Parsed, SettingValue, Statement, StatementKind,
+        TransactionControl, analyze, split,
     },
 };
 
@@ -93,52 +90,51 @@ impl Rehearsal {
             message,
             position: None,
         };
-        match statement.kind.clone() {
-            StatementKind::Fetch { name, moves } => {
-                let cursor = self
-                    .cursors
-                    .get(&name)
-                    .ok_or_else(|| unknown("34000", format!("cursor \"{name}\" does not exist")))?;
-                fetch_from(&mut statement, cursor, moves);
+        if let StatementKind::Fetch { name, moves } = statement.kind.clone() {
+            let cursor = self
+                .cursors
+                .get(&name)
+                .ok_or_else(|| unknown("34000", format!("cursor \"{name}\" does not exist")))?;
+            fetch_from(&mut statement, cursor, moves);
+        }
+        if let Some(name) = &statement.executes {
+            let body = self.prepared.get(name).ok_or_else(|| {
+                unknown(
+                    "26000",
+                    format!("prepared statement \"{name}\" does not exist"),
+                )
+            })?;
+            let [inner] = <[Parsed; 1]>::try_from(split(body)?).map_err(|_several| {
+                NotUnderstood::Unsupported(format!(
+                    "prepared statement \"{name}\" is not one statement"
+                ))
+            })?;
+            let inner = analyze(&inner, &self.catalog, &self.namespace)?;
+            if inner.executes.is_some() {
+                return Err(NotUnderstood::Unsupported(format!(
+                    "prepared statement \"{name}\" cannot be executed through SQL"
+                )));
             }
-            StatementKind::Execute { name } => {
-                let body = self.prepared.get(&name).ok_or_else(|| {
-                    unknown(
-                        "26000",
-                        format!("prepared statement \"{name}\" does not exist"),
-                    )
-                })?;
-                let [inner] = <[Parsed; 1]>::try_from(split(body)?).map_err(|_several| {
-                    NotUnderstood::Unsupported(format!(
-                        "prepared statement \"{name}\" is not one statement"
-                    ))
-                })?;
-                let inner = analyze(&inner, &self.catalog, &self.namespace)?;
-                if matches!(inner.kind, StatementKind::Execute { .. }) {
-                    return Err(NotUnderstood::Unsupported(format!(
-                        "prepared statement \"{name}\" cannot be executed through SQL"
-                    )));
-                }
-                statement = Understood::executing(&statement, &inner);
-            }
-            _ => {}
+            statement = statement.running(&inner);
         }
         Ok(statement)
     }
 
     /// Follows what a statement changes for those after it.
     pub fn follow(&mut self, statement: &Statement) {
+        for change in &statement.settings {
+            if !matches!(change.name.as_str(), "search_path" | "all") {
+                continue;
+            }
+            let path = match &change.value {
+                SettingValue::To(value) => self.effective(value),
+                SettingValue::Default => self.start.search_path.clone(),
+                // Its value is not at hand.
+                SettingValue::Parameter(_) => continue,
+            };
+            self.set_path(path, change.local);
+        }
         match &statement.kind {
-            StatementKind::Set { name, value, local } if name == "search_path" => {
-                let path = match value {
-                    Some(value) => self.effective(value),
-                    None => self.start.search_path.clone(),
-                };
-                self.set_path(path, *local);
-            }
-            StatementKind::Set { name, .. } if name == "all" => {
-                self.set_path(self.start.search_path.clone(), false);
-            }
             StatementKind::Transaction(control) => self.transaction(*control),
             StatementKind::Prepare { name, body } => {
                 self.prepared.insert(name.clone(), body.clone());
@@ -159,7 +155,7 @@ impl Rehearsal {
                 self.cursors.clear();
                 self.namespace = self.start.clone();
             }
-            StatementKind::Set { .. }
+            StatementKind::Set
             | StatementKind::Empty
             | StatementKind::Select
             | StatementKind::Insert
@@ -283,6 +279,8 @@ mod tests {
             let namespace = Namespace {
                 search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
                 user: "agent".to_owned(),
+                database: "shop".to_owned(),
+                roles: Vec::new(),
             };
             let mut rehearsal =
                 Rehearsal::new(Arc::new(catalog()), Arc::new(Kinship::none()), namespace);

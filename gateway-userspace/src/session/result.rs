@@ -9,8 +9,9 @@ use crate::{
 };
 
 impl Session {
-    /// Binds a statement's masks to the columns of its result as the server describes them, and
-    /// checks that the server sees the same origins as the analysis.
+    /// Binds a statement's masks to the columns of its result as the server describes them
+    /// (`None`: it returns no rows), and checks that the server sees the same origins as the
+    /// analysis.
     ///
     /// # Errors
     /// The refusal, which is on record.
@@ -26,8 +27,15 @@ impl Session {
         let copies = understood.copy_format();
         let shape = match (shape, &copies) {
             (Some(shape), _) => shape,
-            (None, None) => return Ok(RowMasker::passthrough()),
-            (None, Some(_)) if !hides => return Ok(RowMasker::passthrough()),
+            (None, _) if !hides => return Ok(RowMasker::passthrough()),
+            // Nothing to look into.
+            (None, None) if obligations.redactions.is_empty() => {
+                return Ok(RowMasker::passthrough());
+            }
+            (None, None) => {
+                let why = "the database does not describe a result that has to be masked";
+                return Err(self.refuse_unmaskable(understood, why).await);
+            }
             (None, Some(_)) => {
                 let why = "the columns of this COPY are not known";
                 return Err(self.refuse_unmaskable(understood, why).await);
@@ -105,8 +113,10 @@ pub fn check_origins(statement: &Statement, shape: &[ColumnShape]) -> Result<(),
         if described.table_oid == 0 {
             continue;
         }
+        // A whole row has no number; the analysis lists its columns.
         let base = column.origins.iter().any(|origin| {
-            origin.relation.oid == described.table_oid && origin.attnum == described.attnum
+            origin.relation.oid == described.table_oid
+                && (origin.attnum == described.attnum || described.attnum == 0)
         });
         // The server stops at a view; the analysis looks through it.
         let view = column

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Refusal, Session, Understood, hex};
+use super::{Parameter, Refusal, Session, Understood, hex};
 use crate::{
     policy::{Kinship, Reason, ReasonCode, Verdict, evaluate_in},
-    sql::{NotUnderstood, Parsed, Statement, StatementKind, analyze, split},
+    sql::{
+        NotUnderstood, Parsed, SettingChange, SettingValue, Statement, StatementKind, analyze,
+        split,
+    },
 };
 
 /// Understood texts kept by a session, at most.
@@ -47,7 +50,7 @@ impl Session {
     }
 
     /// True as long as neither names nor policy have changed since it was understood.
-    pub fn is_current(&self, understood: &Understood) -> bool {
+    fn is_current(&self, understood: &Understood) -> bool {
         understood.generation == self.generation
     }
 
@@ -81,11 +84,15 @@ impl Session {
         parsed: &Arc<Parsed>,
     ) -> Result<Arc<Understood>, NotUnderstood> {
         self.follow_policy();
-        if let Some(understood) = self.cache.get(parsed.text()) {
+        if !parsed.is_declared()
+            && let Some(understood) = self.cache.get(parsed.text())
+        {
             return Ok(understood.clone());
         }
         let statement = self.resolve(parsed).await?;
-        let understood = Arc::new(self.judge(statement)?);
+        let mut understood = self.judge(statement)?;
+        understood.fleeting |= parsed.is_declared();
+        let understood = Arc::new(understood);
         self.remember(parsed.text(), &understood);
         Ok(understood)
     }
@@ -178,6 +185,7 @@ impl Session {
         statement
             .relations
             .iter()
+            .chain(&statement.implied.relations)
             .filter(|used| !used.system)
             .any(|used| {
                 protected(&used.relation.schema, &used.relation.name)
@@ -189,9 +197,9 @@ impl Session {
             })
     }
 
-    /// SQL EXECUTE: judges what was prepared together with what the arguments do.
+    /// EXECUTE, under EXPLAIN and CREATE TABLE AS too: judges what was prepared together with what the arguments do.
     pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
-        let statement = Understood::executing(&execute.statement, &inner.statement);
+        let statement = execute.statement.running(&inner.statement);
         let mut understood = self.weigh(statement);
         understood.fleeting = true;
         // The server reads the prepared statement; EXECUTE itself holds no query.
@@ -206,18 +214,16 @@ pub(super) fn fetch_from(fetch: &mut Statement, cursor: &Statement, moves: bool)
     fetch.output = if moves { None } else { cursor.output.clone() };
     fetch.relations.clone_from(&cursor.relations);
     fetch.functions.clone_from(&cursor.functions);
+    fetch.implied.clone_from(&cursor.implied);
 }
 
 /// Refuses a `SET search_path` under which built-in names may mean something else.
 pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstood> {
-    if let StatementKind::Set {
-        name,
-        value: Some(value),
-        ..
-    } = &statement.kind
-        && name == "search_path"
-        && shadows_system(value)
-    {
+    let shadows = |change: &SettingChange| {
+        change.name == "search_path"
+            && matches!(&change.value, SettingValue::To(path) if shadows_system(path))
+    };
+    if statement.settings.iter().any(shadows) {
         return Err(NotUnderstood::Unsupported(
             "a search_path that names pg_catalog behind another schema lets that schema \
              replace built-in functions and operators"
@@ -225,6 +231,28 @@ pub(super) fn refuse_shadowing(statement: &Statement) -> Result<(), NotUnderstoo
         ));
     }
     Ok(())
+}
+
+/// As [`refuse_shadowing`], for a search path that is a parameter: now that its value is known.
+pub(super) fn shadowing_parameter(
+    statement: &Statement,
+    parameters: &[Parameter],
+) -> Option<Reason> {
+    let shadows = |change: &SettingChange| {
+        let SettingValue::Parameter(number) = change.value else {
+            return false;
+        };
+        let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let value = index.and_then(|index| parameters.get(index));
+        change.name == "search_path" && !value.is_some_and(Parameter::is_plain_path)
+    };
+    statement.settings.iter().any(shadows).then(|| Reason {
+        code: ReasonCode::NotUnderstood,
+        message: "the parameter is a search_path that may name pg_catalog behind another schema"
+            .to_owned(),
+        rule: "default deny".to_owned(),
+        hint: "leave pg_catalog out of it, or send it with SET search_path".to_owned(),
+    })
 }
 
 /// True if `pg_catalog` is listed, and not first: then names of ours would be looked for

@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 use crate::{
     masking::{ColumnShape, CopyFormat, UnknownFormat},
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
-    sql::{Access, DdlAction, FunctionClass, Statement, StatementKind, TransactionControl},
+    sql::{
+        Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
+        TransactionControl,
+    },
 };
 
 /// A statement, understood in the session's names and judged by its policy. Valid as long as
@@ -21,7 +24,6 @@ pub struct Understood {
     pub(super) masked: Vec<String>,
     text: String,
     effect: SessionEffect,
-    executes: Option<String>,
     /// The text whose reading the server has to confirm; `None`: Parse finds nothing in it.
     pub(super) confirms: Option<String>,
     /// It has.
@@ -98,14 +100,8 @@ impl Understood {
         text: String,
     ) -> Self {
         let effect = effect_of(&statement);
-        let fleeting = matches!(
-            statement.kind,
-            StatementKind::Fetch { .. } | StatementKind::Execute { .. }
-        );
-        let executes = match &statement.kind {
-            StatementKind::Execute { name } => Some(name.clone()),
-            _ => None,
-        };
+        let fleeting =
+            statement.executes.is_some() || matches!(statement.kind, StatementKind::Fetch { .. });
         let confirms = confirms(&statement).map(str::to_owned);
         let masked = match verdict_obligations(&verdict) {
             Some(obligations) => obligations
@@ -135,7 +131,6 @@ impl Understood {
             generation,
             protects,
             effect,
-            executes,
             fleeting,
             confirms,
             confirmed: Arc::default(),
@@ -143,26 +138,14 @@ impl Understood {
         }
     }
 
-    /// SQL EXECUTE with its prepared statement: the effects are those of both, since the
-    /// arguments may call functions and read tables of their own.
-    pub(super) fn executing(execute: &Statement, inner: &Statement) -> Statement {
-        let mut merged = inner.clone();
-        for relation in &execute.relations {
-            merged.relations.push(relation.clone());
-        }
-        merged.functions.extend(execute.functions.iter().cloned());
-        merged.text.clone_from(&execute.text);
-        merged
-    }
-
     /// The text to be sent.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// For SQL EXECUTE: the name of the prepared statement, as long as it is not resolved.
+    /// For what runs a prepared statement: its name, as long as it is not resolved.
     pub fn executes(&self) -> Option<&str> {
-        self.executes.as_deref()
+        self.statement.executes.as_deref()
     }
 
     /// COPY FROM STDIN: the client's data follows.
@@ -274,7 +257,7 @@ fn confirms(statement: &Statement) -> Option<&str> {
         | StatementKind::Truncate
         | StatementKind::CopyIn
         | StatementKind::Transaction(_)
-        | StatementKind::Set { .. }
+        | StatementKind::Set
         | StatementKind::Show { .. }
         | StatementKind::Fetch { .. }
         | StatementKind::CloseCursor { .. }
@@ -310,6 +293,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         ..SessionEffect::default()
     };
     effect.redefines = effect.names;
+    effect.names |= statement.settings.iter().any(may_move_names);
     match &statement.kind {
         StatementKind::Ddl
         | StatementKind::Privilege
@@ -318,8 +302,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
             effect.names = true;
             effect.redefines = true;
         }
-        StatementKind::Set { .. }
-        | StatementKind::Transaction(
+        StatementKind::Transaction(
             TransactionControl::Rollback
             | TransactionControl::RollbackTo
             | TransactionControl::Commit,
@@ -353,6 +336,7 @@ fn effect_of(statement: &Statement) -> SessionEffect {
         StatementKind::CloseCursor { name: None } => effect.cursor = Some(CursorChange::Clear),
         StatementKind::Empty
         | StatementKind::Select
+        | StatementKind::Set
         | StatementKind::Insert
         | StatementKind::Update
         | StatementKind::Delete
@@ -374,12 +358,24 @@ fn effect_of(statement: &Statement) -> SessionEffect {
     effect
 }
 
+/// False for the settings of a transaction: the server takes some of them only before the first
+/// query in it, so that names cannot be looked up between two of them.
+fn may_move_names(change: &SettingChange) -> bool {
+    !matches!(
+        change.name.as_str(),
+        "transaction" | "transaction snapshot" | "session characteristics" | "constraints"
+    )
+}
+
 fn relations_of(statement: &Statement) -> Vec<String> {
-    statement
-        .relations
-        .iter()
-        .map(|relation| format!("{}.{}", relation.relation.schema, relation.relation.name))
-        .collect()
+    let mut names: Vec<String> = Vec::with_capacity(statement.relations.len());
+    for RelationUse { relation, .. } in &statement.relations {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn effects_of(statement: &Statement) -> Vec<String> {
@@ -428,6 +424,21 @@ fn effects_of(statement: &Statement) -> Vec<String> {
     for function in &statement.functions {
         if function.class == FunctionClass::Other {
             effects.push(format!("call {}.{}", function.schema, function.name));
+        }
+    }
+    for relation in &statement.implied.relations {
+        let verb = if relation.access.contains(&Access::Select) {
+            "select"
+        } else {
+            "advance"
+        };
+        let name = format!("{}.{}", relation.relation.schema, relation.relation.name);
+        effects.push(format!("implied: {verb} {name}"));
+    }
+    for function in &statement.implied.functions {
+        if function.class == FunctionClass::Other {
+            let name = format!("{}.{}", function.schema, function.name);
+            effects.push(format!("implied: call {name}"));
         }
     }
     effects

@@ -1,6 +1,6 @@
 //! A snapshot of a database's catalog, as far as names need it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::statement::{NotUnderstood, Statement};
@@ -13,6 +13,11 @@ pub struct Namespace {
     pub search_path: Vec<String>,
     /// `current_user`.
     pub user: String,
+    /// `current_database()`: the only one that a name may stand in.
+    pub database: String,
+    /// Oids of the roles whose objects the session may change: its login's, and those that it is a
+    /// member of.
+    pub roles: Vec<u32>,
 }
 
 /// The catalog of one database at one moment.
@@ -34,6 +39,8 @@ pub struct Catalog {
     pub type_info: HashMap<u32, TypeInfo>,
     /// Casts made by users that call a function.
     pub casts: Vec<Cast>,
+    /// Source and target of every implicit cast.
+    pub implicit_casts: HashSet<(u32, u32)>,
     /// Foreign keys of user tables.
     pub foreign_keys: Vec<ForeignKey>,
     /// Effective search path of the connection that read the snapshot; view definitions are
@@ -60,6 +67,8 @@ pub struct TypeInfo {
     pub fields: Vec<(String, u32)>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
+    /// For a domain: what its checks and its default run.
+    pub code: Vec<Runs>,
 }
 
 /// A cast made by a user.
@@ -99,7 +108,51 @@ pub struct Trigger {
     pub function_oid: u32,
 }
 
-/// Lineage of a view's columns, found once per snapshot.
+/// A condition of a row-level security policy.
+#[derive(Clone, Debug, Default)]
+pub struct RowPolicy {
+    /// `polcmd`: `r`ead, `a`dd, `w`rite, `d`elete or `*`.
+    pub command: u8,
+    /// A SELECT from the table with the condition as its WHERE, written for
+    /// [`Catalog::search_path`].
+    pub query: String,
+    /// The query's analysis.
+    pub(super) found: ViewCache,
+}
+
+/// A rewrite rule for writes.
+#[derive(Clone, Debug, Default)]
+pub struct RewriteRule {
+    /// `pg_rewrite.ev_type`: `2` update, `3` insert, `4` delete.
+    pub event: u8,
+    /// It takes the place of the write, whatever is written.
+    pub instead: bool,
+    /// `pg_get_ruledef`, written for [`Catalog::search_path`].
+    pub definition: String,
+    /// What its actions do.
+    pub(super) found: ViewCache,
+}
+
+/// Code that a write to a table runs: column defaults, generated columns, checks, expressions of
+/// indexes and partition keys.
+#[derive(Clone, Debug)]
+pub struct WriteCode {
+    /// `attnum` of the column whose default it is; 0: it runs whatever is written.
+    pub column: i16,
+    /// What runs.
+    pub runs: Runs,
+}
+
+/// A function or sequence that a definition uses.
+#[derive(Clone, Debug)]
+pub enum Runs {
+    /// `pg_proc.oid` of a function.
+    Function(u32),
+    /// The next value of a sequence: schema, name.
+    Sequence(String, String),
+}
+
+/// What a definition's text does, found once per snapshot.
 pub(super) type ViewCache = OnceLock<Result<Arc<Statement>, NotUnderstood>>;
 
 /// A relation of the catalog.
@@ -115,6 +168,8 @@ pub struct Relation {
     pub definition: Option<String>,
     /// Has rewrite rules other than a view's own SELECT rule.
     pub has_rules: bool,
+    /// Those rules; not of the server's own relations.
+    pub rules: Vec<RewriteRule>,
     /// Has user triggers.
     pub has_triggers: bool,
     /// Row type oid (`pg_class.reltype`).
@@ -129,6 +184,12 @@ pub struct Relation {
     pub triggers: Vec<Trigger>,
     /// For views: what is behind is read with the rights of the one who reads the view.
     pub security_invoker: bool,
+    /// Its owner's role oid.
+    pub owner: u32,
+    /// Conditions of the policies, if row-level security is enabled.
+    pub policies: Vec<RowPolicy>,
+    /// What runs when it is written to, besides triggers.
+    pub code: Vec<WriteCode>,
     /// The definition's analysis.
     pub(super) view: ViewCache,
 }

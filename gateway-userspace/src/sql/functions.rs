@@ -29,6 +29,8 @@ const CATALOG: &[&str] = &[
     "col_description",
     "current_schema",
     "current_schemas",
+    // What SHOW shows, and pg_settings and pg_db_role_setting.
+    "current_setting",
     "format_type",
     "getdatabaseencoding",
     "has_any_column_privilege",
@@ -72,6 +74,8 @@ const CATALOG: &[&str] = &[
     "pg_describe_object",
     "pg_encoding_max_length",
     "pg_encoding_to_char",
+    // Lets other sessions see the rows that this one sees, each with its own rights.
+    "pg_export_snapshot",
     "pg_extension_update_paths",
     "pg_filenode_relation",
     "pg_function_is_visible",
@@ -125,7 +129,6 @@ const CATALOG: &[&str] = &[
     "pg_relation_is_publishable",
     "pg_relation_is_updatable",
     "pg_relation_size",
-    "pg_sequence_parameters",
     "pg_settings_get_flags",
     "pg_stat_get_analyze_count",
     "pg_stat_get_autoanalyze_count",
@@ -197,21 +200,27 @@ const PURE_PREFIXED: &[&str] = &[
 ];
 
 /// Stable or immutable built-in functions that are not pure: they run text, read other data
-/// than their arguments, read settings or change the transaction.
+/// than their arguments, read settings, change the transaction, or run the input function of
+/// whatever type they are given by number.
 const NOT_PURE: &[&str] = &[
-    "current_setting",
+    "array_in",
     "cursor_to_xml",
     "cursor_to_xmlschema",
     "database_to_xml",
     "database_to_xml_and_xmlschema",
     "database_to_xmlschema",
+    "domain_in",
     "fmgr_c_validator",
     "fmgr_internal_validator",
     "fmgr_sql_validator",
+    "multirange_in",
     "query_to_xml",
     "query_to_xml_and_xmlschema",
     "query_to_xmlschema",
     "querytree",
+    "range_in",
+    "record_in",
+    "satisfies_hash_partition",
     "schema_to_xml",
     "schema_to_xml_and_xmlschema",
     "schema_to_xmlschema",
@@ -266,9 +275,6 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
     if CATALOG.binary_search(&name).is_ok() {
         return FunctionClass::Catalog;
     }
-    if name == "current_setting" && literal.is_some_and(is_plain_setting) {
-        return FunctionClass::Catalog;
-    }
     if name == "set_config" && literal.is_some_and(|name| HARMLESS.contains(&name)) {
         return FunctionClass::Catalog;
     }
@@ -284,15 +290,6 @@ pub(super) fn classify(name: &str, function: &Function, literal: Option<&str>) -
     } else {
         FunctionClass::Other
     }
-}
-
-/// Settings of the server itself. Those with a dot belong to extensions and applications, which
-/// keep keys and tenants there.
-fn is_plain_setting(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// True if an operator or cast function may run without being named in a grant.
@@ -339,6 +336,24 @@ mod tests {
             ("database_to_xml", b's'),
             ("table_to_xml", b's'),
             ("cursor_to_xml", b'v'),
+            ("table_to_xmlschema", b's'),
+            ("table_to_xml_and_xmlschema", b's'),
+            ("schema_to_xml", b's'),
+            ("cursor_to_xmlschema", b's'),
+            ("currtid2", b'v'),
+            ("currval", b'v'),
+            ("pg_sequence_last_value", b'v'),
+            ("pg_sequence_parameters", b's'),
+            ("pg_mcv_list_items", b's'),
+            ("pg_extension_config_dump", b'v'),
+            ("brin_summarize_new_values", b'v'),
+            ("gin_clean_pending_list", b'v'),
+            ("satisfies_hash_partition", b'i'),
+            ("domain_in", b's'),
+            ("array_in", b's'),
+            ("record_in", b's'),
+            ("range_in", b's'),
+            ("multirange_in", b's'),
             ("ts_stat", b'v'),
             ("ts_rewrite", b'v'),
             ("lo_import", b'v'),
@@ -356,7 +371,6 @@ mod tests {
             ("pg_show_all_settings", b's'),
             ("pg_config", b's'),
             ("pg_walfile_name", b'i'),
-            ("current_setting", b's'),
             ("some_new_volatile_function", b'v'),
             ("pg_some_new_stable_function", b's'),
         ] {
@@ -387,17 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_applications_are_not_read_without_a_grant() {
+    fn settings_are_read_as_show_reads_them_and_a_few_are_set_anywhere() {
         let function = Function {
             schema: "pg_catalog".to_owned(),
             volatility: b'v',
             kind: b'f',
             ..Function::default()
         };
-        let class = |literal| classify("current_setting", &function, literal);
-        assert_eq!(class(Some("server_version_num")), FunctionClass::Catalog);
-        assert_eq!(class(Some("app.tenant_key")), FunctionClass::Other);
-        assert_eq!(class(None), FunctionClass::Other);
+        let read = |literal| classify("current_setting", &function, literal);
+        assert_eq!(read(Some("app.tenant")), FunctionClass::Catalog);
+        assert_eq!(read(None), FunctionClass::Catalog);
         let set = |literal| classify("set_config", &function, literal);
         assert_eq!(set(Some("jit")), FunctionClass::Catalog);
         assert_eq!(set(Some("search_path")), FunctionClass::Other);

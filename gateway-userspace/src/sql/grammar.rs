@@ -7,6 +7,7 @@ use pg_query::protobuf;
 use prost::Message;
 
 use super::depth;
+use super::operators::longest_run;
 use super::statement::NotUnderstood;
 
 /// Longest text that is parsed.
@@ -24,9 +25,46 @@ pub struct Parsed {
     start_byte: usize,
     start_char: usize,
     node: NodeEnum,
+    /// Declared types of its parameters, if one of them is `void`; else its text tells all.
+    types: Vec<u32>,
 }
 
+/// Type oid of `void`.
+pub const VOID: u32 = 2278;
+
 impl Parsed {
+    /// Takes the declared types of its parameters. Drivers declare those as `void` that stand for
+    /// the output of a function; the server leaves them out of the function's arguments.
+    pub fn declare(&mut self, types: &[u32]) {
+        if types.contains(&VOID) {
+            self.types = types.to_vec();
+        }
+    }
+
+    /// True if its meaning depends on types that its text does not tell.
+    pub fn is_declared(&self) -> bool {
+        !self.types.is_empty()
+    }
+
+    /// The declared type of a parameter; 0 if it is not known.
+    pub(super) fn parameter_type(&self, number: i32) -> u32 {
+        let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        index
+            .and_then(|index| self.types.get(index))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// True for SET TRANSACTION and its like: they mean the same whatever names mean, and the server
+    /// takes some of them only before any query of the transaction.
+    pub fn is_transaction_mode(&self) -> bool {
+        match &self.node {
+            NodeEnum::VariableSetStmt(set) => {
+                set.name.to_ascii_lowercase().starts_with("transaction")
+            }
+            _ => false,
+        }
+    }
     /// The statement's own text, without the separating semicolon.
     pub fn text(&self) -> &str {
         &self.text
@@ -89,6 +127,7 @@ pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
             start_byte: start,
             start_char: counted_char,
             node,
+            types: Vec::new(),
         });
     }
     Ok(statements)
@@ -104,25 +143,15 @@ fn check_bytes(text: &str) -> Result<(), NotUnderstood> {
             text.len()
         )));
     }
-    let mut run = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            0 => {
-                return Err(NotUnderstood::Limit(
-                    "the statement holds a NUL byte, which PostgreSQL cannot read".to_owned(),
-                ));
-            }
-            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
-            | b'^' | b'&' | b'|' | b'`' | b'?' => {
-                run += 1;
-                if run > MAX_OPERATOR_RUN {
-                    return Err(NotUnderstood::Limit(format!(
-                        "the statement holds more than {MAX_OPERATOR_RUN} operator characters in a row; pass such text as a parameter"
-                    )));
-                }
-            }
-            _ => run = 0,
-        }
+    if text.contains('\0') {
+        return Err(NotUnderstood::Limit(
+            "the statement holds a NUL byte, which PostgreSQL cannot read".to_owned(),
+        ));
+    }
+    if longest_run(text, MAX_OPERATOR_RUN) > MAX_OPERATOR_RUN {
+        return Err(NotUnderstood::Limit(format!(
+            "the statement holds more than {MAX_OPERATOR_RUN} operator characters in a row"
+        )));
     }
     Ok(())
 }
@@ -273,6 +302,10 @@ mod tests {
             split(&format!("select 1 {run} 1")),
             Err(NotUnderstood::Limit(_))
         ));
+        assert_eq!(
+            texts(&format!("{0}\nselect '{0}'", "-".repeat(300))).len(),
+            1
+        );
         assert!(matches!(split("select 1\0"), Err(NotUnderstood::Limit(_))));
         let long = format!("select '{}'", "x".repeat(MAX_TEXT));
         assert!(matches!(split(&long), Err(NotUnderstood::Limit(_))));

@@ -11,6 +11,7 @@ mod depth;
 mod functions;
 mod grammar;
 mod nodes;
+mod operators;
 mod saved;
 mod snapshot;
 mod stack;
@@ -20,7 +21,7 @@ mod tests;
 
 pub use analyze::analyze;
 pub use catalog::*;
-pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, split};
+pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, VOID, split};
 pub use saved::{SavedCatalog, SavedCatalogError};
 pub use snapshot::{CATALOG_QUERIES, NAMESPACE_SQL, Row, SnapshotError};
 pub use stack::{BigStack, BigStackError, run_on_big_stack};

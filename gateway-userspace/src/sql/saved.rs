@@ -176,8 +176,11 @@ mod tests {
     fn saved() -> SavedCatalog {
         let mut results = vec![Vec::new(); CATALOG_QUERIES.len()];
         results[0] = vec![row(&[r#"["pg_catalog","public"]"#])];
-        results[7] = vec![row(&["25", "23", "9", "e"]), row(&["23", "25", "8", "i"])];
-        let namespace = row(&[r#"["pg_catalog","public"]"#, "agent"]);
+        results[7] = vec![
+            row(&["25", "23", "9", "e", "true"]),
+            row(&["23", "25", "8", "i", "true"]),
+        ];
+        let namespace = row(&[r#"["pg_catalog","public"]"#, "agent", "shop", "[10]"]);
         SavedCatalog::new(
             "shop".to_owned(),
             "15.1".to_owned(),

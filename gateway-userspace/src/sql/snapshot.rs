@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{
-    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, Trigger, TypeInfo,
+    Cast, Catalog, Column, ForeignKey, Function, Namespace, Operator, Relation, RewriteRule,
+    RowPolicy, Runs, Trigger, TypeInfo, WriteCode,
 };
 
 /// Name, attnum, type, NOT NULL, generated, and from which columns.
@@ -27,10 +28,15 @@ pub const CATALOG_QUERIES: &[&str] = &[
     TYPES,
     CASTS,
     FOREIGN_KEYS,
+    POLICIES,
+    WRITE_CODE,
+    DOMAIN_CODE,
+    RULES,
 ];
 
 /// The query whose one row [`Namespace::from_row`] reads.
-pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text";
+pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text, \
+(SELECT pg_catalog.json_agg(r.oid::pg_catalog.int8) FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER'))::pg_catalog.text";
 
 const PATH: &str =
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
@@ -46,7 +52,8 @@ WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum AND d.refobjid = a.attrelid 
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't'))::pg_catalog.text, \
 (SELECT pg_catalog.json_build_array(tn.nspname, t.relname) FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid \
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid = c.oid)::pg_catalog.text, \
-EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool)::pg_catalog.text \
+EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE CASE WHEN o.option_name = 'security_invoker' THEN o.option_value::pg_catalog.bool END)::pg_catalog.text, \
+c.relowner::pg_catalog.text \
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
 
@@ -84,14 +91,55 @@ LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_cata
 LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid \
 WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))";
 
-const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text \
-FROM pg_catalog.pg_cast WHERE oid >= 16384 AND castfunc <> 0";
+const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text, (oid >= 16384)::pg_catalog.text \
+FROM pg_catalog.pg_cast WHERE castcontext = 'i' OR (oid >= 16384 AND castfunc <> 0)";
 
 const FOREIGN_KEYS: &str = "SELECT fn.nspname, f.relname, tn.nspname, t.relname, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text, pg_catalog.array_to_json(k.confkey)::pg_catalog.text \
 FROM pg_catalog.pg_constraint AS k \
 JOIN pg_catalog.pg_class AS f ON f.oid = k.conrelid JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
 JOIN pg_catalog.pg_class AS t ON t.oid = k.confrelid JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
 WHERE k.contype = 'f'";
+
+/// Of each policy the condition for rows that are there, and the one for rows that are written.
+const POLICIES: &str = "SELECT n.nspname, c.relname, p.polcmd::pg_catalog.text, \
+pg_catalog.format('SELECT FROM ONLY %I.%I WHERE %s', n.nspname, c.relname, e.condition) \
+FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace, \
+LATERAL (VALUES (pg_catalog.pg_get_expr(p.polqual, p.polrelid)), (pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))) AS e (condition) \
+WHERE c.relrowsecurity AND e.condition IS NOT NULL";
+
+/// The functions, operators and sequences that expressions of tables depend on. The server's own
+/// functions are not among dependencies.
+const WRITE_CODE: &str = "SELECT n.nspname, c.relname, k.attnum::pg_catalog.text, \
+CASE WHEN s.oid IS NULL THEN COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text END, sn.nspname, s.relname \
+FROM (SELECT f.adrelid, CASE WHEN a.attgenerated = '' THEN f.adnum ELSE 0 END, 'pg_catalog.pg_attrdef'::pg_catalog.regclass, f.oid \
+FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum \
+UNION ALL SELECT k.conrelid, 0, 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid FROM pg_catalog.pg_constraint AS k WHERE k.contype = 'c' AND k.conrelid <> 0 \
+UNION ALL SELECT x.indrelid, 0, 'pg_catalog.pg_class'::pg_catalog.regclass, x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indexprs IS NOT NULL OR x.indpred IS NOT NULL \
+UNION ALL SELECT t.partrelid, 0, 'pg_catalog.pg_class'::pg_catalog.regclass, t.partrelid FROM pg_catalog.pg_partitioned_table AS t WHERE t.partexprs IS NOT NULL) AS k (relation, attnum, class, oid) \
+JOIN pg_catalog.pg_depend AS d ON d.classid = k.class AND d.objid = k.oid \
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid \
+LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
+LEFT JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.relnamespace \
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL \
+UNION ALL SELECT n.nspname, c.relname, d.refobjsubid::pg_catalog.text, NULL, sn.nspname, s.relname \
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.relnamespace \
+JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'";
+
+/// The same of checks and defaults of domains.
+const DOMAIN_CODE: &str = "SELECT k.type::pg_catalog.text, CASE WHEN s.oid IS NULL THEN COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)::pg_catalog.text END, n.nspname, s.relname \
+FROM (SELECT c.contypid, 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM pg_catalog.pg_constraint AS c WHERE c.contypid <> 0 \
+UNION ALL SELECT t.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type AS t WHERE t.typtype = 'd' AND t.typdefaultbin IS NOT NULL) AS k (type, class, oid) \
+JOIN pg_catalog.pg_depend AS d ON d.classid = k.class AND d.objid = k.oid \
+LEFT JOIN pg_catalog.pg_operator AS o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid \
+LEFT JOIN pg_catalog.pg_class AS s ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.oid = d.refobjid AND s.relkind = 'S' \
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace \
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR o.oid IS NOT NULL OR s.oid IS NOT NULL";
+
+const RULES: &str = "SELECT n.nspname, c.relname, r.ev_type::pg_catalog.text, (r.is_instead AND r.ev_qual::pg_catalog.text = '<>')::pg_catalog.text, pg_catalog.pg_get_ruledef(r.oid) \
+FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+WHERE r.ev_type <> '1' AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Why catalog rows could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +164,8 @@ impl Namespace {
         Ok(Self {
             search_path: fields.json(0)?,
             user: fields.text(1)?.to_owned(),
+            database: fields.text(2)?.to_owned(),
+            roles: fields.json_or_default(3)?,
         })
     }
 }
@@ -191,12 +241,18 @@ impl Catalog {
             catalog.add_type(&row)?;
         }
         for row in rows(7) {
-            catalog.casts.push(Cast {
+            let cast = Cast {
                 source: row.number(0)?,
                 target: row.number(1)?,
                 function_oid: row.number(2)?,
                 context: row.byte(3)?,
-            });
+            };
+            if cast.context == b'i' {
+                catalog.implicit_casts.insert((cast.source, cast.target));
+            }
+            if row.flag(4)? && cast.function_oid != 0 {
+                catalog.casts.push(cast);
+            }
         }
         for row in rows(8) {
             catalog.foreign_keys.push(ForeignKey {
@@ -206,6 +262,39 @@ impl Catalog {
                 on_update: row.byte(5)?,
                 to_columns: row.json_or_default(6)?,
             });
+        }
+        for row in rows(9) {
+            let policy = RowPolicy {
+                command: row.byte(2)?,
+                query: row.text(3)?.to_owned(),
+                ..RowPolicy::default()
+            };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.policies.push(policy);
+            }
+        }
+        for row in rows(10) {
+            let runs = row.runs(3)?;
+            let column = row.number(2)?;
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.code.push(WriteCode { column, runs });
+            }
+        }
+        for row in rows(11) {
+            if let Some(info) = catalog.type_info.get_mut(&row.number(0)?) {
+                info.code.push(row.runs(1)?);
+            }
+        }
+        for row in rows(12) {
+            let rule = RewriteRule {
+                event: row.byte(2)?,
+                instead: row.flag(3)?,
+                definition: row.text(4)?.to_owned(),
+                ..RewriteRule::default()
+            };
+            if let Some(relation) = catalog.relation_mut(row.text(0)?, row.text(1)?) {
+                relation.rules.push(rule);
+            }
         }
         Ok(catalog)
     }
@@ -238,6 +327,7 @@ impl Catalog {
             temporary: row.text(4)? == "t",
             index_on: row.json_or_default(9)?,
             security_invoker: row.optional(10).is_none_or(|flag| flag != "false"),
+            owner: row.number(11)?,
             ..Relation::default()
         };
         let (schema, name) = (row.text(0)?, row.text(1)?);
@@ -304,6 +394,7 @@ impl Catalog {
             base: row.number(5)?,
             fields: row.json_or_default(6)?,
             extension: row.optional(7).map(ToOwned::to_owned),
+            code: Vec::new(),
         };
         self.type_info.insert(oid, info);
         Ok(())
@@ -322,6 +413,10 @@ pub(super) fn query_name(index: usize) -> &'static str {
         "types",
         "casts",
         "foreign keys",
+        "row policies",
+        "write code",
+        "domain code",
+        "rules",
     ]
     .get(index)
     .copied()
@@ -368,6 +463,14 @@ impl Fields<'_> {
             "t" | "true" => Ok(true),
             "f" | "false" => Ok(false),
             other => Err(self.wrong(format!("column {} is no boolean: {other}", index + 1))),
+        }
+    }
+
+    /// A function's oid, or a sequence's schema and name behind it.
+    fn runs(&self, at: usize) -> Result<Runs, SnapshotError> {
+        match (self.optional(at + 1), self.optional(at + 2)) {
+            (Some(schema), Some(name)) => Ok(Runs::Sequence(schema.to_owned(), name.to_owned())),
+            _ => Ok(Runs::Function(self.number(at)?)),
         }
     }
 

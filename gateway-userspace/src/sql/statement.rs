@@ -37,7 +37,7 @@ pub enum Access {
     Delete,
     /// `TRUNCATE`.
     Truncate,
-    /// `LOCK TABLE`.
+    /// `LOCK TABLE`, but for `ACCESS SHARE`, which is a read.
     Lock,
 }
 
@@ -56,14 +56,44 @@ pub enum ColumnUse {
     Equality,
     /// Feeds a value that is written (INSERT ... SELECT, SET x = col).
     Source,
-    /// Is written.
-    Written,
+    /// Is written by rows that are added.
+    Inserted,
+    /// Is written in rows that are there.
+    Updated,
     /// Named, and no more: nothing depends on its value (a column of `*` in a sub-select that
     /// nobody takes). The server still asks for the right to read it.
     Named,
 }
 
-/// One relation and everything the statement does with it.
+impl ColumnUse {
+    /// True if it only takes a value: nothing of what it holds is read.
+    pub fn is_written(self) -> bool {
+        match self {
+            Self::Inserted | Self::Updated => true,
+            Self::Output
+            | Self::Derived
+            | Self::Filter
+            | Self::Equality
+            | Self::Source
+            | Self::Named => false,
+        }
+    }
+}
+
+/// Whose rights the server asks for where a relation is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rights {
+    /// The session's: the statement itself touches it.
+    Session,
+    /// The session's, although it stands behind a view: an invoker's, or one that the session made
+    /// or could make anew.
+    Invoker,
+    /// Those of the owner of the view that names it, by role oid.
+    Owner(u32),
+}
+
+/// One relation and everything the statement does with it. A relation that is touched with several
+/// rights is listed with each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelationUse {
     /// The relation.
@@ -76,6 +106,8 @@ pub struct RelationUse {
     pub system: bool,
     /// True if it is a temporary table of this session.
     pub temporary: bool,
+    /// With whose rights.
+    pub rights: Rights,
 }
 
 /// A function, operator, cast or aggregate resolved to what it is in the catalog. When the
@@ -182,15 +214,8 @@ pub enum StatementKind {
     CopyIn,
     /// BEGIN, COMMIT, SAVEPOINT and their like.
     Transaction(TransactionControl),
-    /// SET, RESET.
-    Set {
-        /// Setting name, lower case; `all` for RESET ALL.
-        name: String,
-        /// The value as text; `None` for DEFAULT and RESET.
-        value: Option<String>,
-        /// SET LOCAL.
-        local: bool,
-    },
+    /// SET, RESET; see `Statement::settings`.
+    Set,
     /// SHOW.
     Show {
         /// Setting name, lower case.
@@ -270,6 +295,28 @@ pub enum TransactionControl {
     RollbackTo,
 }
 
+/// A change of a setting, by SET, RESET or `set_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Setting name, lower case; `all` for RESET ALL.
+    pub name: String,
+    /// What it becomes.
+    pub value: SettingValue,
+    /// Until the end of the transaction only.
+    pub local: bool,
+}
+
+/// What a setting becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingValue {
+    /// This text.
+    To(String),
+    /// What the session began with: DEFAULT, RESET.
+    Default,
+    /// A parameter of the statement, by its number from 1.
+    Parameter(i32),
+}
+
 /// One statement, understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -281,14 +328,88 @@ pub struct Statement {
     pub relations: Vec<RelationUse>,
     /// Every function and operator that is not plainly safe by name, and all called by name.
     pub functions: Vec<FunctionUse>,
+    /// What the database does by itself for it.
+    pub implied: Implied,
     /// Data definition effects.
     pub ddl: Vec<DdlEffect>,
+    /// The settings that it changes.
+    pub settings: Vec<SettingChange>,
     /// The columns of the result; `None` if it returns no rows.
     pub output: Option<Vec<OutputColumn>>,
     /// For UPDATE and DELETE: true if no WHERE clause limits the rows.
     pub unlimited: bool,
+    /// The prepared statement that it runs: EXECUTE, also under EXPLAIN and CREATE TABLE AS. What
+    /// that does is not in here: see [`Statement::running`].
+    pub executes: Option<String>,
     /// The catalog the names were resolved against.
     pub catalog_version: u64,
+}
+
+impl Statement {
+    /// This statement, which runs a prepared one, together with what that does: its arguments may
+    /// call functions and read tables of their own.
+    #[must_use]
+    pub fn running(&self, prepared: &Self) -> Self {
+        let mut all = prepared.clone();
+        all.text.clone_from(&self.text);
+        all.relations.extend(self.relations.iter().cloned());
+        all.functions.extend(self.functions.iter().cloned());
+        all.implied
+            .relations
+            .extend(self.implied.relations.iter().cloned());
+        all.implied
+            .functions
+            .extend(self.implied.functions.iter().cloned());
+        if matches!(self.kind, StatementKind::Execute { .. }) {
+            return all;
+        }
+        all.kind = self.kind.clone();
+        all.output.clone_from(&self.output);
+        if !self.ddl.is_empty() {
+            // CREATE TABLE AS: what would be shown is stored.
+            for uses in all
+                .relations
+                .iter_mut()
+                .flat_map(|u| u.columns.values_mut())
+            {
+                if uses.remove(&ColumnUse::Output) | uses.remove(&ColumnUse::Derived) {
+                    uses.insert(ColumnUse::Source);
+                }
+            }
+            all.ddl.extend(self.ddl.iter().cloned());
+        }
+        if matches!(self.kind, StatementKind::Explain { analyze: false }) {
+            all.only_planned();
+        }
+        all
+    }
+
+    /// Nothing is written by an EXPLAIN without ANALYZE; but the plan tells of every relation's
+    /// statistics.
+    pub(super) fn only_planned(&mut self) {
+        for used in &mut self.relations {
+            used.access = BTreeSet::from([Access::Select]);
+            used.columns.retain(|_, uses| {
+                uses.retain(|how| !how.is_written());
+                !uses.is_empty()
+            });
+        }
+        self.ddl.clear();
+        self.unlimited = false;
+    }
+}
+
+/// What the database's own definitions do for a statement: conditions of row-level security
+/// policies, column defaults, checks, expressions of indexes.
+///
+/// Whoever defined them decided that they run; what they read reaches nobody. So rules are not
+/// asked about them. The server does ask for the login's right to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Implied {
+    /// Relations that conditions read; sequences that defaults advance, as updated.
+    pub relations: Vec<RelationUse>,
+    /// Functions, but for those that only compute.
+    pub functions: Vec<FunctionUse>,
 }
 
 /// Why a text is refused before any policy is asked.

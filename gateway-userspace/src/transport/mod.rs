@@ -3,5 +3,8 @@
 mod channel;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use channel::*;
 pub use tls::*;

@@ -14,6 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
+use ring::digest;
 use rustls::{
     DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -58,8 +59,25 @@ pub enum TlsError {
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    leaves: Mutex<HashMap<(String, IpAddr), Arc<ServerConfig>>>,
+    leaves: Mutex<HashMap<(String, IpAddr), Leaf>>,
     provider: Arc<CryptoProvider>,
+}
+
+/// A certificate that a job is shown.
+#[derive(Clone)]
+struct Leaf {
+    config: Arc<ServerConfig>,
+    /// Its `tls-server-end-point` (RFC 5929): SHA-256, which is what it is signed with.
+    hash: Vec<u8>,
+}
+
+/// A client inside TLS.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The stream.
+    pub stream: Stream,
+    /// SHA-256 of the certificate that the client was shown: `tls-server-end-point`, RFC 5929.
+    pub certificate_hash: Vec<u8>,
 }
 
 impl Authority {
@@ -140,13 +158,13 @@ impl Authority {
         fallback: &str,
         address: IpAddr,
         alpn_required: bool,
-    ) -> Result<Stream, TlsError> {
+    ) -> Result<Accepted, TlsError> {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
             .await
             .map_err(TlsError::Handshake)?;
         let hello = start.client_hello();
         let name = hello.server_name().unwrap_or(fallback).to_owned();
-        let config = self.leaf(&name, address)?;
+        let Leaf { config, hash } = self.leaf(&name, address)?;
         let tls = start
             .into_stream(config)
             .await
@@ -157,15 +175,18 @@ impl Authority {
                 "direct TLS without the ALPN protocol \"postgresql\"",
             )));
         }
-        Ok(Stream::TlsServer(Box::new(tls)))
+        Ok(Accepted {
+            stream: Stream::TlsServer(Box::new(tls)),
+            certificate_hash: hash,
+        })
     }
 
-    fn leaf(&self, name: &str, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
+    fn leaf(&self, name: &str, address: IpAddr) -> Result<Leaf, TlsError> {
         let key = (name.to_ascii_lowercase(), address);
         {
             let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(config) = leaves.get(&key) {
-                return Ok(config.clone());
+            if let Some(leaf) = leaves.get(&key) {
+                return Ok(leaf.clone());
             }
         }
         let leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -182,22 +203,26 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(&leaf_key, &self.issuer)?;
+        let certificate = params.signed_by(&leaf_key, &self.issuer)?;
+        let hash = digest::digest(&digest::SHA256, certificate.der());
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(
-                vec![leaf.der().clone(), self.certificate.clone()],
+                vec![certificate.der().clone(), self.certificate.clone()],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
             )?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        let config = Arc::new(config);
+        let leaf = Leaf {
+            config: Arc::new(config),
+            hash: hash.as_ref().to_vec(),
+        };
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         if leaves.len() >= MAX_LEAVES {
             leaves.clear();
         }
-        leaves.insert(key, config.clone());
-        Ok(config)
+        leaves.insert(key, leaf.clone());
+        Ok(leaf)
     }
 }
 

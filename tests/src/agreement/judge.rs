@@ -19,6 +19,8 @@ pub const PROBE: &str = "cordon_probe";
 const LOCKS: &str = "SELECT DISTINCT relation::pg_catalog.text FROM pg_catalog.pg_locks \
     WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'";
 
+const PREPARED: &str = "prepared statements: judged where they are prepared";
+
 /// What the analysis says of a text.
 #[derive(Debug)]
 pub enum Reading {
@@ -102,9 +104,7 @@ fn unjudgeable(statement: &Statement) -> Option<&'static str> {
         StatementKind::Fetch { .. } | StatementKind::CloseCursor { .. } => {
             Some("cursors: judged where they are declared")
         }
-        StatementKind::Execute { .. } | StatementKind::Deallocate { .. } => {
-            Some("prepared statements: judged where they are prepared")
-        }
+        StatementKind::Execute { .. } | StatementKind::Deallocate { .. } => Some(PREPARED),
         StatementKind::Listen | StatementKind::Notify | StatementKind::Discard => {
             Some("LISTEN, NOTIFY, DISCARD")
         }
@@ -135,6 +135,9 @@ pub fn judge(
 ) -> Result<Judgement> {
     if let Some(why) = unjudgeable(statement) {
         return Ok(Judgement::not_judged(why));
+    }
+    if statement.executes.is_some() {
+        return Ok(Judgement::not_judged(PREPARED));
     }
     let inside = wire.status == b'T';
     let (begin, end) = if inside {
@@ -243,11 +246,11 @@ fn by_locks(
         cells.filter_map(|oid| oid.parse().ok()).collect()
     };
     let (before, after) = (oids(before), oids(after));
-    let reported: BTreeSet<u32> = statement
-        .relations
-        .iter()
-        .map(|used| used.relation.oid)
-        .collect();
+    let oids_of = |list: &[RelationUse]| -> BTreeSet<u32> {
+        list.iter().map(|used| used.relation.oid).collect()
+    };
+    let reported = oids_of(&statement.relations);
+    let implied = oids_of(&statement.implied.relations);
     let relation = |oid: &u32| {
         names
             .relations
@@ -263,7 +266,8 @@ fn by_locks(
     });
     let missed: Vec<String> = after
         .difference(&before)
-        .filter(|oid| !(reported.contains(oid) || system_view && **oid < FIRST_USER_OID))
+        .filter(|oid| !(reported.contains(oid) || implied.contains(oid)))
+        .filter(|oid| !(system_view && **oid < FIRST_USER_OID))
         .filter_map(relation)
         .collect();
     let over = if whole {
@@ -320,10 +324,6 @@ fn by_privileges(statement: &Statement, preparation: &[Answer], answer: &Answer)
         .any(|function| function.class == FunctionClass::Other);
     if opaque {
         return Ruling::NotJudged("denied in a function or trigger, which is reported".to_owned());
-    }
-    if denied.is_some_and(|what| what.starts_with("sequence ")) {
-        // What column defaults run is a known limitation.
-        return Ruling::NotJudged("the sequence of a column's default".to_owned());
     }
     let context = if error.context.is_empty() {
         String::new()
@@ -398,7 +398,11 @@ fn grants(names: &Names, statement: &Statement) -> String {
     let definition = statement.kind == StatementKind::Ddl;
     // Nothing is written by it, but the server asks as if it were.
     let plan = statement.kind == StatementKind::Explain { analyze: false };
-    for used in &statement.relations {
+    for used in statement
+        .relations
+        .iter()
+        .chain(&statement.implied.relations)
+    {
         if used.relation.oid == 0 {
             continue;
         }
@@ -413,18 +417,39 @@ fn grants(names: &Names, statement: &Statement) -> String {
                 "DELETE".to_owned(),
             ]);
         }
+        let relation = &used.relation;
+        let mut grant = |rights: &str, schema: &str, name: &str| {
+            let (schema, name) = (quote(schema), quote(name));
+            let _ = writeln!(sql, "GRANT {rights} ON {schema}.{name} TO {PROBE};");
+        };
         if !rights.is_empty() {
-            let relation = &used.relation;
-            let _ = writeln!(
-                sql,
-                "GRANT {} ON {}.{} TO {PROBE};",
-                rights.join(", "),
-                quote(&relation.schema),
-                quote(&relation.name)
-            );
+            grant(&rights.join(", "), &relation.schema, &relation.name);
+        }
+        if definition {
+            // A trigger is made on every part; who may define on the whole may define on them.
+            for (schema, name) in parts(names, &relation.schema, &relation.name) {
+                grant("TRIGGER", schema, name);
+            }
         }
     }
     sql
+}
+
+/// Everything that inherits from a relation.
+fn parts<'n>(names: &'n Names, schema: &str, name: &str) -> Vec<(&'n str, &'n str)> {
+    let children = |schema: &str, name: &str| {
+        let relation = names.catalog.relation(schema, name);
+        relation.into_iter().flat_map(|relation| &relation.children)
+    };
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    let mut next: Vec<&(String, String)> = children(schema, name).collect();
+    while let Some((schema, name)) = next.pop() {
+        if !found.contains(&(schema, name)) {
+            found.push((schema, name));
+            next.extend(children(schema, name));
+        }
+    }
+    found
 }
 
 fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
@@ -452,8 +477,9 @@ fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
             format!(" ({})", list.join(", "))
         }
     };
-    let read = |how: &ColumnUse| !matches!(how, ColumnUse::Written);
-    let written = |how: &ColumnUse| matches!(how, ColumnUse::Written);
+    let read = |how: &ColumnUse| !how.is_written();
+    let inserted = |how: &ColumnUse| *how == ColumnUse::Inserted;
+    let updated = |how: &ColumnUse| *how == ColumnUse::Updated;
     // Some statements ask for the right on the table, where all its columns are read.
     let whole = names
         .catalog
@@ -465,16 +491,27 @@ fn rights(names: &Names, used: &RelationUse) -> Vec<String> {
                     .any(|(of, uses)| of.attnum == column.attnum && uses.iter().any(read))
             })
         });
+    let sequence = names
+        .relations
+        .get(&used.relation.oid)
+        .is_some_and(|named| named.kind == b'S');
     used.access
         .iter()
         .map(|access| match access {
             Access::Select if whole => "SELECT".to_owned(),
             Access::Select => format!("SELECT{}", columns(&read)),
-            Access::Insert => format!("INSERT{}", columns(&written)),
-            Access::Update => format!("UPDATE{}", columns(&written)),
+            Access::Insert => format!("INSERT{}", columns(&inserted)),
+            Access::Update if sequence => "UPDATE".to_owned(),
+            Access::Update => format!("UPDATE{}", columns(&updated)),
             Access::Delete => "DELETE".to_owned(),
             Access::Truncate | Access::Lock => "TRUNCATE".to_owned(),
         })
+        // The weakest lock asks for the right to read.
+        .chain(
+            used.access
+                .contains(&Access::Lock)
+                .then(|| "SELECT".to_owned()),
+        )
         .collect()
 }
 

@@ -4,7 +4,7 @@
 //! privileges that were reported runs it: the server must not deny it a relation or column. And the
 //! server parses it: what it locks must have been reported. Then it is run for what follows.
 
-mod corpora;
+pub(crate) mod corpora;
 mod judge;
 mod names;
 mod report;

@@ -178,18 +178,16 @@ fn same(old: &VerdictView, new: &VerdictView) -> bool {
         (VerdictView::Deny { .. }, VerdictView::Deny { .. }) => true,
         (
             VerdictView::Hold {
-                group,
-                count,
+                needs,
                 hold_seconds,
                 ..
             },
             VerdictView::Hold {
-                group: new_group,
-                count: new_count,
+                needs: new_needs,
                 hold_seconds: new_seconds,
                 ..
             },
-        ) => (group, count, hold_seconds) == (new_group, new_count, new_seconds),
+        ) => (needs, hold_seconds) == (new_needs, new_seconds),
         (VerdictView::Allow { .. }, VerdictView::Hold { .. } | VerdictView::Deny { .. })
         | (VerdictView::Hold { .. }, VerdictView::Allow { .. } | VerdictView::Deny { .. })
         | (VerdictView::Deny { .. }, VerdictView::Allow { .. } | VerdictView::Hold { .. }) => false,

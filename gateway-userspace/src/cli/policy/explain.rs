@@ -30,9 +30,10 @@ use crate::{
     policy::{
         Admission, Policy,
         explain::{
-            Explanation, GrantView, Part, ReasonView, RuleView, Standing, VerdictView, explain,
-            grants_for,
+            Explanation, GrantView, LimitView, Part, ReasonView, RuleView, Standing, VerdictView,
+            explain, grants_for, limits,
         },
+        whom,
     },
     session::Refusal,
     sql::{NotUnderstood, run_on_big_stack, split},
@@ -89,6 +90,8 @@ struct Answer {
     /// Why the job has no access at all.
     refused: Option<ReasonView>,
     login: Option<String>,
+    /// What holds for whatever the job sends.
+    limits: Vec<LimitView>,
     catalog: Option<CatalogLine>,
     statements: Vec<Explained>,
 }
@@ -231,6 +234,7 @@ fn answer(
         grants: grants_for(policy, identity, &subject.database),
         refused: None,
         login: None,
+        limits: Vec::new(),
         catalog: None,
         statements: Vec::new(),
     };
@@ -246,6 +250,7 @@ fn answer(
         catalog.start.set_search_path(path.clone());
     }
     answer.login = Some(admission.login().to_owned());
+    answer.limits = limits(&admission);
     answer.catalog = Some(CatalogLine {
         from: catalog.from.clone(),
         read: catalog.read.clone(),
@@ -352,6 +357,7 @@ fn print<W: Write>(output: &mut Output<W>, answer: &Answer) -> io::Result<()> {
     }
     for (index, grant) in answer.grants.iter().enumerate() {
         let (style, standing) = match &grant.unmet {
+            None if grant.observes => (Style::Warning, "applies, and only observes".to_owned()),
             None => (Style::Good, "applies".to_owned()),
             Some(unmet) => (Style::Faint, format!("does not apply: {unmet}")),
         };
@@ -359,6 +365,13 @@ fn print<W: Write>(output: &mut Output<W>, answer: &Answer) -> io::Result<()> {
         table.pair(
             key,
             Cell::new(style, format!("{}: {standing}", grant.grant)),
+        );
+    }
+    for (index, limit) in answer.limits.iter().enumerate() {
+        let key = if index == 0 { "limits" } else { "" };
+        table.pair(
+            key,
+            format!("{} {} ({})", limit.limit, limit.most, limit.rule),
         );
     }
     output.table(&table)?;
@@ -417,18 +430,15 @@ fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io:
             }
         }
         VerdictView::Hold {
-            group,
-            count,
+            needs,
             hold_seconds,
             reason,
             ..
         } => {
             let word = output.paint(Style::Warning, "  hold");
-            let whom = group
-                .as_ref()
-                .map_or("any group".to_owned(), |group| format!("group {group}"));
             output.line(&format!(
-                "{word}  for {count} of {whom}, up to {hold_seconds} s: {}",
+                "{word}  for {}, up to {hold_seconds} s: {}",
+                whom(needs),
                 visible(&reason.message)
             ))?;
             output.line(&format!("        decided by {}", reason.rule))?;

@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod job;
 mod recorded;
+mod schema;
 mod suggest;
 mod test;
 
@@ -33,6 +34,7 @@ enum PolicyCommand {
     Suggest(suggest::SuggestArgs),
     Diff(diff::DiffArgs),
     Catalog(catalog::CatalogCommand),
+    Schema(schema::SchemaArgs),
 }
 
 /// Runs the command. What cannot be done exits with 2, so that it is not taken for an answer.
@@ -44,6 +46,7 @@ pub fn run(args: PolicyArgs) -> ExitCode {
         PolicyCommand::Suggest(args) => suggest::run(&args),
         PolicyCommand::Diff(args) => diff::run(&args),
         PolicyCommand::Catalog(args) => catalog::run(&args),
+        PolicyCommand::Schema(schema::SchemaArgs {}) => schema::run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("cordon: {error:#}");

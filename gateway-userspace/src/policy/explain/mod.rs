@@ -11,12 +11,12 @@ mod words;
 use serde::Serialize;
 
 pub use view::{
-    ColumnView, DefinitionView, FunctionView, MaskView, ObservedView, OutputView, ReasonView,
-    RelationView, VerdictView, output_of,
+    ColumnView, DefinitionView, FunctionView, LimitView, MaskView, ObservedView, OutputView,
+    ReasonView, RelationView, VerdictView, limits, output_of,
 };
 
 use super::{
-    Policy, Verdict,
+    Mode, Policy, Verdict,
     admit::{Admission, describe_to_author},
     evaluate::evaluate_in,
     kinship::Kinship,
@@ -37,6 +37,8 @@ pub struct GrantView {
     pub why: Option<String>,
     /// The login that it gives.
     pub login: Option<String>,
+    /// True if it only observes.
+    pub observes: bool,
     /// The first condition that the job does not meet; `None`: the grant applies.
     pub unmet: Option<String>,
 }
@@ -51,6 +53,7 @@ pub fn grants_for(policy: &Policy, job: &JobIdentity, database: &str) -> Vec<Gra
             grant: grant.name.clone(),
             why: grant.why.clone(),
             login: grant.login.clone(),
+            observes: grant.mode == Mode::Observe,
             unmet: grant
                 .who
                 .unmet(job)

@@ -13,7 +13,9 @@ use crate::{
         pattern::{ObjectPattern, Target, qualified, quoted},
         probe::Probe,
     },
-    sql::{Access, ColumnRef, ColumnUse, DdlAction, RelationUse, Statement, StatementKind},
+    sql::{
+        Access, ColumnRef, ColumnUse, DdlAction, Implied, RelationUse, Statement, StatementKind,
+    },
 };
 
 /// What a part does, by itself: statements that do nothing else.
@@ -212,9 +214,12 @@ fn nothing(of: &Statement, kind: StatementKind) -> Statement {
         kind,
         relations: Vec::new(),
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: of.executes.clone(),
         catalog_version: of.catalog_version,
     }
 }
@@ -222,6 +227,18 @@ fn nothing(of: &Statement, kind: StatementKind) -> Statement {
 fn taken(statement: &Statement) -> Vec<Taken> {
     let mut taken = Vec::new();
     taken.extend(of_kind(statement));
+    for change in &statement.settings {
+        let whole = Statement {
+            settings: vec![change.clone()],
+            ..nothing(statement, StatementKind::Set)
+        };
+        taken.push(Taken {
+            what: format!("set {}", change.name),
+            units: vec![(None, whole.clone())],
+            whole,
+            without_masks: false,
+        });
+    }
     for used in &statement.relations {
         let created = used.relation.oid == 0
             && statement.ddl.iter().any(|effect| {
@@ -289,8 +306,9 @@ fn of_relation(statement: &Statement, used: &RelationUse) -> Vec<Taken> {
             .filter(|(_, uses): &(_, BTreeSet<ColumnUse>)| !uses.is_empty())
             .collect()
     };
-    let read = columns(|by| *by != ColumnUse::Written);
-    let written = columns(|by| *by == ColumnUse::Written);
+    let read = columns(|by| !by.is_written());
+    let inserted = columns(|by| *by == ColumnUse::Inserted);
+    let updated = columns(|by| *by == ColumnUse::Updated);
     let mut accesses = used.access.clone();
     let utility = matches!(
         statement.kind,
@@ -304,7 +322,8 @@ fn of_relation(statement: &Statement, used: &RelationUse) -> Vec<Taken> {
         .map(|access| {
             let columns = match access {
                 Access::Select => read.clone(),
-                Access::Insert | Access::Update => written.clone(),
+                Access::Insert => inserted.clone(),
+                Access::Update => updated.clone(),
                 Access::Delete | Access::Truncate | Access::Lock => BTreeMap::new(),
             };
             let doing = |columns: BTreeMap<ColumnRef, BTreeSet<ColumnUse>>| Statement {
@@ -349,12 +368,6 @@ fn of_kind(statement: &Statement) -> Vec<Taken> {
         without_masks: false,
     };
     match &statement.kind {
-        StatementKind::Set { name, .. } => {
-            vec![one(
-                format!("set {name}"),
-                nothing(statement, statement.kind.clone()),
-            )]
-        }
         StatementKind::Notify | StatementKind::Privilege => {
             let what = words::kind(&statement.kind).to_owned();
             vec![one(what, nothing(statement, statement.kind.clone()))]
@@ -387,6 +400,7 @@ fn of_kind(statement: &Statement) -> Vec<Taken> {
             .collect(),
         StatementKind::Empty
         | StatementKind::Select
+        | StatementKind::Set
         | StatementKind::Insert
         | StatementKind::Update
         | StatementKind::Delete

@@ -6,7 +6,7 @@ use super::words;
 use crate::{
     masking::Redaction,
     policy::{
-        Reason, Verdict,
+        Quorum, Reason, Verdict,
         admit::Admission,
         evaluate::place,
         grant::{FILTER_WORDS, column_name, relation_name, word_of},
@@ -65,10 +65,8 @@ pub enum VerdictView {
     Hold {
         /// The grants that allow it then.
         grants: Vec<String>,
-        /// Whose approval: a group; `None`: any approver's.
-        group: Option<String>,
-        /// How many of them.
-        count: u32,
+        /// Whose approval: all of these.
+        needs: Vec<Quorum>,
         /// How long it waits.
         hold_seconds: u64,
         /// Why.
@@ -98,8 +96,7 @@ impl VerdictView {
                 reason,
             } => Self::Hold {
                 grants: obligations.grants.clone(),
-                group: requirement.group.clone(),
-                count: requirement.count,
+                needs: requirement.quorums.clone(),
                 hold_seconds: requirement.hold.as_secs(),
                 reason: reason.into(),
             },
@@ -148,12 +145,36 @@ impl VerdictView {
     }
 }
 
+/// A limit on a job's statements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitView {
+    /// Its key.
+    pub limit: &'static str,
+    /// The most that it allows, as the policy would write it.
+    pub most: String,
+    /// The rule that sets it.
+    pub rule: String,
+}
+
+/// The limits in force, of each kind the narrowest.
+pub fn limits(admission: &Admission) -> Vec<LimitView> {
+    let limits = admission.limits().in_force();
+    limits
+        .iter()
+        .map(|limit| LimitView {
+            limit: limit.kind.word(),
+            most: limit.written(),
+            rule: limit.rule.to_string(),
+        })
+        .collect()
+}
+
 /// A column and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ColumnView {
     /// Its name.
     pub column: String,
-    /// `output`, `derived`, `filter`, `source`, `written`.
+    /// `output`, `derived`, `filter`, `equality`, `source`, `inserted`, `updated`, `named`.
     pub uses: Vec<&'static str>,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn kind(kind: &StatementKind) -> &'static str {
             TransactionControl::Release => "release",
             TransactionControl::RollbackTo => "rollback-to",
         },
-        StatementKind::Set { .. } => "set",
+        StatementKind::Set => "set",
         StatementKind::Show { .. } => "show",
         StatementKind::DeclareCursor { .. } => "declare-cursor",
         StatementKind::Fetch { moves: false, .. } => "fetch",
@@ -61,7 +61,8 @@ pub(super) fn column_use(by: ColumnUse) -> &'static str {
         ColumnUse::Filter => "filter",
         ColumnUse::Equality => "equality",
         ColumnUse::Source => "source",
-        ColumnUse::Written => "written",
+        ColumnUse::Inserted => "inserted",
+        ColumnUse::Updated => "updated",
         ColumnUse::Named => "named",
     }
 }

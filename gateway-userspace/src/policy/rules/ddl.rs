@@ -116,9 +116,13 @@ pub(in crate::policy) fn weigh(
 fn about_ddl(rule: &Rule) -> bool {
     match rule.verb {
         Verb::Ddl | Verb::All => true,
-        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Call => {
-            false
-        }
+        Verb::Select
+        | Verb::Insert
+        | Verb::Update
+        | Verb::Delete
+        | Verb::Truncate
+        | Verb::Call
+        | Verb::Set => false,
     }
 }
 

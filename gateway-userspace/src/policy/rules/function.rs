@@ -79,9 +79,13 @@ pub(in crate::policy) fn weigh(
 fn matches(rule: &Rule, function: &FunctionUse) -> bool {
     let about_functions = match rule.verb {
         Verb::Call | Verb::All => true,
-        Verb::Select | Verb::Insert | Verb::Update | Verb::Delete | Verb::Truncate | Verb::Ddl => {
-            false
-        }
+        Verb::Select
+        | Verb::Insert
+        | Verb::Update
+        | Verb::Delete
+        | Verb::Truncate
+        | Verb::Ddl
+        | Verb::Set => false,
     };
     about_functions
         && rule.targets.iter().any(|target| {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    relation,
-    setting::{self, Unsettable},
-};
+use super::relation;
 use crate::{
     policy::{
         Reason, ReasonCode,
@@ -17,6 +14,9 @@ use crate::{
 
 pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason> {
     let statement = weighing.statement;
+    if let Some(name) = &statement.executes {
+        return Err(unresolved(&format!("the prepared statement {name}")));
+    }
     match &statement.kind {
         StatementKind::Empty
         | StatementKind::Select
@@ -34,9 +34,8 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
         StatementKind::Update => expect(statement, Access::Update),
         StatementKind::Delete => expect(statement, Access::Delete),
         StatementKind::Truncate => expect(statement, Access::Truncate),
-        StatementKind::Lock => expect(statement, Access::Lock),
-        StatementKind::Merge => {
-            // A MERGE whose only action is DO NOTHING writes nothing.
+        // A MERGE whose only action is DO NOTHING writes nothing; a LOCK may be that of a read.
+        StatementKind::Merge | StatementKind::Lock => {
             if statement.relations.is_empty() {
                 return Err(without_effects());
             }
@@ -48,19 +47,11 @@ pub(in crate::policy) fn weigh(weighing: &mut Weighing<'_>) -> Result<(), Reason
             }
             Ok(())
         }
-        StatementKind::Set { name, value, .. } => {
-            let admission = weighing.admission;
-            let everything = admission.allow_rules().any(|(_, rule)| is_everything(rule));
-            match setting::weigh(
-                name,
-                value.as_deref(),
-                everything,
-                admission.example_grant(),
-            ) {
-                Ok(()) => Ok(()),
-                Err(Unsettable::Never(reason)) => Err(reason),
-                Err(Unsettable::NotGranted(reason)) => weighing.refuse_by_default(false, reason),
+        StatementKind::Set => {
+            if statement.settings.is_empty() {
+                return Err(without_effects());
             }
+            Ok(())
         }
         StatementKind::Execute { name } => {
             if statement.output.is_none()
@@ -157,7 +148,7 @@ fn everything(weighing: &mut Weighing<'_>, what: &str, hidden: bool) -> Result<(
     Ok(())
 }
 
-fn is_everything(rule: &Rule) -> bool {
+pub(super) fn is_everything(rule: &Rule) -> bool {
     rule.verb == Verb::All
         && rule
             .targets

@@ -6,5 +6,5 @@ pub(super) mod function;
 pub(super) mod kind;
 pub(super) mod protect;
 pub(super) mod relation;
-mod setting;
+pub(super) mod setting;
 mod system;

@@ -176,7 +176,7 @@ fn check(
     let kind = &weighing.statement.kind;
     let explain = matches!(kind, StatementKind::Explain { .. });
     match by {
-        ColumnUse::Written | ColumnUse::Named => Ok(()),
+        ColumnUse::Inserted | ColumnUse::Updated | ColumnUse::Named => Ok(()),
         // The planner's row estimates answer questions about the values.
         ColumnUse::Filter if protection.filter == FilterUse::Any && !explain => Ok(()),
         ColumnUse::Equality if protection.filter != FilterUse::None && !explain => Ok(()),

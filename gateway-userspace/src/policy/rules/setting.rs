@@ -1,80 +1,144 @@
-//! SET and RESET. A setting may be changed only if the statements after it still read, for the
-//! server, as they read for the policy.
+//! SET, RESET and `set_config`. A setting may be changed only if the statements after it still
+//! read, for the server, as they read for the policy.
 
-use crate::policy::{Reason, ReasonCode};
+use super::kind::is_everything;
+use crate::{
+    policy::{
+        Reason, ReasonCode,
+        evaluate::{Weighing, line},
+        grant::{Rule, Verb},
+        pattern::qualified,
+    },
+    sql::{SettingChange, SettingValue},
+};
 
 /// What SET may do with a setting.
 enum Standing {
     /// Free.
     Harmless,
-    /// Only this value, given in the form that the server compares: letters and digits.
+    /// Only these values, given in the form that the server compares: letters and digits.
     Only(&'static [&'static str], &'static str),
-    /// Never: it changes how SQL is read, whose rights apply, or what is checked.
+    /// Whose rights apply: only those of the login, which are what it has.
+    Rights,
+    /// Never: it changes how SQL is read or what is checked.
     Never,
+    /// Of an application or an extension: `set` rules name it.
+    Custom,
     /// Not reviewed: only under `all: "*.*"`.
     Unreviewed,
 }
 
-/// Why a setting may not be set.
-pub(super) enum Unsettable {
-    /// Whatever a policy says.
-    Never(Reason),
-    /// By this policy.
-    NotGranted(Reason),
-}
-
-/// Decides `SET name = value`; `everything` if `all: "*.*"` applies.
-pub(super) fn weigh(
-    name: &str,
-    value: Option<&str>,
-    everything: bool,
-    grant: &str,
-) -> Result<(), Unsettable> {
-    let reason = |message: String, hint: String| Reason {
-        code: ReasonCode::NotPermitted,
-        message,
-        rule: "default deny".to_owned(),
-        hint,
+/// Decides a change of a setting.
+pub(in crate::policy) fn weigh(
+    weighing: &mut Weighing<'_>,
+    change: &SettingChange,
+) -> Result<(), Reason> {
+    let name = change.name.as_str();
+    let value = match &change.value {
+        // What the session began with; whatever the job was allowed to set since is undone.
+        SettingValue::Default => return Ok(()),
+        SettingValue::To(value) => Some(value.as_str()),
+        SettingValue::Parameter(_) => None,
     };
-    let never = |message, hint| Err(Unsettable::Never(reason(message, hint)));
+    let never = |message: String, hint: String| {
+        Err(Reason {
+            code: ReasonCode::NotPermitted,
+            message,
+            rule: "default deny".to_owned(),
+            hint,
+        })
+    };
     match standing(name) {
         Standing::Harmless => Ok(()),
-        Standing::Only(accepted, written) => match value {
-            // RESET returns to what the session began with, which the session pins.
-            None => Ok(()),
-            Some(value) => {
-                let plain: String = value
+        Standing::Only(accepted, written) => {
+            let plain: Option<String> = value.map(|value| {
+                value
                     .chars()
                     .filter(char::is_ascii_alphanumeric)
                     .map(|c| c.to_ascii_lowercase())
-                    .collect();
-                if accepted.contains(&plain.as_str()) {
-                    return Ok(());
-                }
-                never(
-                    format!(
-                        "setting {name} to anything but {written} is not possible through Cordon"
-                    ),
-                    format!(
-                        "leave {name} at {written}: statements are checked as they read under it"
-                    ),
-                )
+                    .collect()
+            });
+            if plain.is_some_and(|plain| accepted.contains(&plain.as_str())) {
+                return Ok(());
             }
-        },
-        // RESET returns to what the session began with: nothing else could have been set.
-        Standing::Never if value.is_none() => Ok(()),
+            never(
+                format!("setting {name} to anything but {written} is not possible through Cordon"),
+                format!("leave {name} at {written}: statements are checked as they read under it"),
+            )
+        }
+        Standing::Rights => {
+            let login = weighing.admission.login();
+            // NONE is the role that the session logged in as.
+            if value == Some(login) || (name == "role" && value == Some("none")) {
+                return Ok(());
+            }
+            never(
+                format!("changing the setting {name} is not possible through Cordon"),
+                format!("the job works with the rights of {login} alone: leave {name} as it is"),
+            )
+        }
         Standing::Never => never(
             format!("changing the setting {name} is not possible through Cordon"),
             format!(
                 "leave {name} as it is: it changes what statements mean or whose rights they have"
             ),
         ),
-        Standing::Unreviewed if everything => Ok(()),
-        Standing::Unreviewed => Err(Unsettable::NotGranted(reason(
-            format!("changing the setting {name} is not granted"),
-            format!("leave the setting out, or add `- all: \"*.*\"` to allow in grant {grant}"),
-        ))),
+        Standing::Custom => by_rule(weighing, name, Some(name)),
+        Standing::Unreviewed => by_rule(weighing, name, None),
     }
+}
+
+/// Deny, then approve, then allow. `custom`: the name that `set` rules may match.
+fn by_rule(weighing: &mut Weighing<'_>, name: &str, custom: Option<&str>) -> Result<(), Reason> {
+    let parts = custom.and_then(|name| name.split_once('.'));
+    let names = |rule: &Rule| match rule.verb {
+        Verb::Set => parts.is_some_and(|(prefix, name)| {
+            let mut targets = rule.targets.iter();
+            targets.any(|target| target.object.matches(prefix, name))
+        }),
+        Verb::All => is_everything(rule),
+        Verb::Select
+        | Verb::Insert
+        | Verb::Update
+        | Verb::Delete
+        | Verb::Truncate
+        | Verb::Call
+        | Verb::Ddl => false,
+    };
+    let what = format!("changing the setting {name}");
+    let admission = weighing.admission;
+    for (grant, index, rule) in admission.deny_rules() {
+        if names(rule) {
+            weighing.denied(&what, grant, index, rule)?;
+        }
+    }
+    let mut allowed = false;
+    for (grant, index, approve) in admission.approve_rules() {
+        if names(&approve.rule) {
+            weighing.hold(grant, index, approve, &what, false);
+            allowed = true;
+        }
+    }
+    for (grant, rule) in admission.allow_rules() {
+        if names(rule) {
+            weighing.allowed_by(grant);
+            allowed = true;
+        }
+    }
+    if allowed {
+        return Ok(());
+    }
+    let reason = match parts {
+        Some((prefix, name)) => {
+            let mut reason = weighing.default_deny(&what, &line("set", &qualified(prefix, name)));
+            reason
+                .hint
+                .push_str(", if nothing that row-level security or functions read from it is meant to bind this job");
+            reason
+        }
+        None => weighing.default_deny(&what, "- all: \"*.*\""),
+    };
+    weighing.refuse_by_default(false, reason)
 }
 
 fn standing(name: &str) -> Standing {
@@ -92,6 +156,7 @@ fn standing(name: &str) -> Standing {
         | "extra_float_digits"
         | "bytea_output"
         | "client_min_messages"
+        // Followed by the session, which looks at its value.
         | "search_path"
         | "default_transaction_isolation"
         | "default_transaction_read_only"
@@ -100,6 +165,8 @@ fn standing(name: &str) -> Standing {
         | "transaction"
         | "session characteristics"
         | "transaction snapshot"
+        // SET CONSTRAINTS: when they are checked.
+        | "constraints"
         // Off makes the server refuse what policies would filter; neither value gives a right.
         | "row_security"
         | "transaction_isolation"
@@ -127,12 +194,54 @@ fn standing(name: &str) -> Standing {
         | "xmloption"
         | "lc_monetary"
         | "lc_numeric"
-        | "lc_time" => Standing::Harmless,
+        | "lc_time"
+        // How much work a statement may take.
+        | "backend_flush_after"
+        | "client_connection_check_interval"
+        | "commit_siblings"
+        | "debug_parallel_query"
+        | "default_statistics_target"
+        | "effective_io_concurrency"
+        | "force_parallel_mode"
+        | "gin_fuzzy_search_limit"
+        | "gin_pending_list_limit"
+        | "logical_decoding_work_mem"
+        | "maintenance_io_concurrency"
+        | "max_parallel_maintenance_workers"
+        | "max_parallel_workers"
+        | "min_parallel_index_scan_size"
+        | "min_parallel_table_scan_size"
+        | "parallel_leader_participation"
+        | "parallel_setup_cost"
+        | "parallel_tuple_cost"
+        | "recursive_worktable_factor"
+        | "temp_buffers"
+        | "tcp_keepalives_count"
+        | "tcp_keepalives_idle"
+        | "tcp_keepalives_interval"
+        | "tcp_user_timeout"
+        | "vacuum_cost_delay"
+        | "vacuum_cost_limit"
+        // How values and definitions are written, and warnings about text.
+        | "default_text_search_config"
+        | "escape_string_warning"
+        | "exit_on_error"
+        | "quote_all_identifiers"
+        | "restrict_nonsystem_relation_kind"
+        | "seed"
+        | "stats_fetch_consistency"
+        | "timezone_abbreviations"
+        | "xmlbinary"
+        // Where and how new objects are stored, and when bodies of functions are checked.
+        | "check_function_bodies"
+        | "default_table_access_method"
+        | "default_tablespace"
+        | "default_toast_compression"
+        | "temp_tablespaces" => Standing::Harmless,
         "client_encoding" => Standing::Only(&["utf8", "unicode"], "UTF8"),
         "standard_conforming_strings" => Standing::Only(&["on", "true", "yes", "1"], "on"),
-        "role"
-        | "session_authorization"
-        | "session_replication_role"
+        "role" | "session_authorization" => Standing::Rights,
+        "session_replication_role"
         | "allow_system_table_mods"
         | "backslash_quote"
         | "array_nulls"
@@ -150,72 +259,7 @@ fn standing(name: &str) -> Standing {
         {
             Standing::Harmless
         }
+        name if name.contains('.') => Standing::Custom,
         _ => Standing::Unreviewed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::weigh;
-
-    fn allowed(name: &str, value: Option<&str>, everything: bool) -> bool {
-        weigh(name, value, everything, "g").is_ok()
-    }
-
-    #[test]
-    fn settings_of_drivers_pass() {
-        for name in [
-            "application_name",
-            "timezone",
-            "search_path",
-            "extra_float_digits",
-            "enable_seqscan",
-            "geqo_seed",
-            "all",
-            "transaction",
-            "session characteristics",
-            "row_security",
-        ] {
-            assert!(allowed(name, Some("x"), false), "{name}");
-            assert!(allowed(name, None, false), "{name}");
-        }
-    }
-
-    #[test]
-    fn m13_settings_that_change_how_sql_is_read_keep_their_value() {
-        for value in ["UTF8", "utf-8", "'UTF8'", "Unicode"] {
-            assert!(allowed("client_encoding", Some(value), false), "{value}");
-        }
-        for value in ["LATIN1", "SQL_ASCII", "SJIS", "", "utf8x"] {
-            assert!(!allowed("client_encoding", Some(value), true), "{value}");
-        }
-        assert!(allowed("standard_conforming_strings", Some("on"), false));
-        for value in ["off", "false", "no", "0", "of"] {
-            assert!(
-                !allowed("standard_conforming_strings", Some(value), true),
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn settings_that_change_whose_rights_apply_are_refused_even_under_all() {
-        for name in ["role", "session_authorization", "session_replication_role"] {
-            assert!(!allowed(name, Some("none"), true), "{name}");
-            assert!(allowed(name, None, false), "{name}");
-        }
-    }
-
-    #[test]
-    fn settings_that_nobody_reviewed_need_all() {
-        for name in [
-            "app.user_id",
-            "log_statement",
-            "jitter",
-            "default_tablespace",
-        ] {
-            assert!(!allowed(name, Some("1"), false), "{name}");
-            assert!(allowed(name, Some("1"), true), "{name}");
-        }
     }
 }

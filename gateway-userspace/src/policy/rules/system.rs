@@ -33,25 +33,19 @@ pub(super) fn guarded(schema: &str, name: &str) -> Guarded {
             | "pg_hba_file_rules"
             | "pg_ident_file_mappings"
             | "pg_file_settings"
-            | "pg_user_mapping"
-            | "pg_user_mappings" => Guarded::Whole,
+            | "pg_user_mapping" => Guarded::Whole,
+            // Options of servers, wrappers and foreign tables are for everybody to see; what is
+            // secret belongs into user mappings.
+            "pg_user_mappings" => Guarded::Columns(&["umoptions"]),
             "pg_authid" => Guarded::Columns(&["rolpassword"]),
             "pg_shadow" => Guarded::Columns(&["passwd"]),
             "pg_subscription" => Guarded::Columns(&["subconninfo"]),
-            "pg_foreign_server" => Guarded::Columns(&["srvoptions"]),
-            "pg_foreign_data_wrapper" => Guarded::Columns(&["fdwoptions"]),
-            "pg_foreign_table" => Guarded::Columns(&["ftoptions"]),
             "pg_stat_wal_receiver" => Guarded::Columns(&["conninfo"]),
             name if shows_statements(name) => Guarded::Whole,
             _ => Guarded::No,
         },
         "information_schema" => match name {
-            "user_mapping_options"
-            | "_pg_user_mappings"
-            | "foreign_server_options"
-            | "_pg_foreign_servers"
-            | "foreign_data_wrapper_options"
-            | "_pg_foreign_data_wrappers" => Guarded::Whole,
+            "user_mapping_options" | "_pg_user_mappings" => Guarded::Whole,
             _ => Guarded::No,
         },
         // Toast tables hold the values themselves; any other schema marked as system is unknown.

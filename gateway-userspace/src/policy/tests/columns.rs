@@ -1,6 +1,6 @@
 use super::*;
 use crate::masking::MaskKind;
-use ColumnUse::{Derived, Equality, Filter, Output, Source, Written};
+use ColumnUse::{Derived, Equality, Filter, Inserted, Output, Source, Updated};
 
 const RULES: &str = "    allow: [{ all: \"*.*\" }]
     mask:
@@ -241,7 +241,7 @@ fn m9_a_protected_column_is_not_copied_anywhere_but_may_be_written() {
         let copy = statement(
             StatementKind::Insert,
             vec![
-                used(target, &[Access::Insert], &[("a", &[Written])]),
+                used(target, &[Access::Insert], &[("a", &[Inserted])]),
                 used("customers", &[Access::Select], &[("email", &[Source])]),
             ],
         );
@@ -256,7 +256,7 @@ fn m9_a_protected_column_is_not_copied_anywhere_but_may_be_written() {
         vec![used(
             "customers",
             &[Access::Update],
-            &[("email", &[Written])],
+            &[("email", &[Updated])],
         )],
     );
     assert!(allowed(&admission, &update).redactions.is_empty());

@@ -13,7 +13,7 @@ fn data_definition_is_denied_unless_a_rule_names_the_object() {
         &admission,
         &defining(ddl(DdlAction::Drop, "table", "public.orders")),
     );
-    assert_eq!(requirement.count, 2);
+    assert_eq!(requirement.quorums[0].count, 2);
     assert_eq!(
         reason.message,
         "dropping table public.orders needs approval by 2 of group dba"

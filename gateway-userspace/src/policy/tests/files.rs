@@ -350,7 +350,7 @@ fn a_problem_shows_its_line_and_what_is_meant() {
     assert_eq!(
         error.to_string(),
         "shop.yaml:8:9: unknown key `selct`; did you mean `select`? Known here: select, insert, \
-         update, delete, truncate, call, ddl, all\n\
+         update, delete, truncate, call, ddl, set, all\n\
          \u{20} 8 |       - selct: public.a\n\
          \u{20}   |         ^"
     );

@@ -13,11 +13,6 @@ fn what_touches_no_data_is_allowed_to_everybody() {
         StatementKind::Show {
             name: "server_version".to_owned(),
         },
-        StatementKind::Set {
-            name: "application_name".to_owned(),
-            value: Some("x".to_owned()),
-            local: false,
-        },
         StatementKind::CloseCursor { name: None },
         StatementKind::Deallocate { name: None },
         StatementKind::Listen,
@@ -193,6 +188,8 @@ fn locking_needs_a_right_to_write() {
     let lock = |name: &str| statement(StatementKind::Lock, vec![used(name, &[Access::Lock], &[])]);
     let admission = admission("    allow: [{ select: public.* }, { update: public.a (x) }]\n");
     allowed(&admission, &lock("a"));
+    let of_a_read = statement(StatementKind::Lock, vec![used("b", &[Access::Select], &[])]);
+    allowed(&admission, &of_a_read);
     let reason = denied(&admission, &lock("b"));
     assert!(
         reason.hint.contains("- update: public.b"),

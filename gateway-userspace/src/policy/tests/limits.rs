@@ -74,6 +74,65 @@ fn of_each_kind_the_narrowest_of_all_grants_holds_and_names_its_rule() {
         assert_eq!((limit.most, shown(&limit.rule).as_str()), (most, rule));
     }
     assert!(limits.limits_results());
+    let shown: Vec<String> = limits
+        .in_force()
+        .iter()
+        .map(|limit| format!("{} {}", limit.kind.word(), limit.written()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "session 30m",
+            "statement 1m30s",
+            "rows 10",
+            "bytes 67108864",
+            "session_rows 5",
+            "session_bytes 1000000000",
+            "statements_per_minute 60",
+        ]
+    );
+}
+
+#[test]
+fn a_limit_says_what_was_reached_and_what_would_allow_more() {
+    let limits = limits(&[&grant(&format!(
+        "    limits: {{ session: 30m, statement: 500ms, rows: 1, bytes: 1kB, session_rows: 5, session_bytes: 1kB, statements_per_minute: 60 }}\n{ALLOW}"
+    ))]);
+    let reasons: Vec<Reason> = limits
+        .in_force()
+        .iter()
+        .map(|limit| limit.reason(None))
+        .collect();
+    let said: Vec<(&str, &str)> = reasons
+        .iter()
+        .map(|reason| (reason.sqlstate(), reason.message.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("57P01", "the session has lasted 30m, the longest it may"),
+            ("57014", "the statement ran longer than 500ms"),
+            ("54000", "the result has more than 1 row"),
+            ("54000", "the result has more than 1000 bytes"),
+            ("54000", "the results of this session have more than 5 rows"),
+            (
+                "54000",
+                "the results of this session have more than 1000 bytes"
+            ),
+            (
+                "53400",
+                "the job has sent 60 statements to this database within 60 seconds, the most it may"
+            ),
+        ]
+    );
+    for (reason, limit) in reasons.iter().zip(limits.in_force()) {
+        assert_eq!(reason.rule, format!("g0: limits.{}", limit.kind.word()));
+        let raise = format!("or raise limits.{} in grant g0", limit.kind.word());
+        assert!(reason.hint.ends_with(&raise), "{}", reason.hint);
+    }
+    let rate = limits.in_force().pop().expect("the last");
+    let hint = rate.reason(Some(Duration::from_millis(11_001))).hint;
+    assert!(hint.starts_with("retry in 12 s; "), "{hint}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod kinds;
 mod limits;
 mod observe;
 mod relations;
+mod settings;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -17,8 +18,9 @@ use crate::{
     identity::{Assurance, JobIdentity},
     masking::Redaction,
     sql::{
-        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse,
-        OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
+        Access, ColumnRef, ColumnUse, DdlAction, DdlEffect, FunctionClass, FunctionUse, Implied,
+        OutputColumn, RelationRef, RelationUse, Rights, SettingChange, SettingValue, Statement,
+        StatementKind,
     },
 };
 
@@ -98,6 +100,7 @@ fn used(name: &str, access: &[Access], columns: &[(&str, &[ColumnUse])]) -> Rela
             || name.starts_with("information_schema.")
             || name.starts_with("pg_toast."),
         temporary: name.starts_with("pg_temp"),
+        rights: Rights::Session,
     }
 }
 
@@ -130,9 +133,12 @@ fn statement(kind: StatementKind, relations: Vec<RelationUse>) -> Statement {
         kind,
         relations,
         functions: Vec::new(),
+        implied: Implied::default(),
         ddl: Vec::new(),
+        settings: Vec::new(),
         output: None,
         unlimited: false,
+        executes: None,
         catalog_version: 1,
     }
 }
@@ -152,6 +158,21 @@ fn call(name: &str, class: FunctionClass) -> Statement {
     let mut statement = statement(StatementKind::Select, Vec::new());
     statement.functions = vec![function(schema, name, class)];
     statement.output = Some(Vec::new());
+    statement
+}
+
+/// `SET name = value`.
+fn set(name: &str, value: &str) -> Statement {
+    setting(name, SettingValue::To(value.to_owned()))
+}
+
+fn setting(name: &str, value: SettingValue) -> Statement {
+    let mut statement = statement(StatementKind::Set, Vec::new());
+    statement.settings = vec![SettingChange {
+        name: name.to_owned(),
+        value,
+        local: false,
+    }];
     statement
 }
 

@@ -172,17 +172,7 @@ fn what_is_not_understood_is_refused_under_observation() {
         Vec::new(),
     );
     assert_eq!(denied(&admission, &unknown).code, ReasonCode::NotUnderstood);
-    let set = |name: &str| {
-        statement(
-            StatementKind::Set {
-                name: name.to_owned(),
-                value: Some("x".to_owned()),
-                local: false,
-            },
-            Vec::new(),
-        )
-    };
-    denied(&admission, &set("role"));
-    denied(&admission, &set("client_encoding"));
-    observed(&admission, &set("app.user"));
+    denied(&admission, &set("role", "x"));
+    denied(&admission, &set("client_encoding", "x"));
+    observed(&admission, &set("app.user", "x"));
 }

@@ -1,5 +1,5 @@
 use super::*;
-use ColumnUse::{Derived, Filter, Output, Source, Written};
+use ColumnUse::{Derived, Filter, Inserted, Output, Source, Updated};
 
 const RULES: &str = "    allow:
       - select: [public.orders, \"public.customers (id, email)\"]
@@ -129,7 +129,7 @@ fn writing_needs_its_own_right_for_every_column() {
     let update = |columns: &[&str], reads: &[&str]| {
         let mut uses: Vec<(&str, &[ColumnUse])> = columns
             .iter()
-            .map(|column| (*column, &[Written][..]))
+            .map(|column| (*column, &[Updated][..]))
             .collect();
         uses.extend(reads.iter().map(|column| (*column, &[Filter][..])));
         statement(
@@ -151,7 +151,7 @@ fn writing_needs_its_own_right_for_every_column() {
     let insert = |name: &str| {
         statement(
             StatementKind::Insert,
-            vec![used(name, &[Access::Insert], &[("a", &[Written])])],
+            vec![used(name, &[Access::Insert], &[("a", &[Inserted])])],
         )
     };
     allowed(&admission, &insert("notes"));
@@ -162,7 +162,7 @@ fn writing_needs_its_own_right_for_every_column() {
         vec![used(
             "notes",
             &[Access::Insert],
-            &[("a", &[Written, Output])],
+            &[("a", &[Inserted, Output])],
         )],
     );
     assert_eq!(
@@ -211,8 +211,7 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
         requirement,
         ApprovalRequirement {
             rule: "g: approve[0]".to_owned(),
-            group: Some("dba".to_owned()),
-            count: 1,
+            quorums: vec![quorum(Some("dba"), 1)],
             hold: std::time::Duration::from_mins(15)
         }
     );
@@ -246,21 +245,60 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
 }
 
 #[test]
+fn an_upsert_needs_each_right_for_the_columns_that_it_writes_that_way() {
+    let upsert = statement(
+        StatementKind::Insert,
+        vec![used(
+            "stock",
+            &[Access::Insert, Access::Update],
+            &[
+                ("sku", &[Inserted]),
+                ("quantity", &[Inserted, Updated]),
+                ("checked", &[Updated]),
+            ],
+        )],
+    );
+    let rules = |insert: &str, update: &str| {
+        admission(&format!(
+            "    allow:\n      - insert: public.stock ({insert})\n      - update: public.stock ({update})\n"
+        ))
+    };
+    allowed(&rules("sku, quantity", "quantity, checked"), &upsert);
+    let reason = denied(&rules("sku", "quantity, checked, sku"), &upsert);
+    assert_eq!(
+        reason.message,
+        "inserting into public.stock (quantity) is not granted"
+    );
+    let reason = denied(&rules("sku, quantity, checked", "quantity"), &upsert);
+    assert_eq!(
+        reason.message,
+        "updating public.stock (checked) is not granted"
+    );
+}
+
+#[test]
 fn columns_of_an_approve_rule_hold_only_where_they_are_written() {
     let admission = admission(RULES);
     let update = |column: &str| {
         statement(
             StatementKind::Update,
-            vec![used("orders", &[Access::Update], &[(column, &[Written])])],
+            vec![used("orders", &[Access::Update], &[(column, &[Updated])])],
         )
     };
     allowed(&admission, &update("status"));
-    assert_eq!(held(&admission, &update("price")).0.count, 2);
+    assert_eq!(held(&admission, &update("price")).0.quorums[0].count, 2);
     denied(&admission, &update("total"));
 }
 
+fn quorum(group: Option<&str>, count: u32) -> Quorum {
+    Quorum {
+        group: group.map(str::to_owned),
+        count,
+    }
+}
+
 #[test]
-fn several_approve_rules_ask_for_the_strictest_of_them() {
+fn several_approve_rules_must_all_be_met() {
     let rules = |second: &str| {
         format!(
             "    allow: [{{ select: public.a }}]\n    approve:\n      - {{ delete: public.a, by: {{ group: dba }} }}\n      - {{ delete: public.*, by: {second} }}\n"
@@ -270,17 +308,25 @@ fn several_approve_rules_ask_for_the_strictest_of_them() {
         StatementKind::Delete,
         vec![used("a", &[Access::Delete], &[])],
     );
-    let (requirement, _) = held(&admission(&rules("{ count: 3 }")), &delete);
+    let dba = || quorum(Some("dba"), 1);
+    for (second, quorums) in [
+        ("{ group: dba, count: 3 }", vec![quorum(Some("dba"), 3)]),
+        // Anybody: one of the group is that already.
+        ("{ count: 1 }", vec![dba()]),
+        ("{ count: 3 }", vec![dba(), quorum(None, 3)]),
+        (
+            "{ group: security, count: 2 }",
+            vec![dba(), quorum(Some("security"), 2)],
+        ),
+    ] {
+        let (requirement, _) = held(&admission(&rules(second)), &delete);
+        assert_eq!(requirement.quorums, quorums, "{second}");
+        assert_eq!(requirement.rule, "g: approve[0], g: approve[1]");
+    }
+    let (_, reason) = held(&admission(&rules("{ group: security, count: 2 }")), &delete);
     assert_eq!(
-        (requirement.group.as_deref(), requirement.count),
-        (Some("dba"), 3)
-    );
-    assert_eq!(requirement.rule, "g: approve[0], g: approve[1]");
-    let reason = denied(&admission(&rules("{ group: security }")), &delete);
-    assert!(
-        reason.message.contains("two groups, dba and security"),
-        "{}",
-        reason.message
+        reason.message,
+        "deleting from public.a needs approval by 1 of group dba and 2 of group security"
     );
 }
 
@@ -316,7 +362,6 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         "pg_catalog.pg_stats_ext",
         "pg_catalog.pg_stat_activity",
         "pg_catalog.pg_user_mapping",
-        "pg_catalog.pg_user_mappings",
         "pg_catalog.pg_largeobject",
         "pg_catalog.pg_hba_file_rules",
         "pg_catalog.pg_file_settings",
@@ -331,9 +376,18 @@ fn the_catalog_may_be_read_but_for_what_carries_values_or_secrets() {
         ("pg_authid", "rolpassword"),
         ("pg_shadow", "passwd"),
         ("pg_subscription", "subconninfo"),
-        ("pg_foreign_server", "srvoptions"),
+        ("pg_user_mappings", "umoptions"),
     ] {
         denied(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
+    }
+    // What every role of the server may see, and every dump shows.
+    for (name, column) in [
+        ("pg_foreign_server", "srvoptions"),
+        ("pg_foreign_data_wrapper", "fdwoptions"),
+        ("pg_foreign_table", "ftoptions"),
+        ("pg_user_mappings", "usename"),
+    ] {
+        allowed(&plain, &select(&format!("pg_catalog.{name}"), &[column]));
     }
     let named = admission("    allow: [{ select: [pg_catalog.pg_stats, pg_catalog.pg_authid] }]\n");
     allowed(
@@ -361,7 +415,7 @@ fn the_catalog_may_not_be_written_under_star() {
         vec![used(
             "pg_catalog.pg_class",
             &[Access::Update],
-            &[("relname", &[Written])],
+            &[("relname", &[Updated])],
         )],
     );
     denied(&all, &update);
@@ -392,7 +446,7 @@ fn temporary_tables_belong_to_the_session() {
             &admission,
             &statement(
                 StatementKind::Select,
-                vec![used("pg_temp_3.t", &[access], &[("a", &[Written])])],
+                vec![used("pg_temp_3.t", &[access], &[("a", &[Updated])])],
             ),
         );
     }
@@ -455,4 +509,45 @@ fn m15_rules_on_a_parent_or_child_table_hold_for_its_family() {
         ),
         Verdict::Deny(_)
     ));
+}
+
+#[test]
+fn m15_what_a_views_owner_may_read_needs_no_grant_but_stays_denied_held_and_masked() {
+    let through_view = |rights: Rights| {
+        let mut statement = select("v", &["id"]);
+        let mut table = used("t", &[Access::Select], &[("id", &[Output])]);
+        table.rights = rights;
+        statement.relations.push(table);
+        statement
+    };
+    let view_only = "    allow: [{ select: public.v }]\n";
+    allowed(&admission(view_only), &through_view(Rights::Owner(10)));
+    denied(&admission(view_only), &through_view(Rights::Invoker));
+    denied(&admission(view_only), &through_view(Rights::Session));
+    denied(
+        &admission(&format!("{view_only}    deny: [{{ select: public.t }}]\n")),
+        &through_view(Rights::Owner(10)),
+    );
+    held(
+        &admission(&format!(
+            "{view_only}    approve: [{{ select: public.t, by: {{}} }}]\n"
+        )),
+        &through_view(Rights::Owner(10)),
+    );
+    let mut filtered = through_view(Rights::Owner(10));
+    filtered.relations[1] = used("t", &[Access::Select], &[("ssn", &[Filter])]);
+    filtered.relations[1].rights = Rights::Owner(10);
+    denied(
+        &admission(&format!(
+            "{view_only}    mask: [{{ column: public.t.ssn, with: redact }}]\n"
+        )),
+        &filtered,
+    );
+    // Values and other sessions' SQL in the catalog stay guarded behind views.
+    for name in ["pg_catalog.pg_stats", "public.pg_stat_statements"] {
+        let mut statement = through_view(Rights::Owner(10));
+        statement.relations[1] = used(name, &[Access::Select], &[("x", &[Output])]);
+        statement.relations[1].rights = Rights::Owner(10);
+        denied(&admission(view_only), &statement);
+    }
 }

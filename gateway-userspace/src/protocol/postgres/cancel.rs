@@ -16,8 +16,14 @@ use tokio::sync::Notify;
 pub struct CancelTarget {
     /// The session's statement waits for humans: nothing runs upstream.
     pub held: AtomicBool,
+    /// A query of the gateway's own runs upstream, which nobody asked to cancel.
+    pub internal: AtomicBool,
+    /// Somebody asked to cancel what the client's last message started.
+    requested: AtomicBool,
     /// Wakes the waiting session.
     pub cancelled: Notify,
+    /// Held while a request is on its way to the server.
+    pub flight: tokio::sync::Mutex<()>,
 }
 
 /// What a valid key leads to.
@@ -32,7 +38,7 @@ pub struct CancelEntry<K> {
 }
 
 /// By process id: the secret, and what it leads to.
-type Entries<K> = HashMap<u32, ([u8; 4], CancelEntry<K>)>;
+type Entries<K> = HashMap<u32, (Vec<u8>, CancelEntry<K>)>;
 
 /// All keys given out.
 #[derive(Debug)]
@@ -57,23 +63,26 @@ pub struct IssuedKey<K> {
     /// Process id as told to the client.
     pub pid: u32,
     /// Secret as told to the client.
-    pub secret: [u8; 4],
+    pub secret: Vec<u8>,
 }
 
 impl<K> CancelRegistry<K> {
-    /// Makes a key for a session. `None` if the system has no randomness.
-    pub fn issue(self: &Arc<Self>, entry: CancelEntry<K>) -> Option<IssuedKey<K>> {
+    /// Makes a key for a session, with a secret of `length` bytes. `None` if the system has no
+    /// randomness.
+    pub fn issue(self: &Arc<Self>, entry: CancelEntry<K>, length: usize) -> Option<IssuedKey<K>> {
+        let mut secret = vec![0_u8; length];
+        self.random.fill(&mut secret).ok()?;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let mut bytes = [0_u8; 8];
+            let mut bytes = [0_u8; 4];
             self.random.fill(&mut bytes).ok()?;
-            let [a, b, c, d, secret @ ..] = bytes;
+            let [a, b, c, d] = bytes;
             // Positive, as process ids are: some drivers read it as a signed number.
             let pid = u32::from_be_bytes([a & 0x7f, b, c, d]);
             if pid == 0 || entries.contains_key(&pid) {
                 continue;
             }
-            entries.insert(pid, (secret, entry));
+            entries.insert(pid, (secret.clone(), entry));
             return Some(IssuedKey {
                 registry: self.clone(),
                 pid,
@@ -95,13 +104,25 @@ impl<K> CancelRegistry<K> {
 }
 
 impl CancelTarget {
-    /// Wakes the session if its statement is held. `false`: the server has to be asked.
-    pub fn cancel_held(&self) -> bool {
+    /// Notes a request, and wakes the session if its statement is held. `true`: the server has to
+    /// be asked too.
+    pub fn request(&self) -> bool {
+        self.requested.store(true, Ordering::SeqCst);
         let held = self.held.load(Ordering::SeqCst);
         if held {
             self.cancelled.notify_one();
         }
-        held
+        !held && !self.internal.load(Ordering::SeqCst)
+    }
+
+    /// What was asked for before the client's next message does not concern it.
+    pub fn forget(&self) {
+        self.requested.store(false, Ordering::SeqCst);
+    }
+
+    /// True if there was a request; it counts once.
+    pub fn take(&self) -> bool {
+        self.requested.swap(false, Ordering::SeqCst)
     }
 }
 

@@ -25,6 +25,9 @@ const MAX_PARAMETER: usize = 4096;
 
 impl Connection {
     pub(super) async fn handle_client(&mut self, tag: u8, frame: &Bytes) -> Result<(), Close> {
+        if tag != b'X' {
+            self.past_limits().await?;
+        }
         if self.skip_until_sync && !matches!(tag, b'S' | b'X') {
             return Ok(());
         }
@@ -36,7 +39,9 @@ impl Connection {
             FrontendMessage::Parse(parse) => self.parse(&parse, frame).await,
             FrontendMessage::Bind(bind) => self.bind(&bind, frame).await,
             FrontendMessage::Describe(target) => {
-                self.describe(target, frame);
+                if self.past_barrier().await? {
+                    self.describe(target, frame);
+                }
                 Ok(())
             }
             FrontendMessage::Execute {
@@ -44,7 +49,9 @@ impl Connection {
                 max_rows: _,
             } => self.execute(portal, frame).await,
             FrontendMessage::Close(target) => {
-                self.close_name(target, true);
+                if self.past_barrier().await? {
+                    self.close_name(target, true);
+                }
                 Ok(())
             }
             FrontendMessage::Flush => {
@@ -52,6 +59,7 @@ impl Connection {
                 Ok(())
             }
             FrontendMessage::Sync => {
+                self.past_commit().await?;
                 self.skip_until_sync = false;
                 self.sync(true);
                 Ok(())
@@ -91,6 +99,7 @@ impl Connection {
         put_sync(&mut self.server.tx);
         self.expected.push_back(Expected::Ready { forward });
         self.pipeline_open = false;
+        self.limits.synced();
     }
 
     /// Lets the server fail in the place of a refused statement, so that its transaction and the
@@ -150,7 +159,7 @@ impl Connection {
             self.refuse_pipeline(refusal);
             return Ok(());
         };
-        let understood = match self.understand_one(text).await? {
+        let understood = match self.understand_one(text, &parse.types).await? {
             Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);
@@ -227,7 +236,10 @@ impl Connection {
         &mut self,
         statement: &Prepared,
     ) -> Result<Option<Option<Arc<Understood>>>, Close> {
-        let mut understood = match self.understand_one(&statement.text).await? {
+        let mut understood = match self
+            .understand_one(&statement.text, &statement.types)
+            .await?
+        {
             Ok(understood) => understood,
             Err(refusal) => {
                 self.refuse_pipeline(refusal);
@@ -294,6 +306,8 @@ impl Connection {
             understood,
             formats: bind.result_formats.clone(),
             approved: false.into(),
+            rows: 0.into(),
+            bytes: 0.into(),
         });
         let name = bind.portal.to_vec();
         let previous = self.portals.insert(name.clone(), portal);
@@ -398,9 +412,12 @@ impl Connection {
             self.refuse_pipeline(Refusal::as_server("34000", message));
             return Ok(());
         };
-        self.names_fresh().await?;
         let understood = match &portal.understood {
-            Some(understood) if self.session.still_holds(understood) => understood.clone(),
+            Some(understood)
+                if !self.session.names_due() && self.session.still_holds(understood) =>
+            {
+                understood.clone()
+            }
             Some(_) | None => match self.understand_portal(&portal.statement).await? {
                 Some(Some(understood)) => understood,
                 Some(None) => {
@@ -432,7 +449,15 @@ impl Connection {
                 portal
                     .approved
                     .store(true, std::sync::atomic::Ordering::Relaxed);
-                self.send_execute(permit, &understood, masker, Origin::Execute, frame);
+                let mut running = Running::new(
+                    permit,
+                    masker,
+                    understood.effect(),
+                    understood.protects(),
+                    Origin::Execute,
+                );
+                running.portal = Some(portal);
+                self.send_execute(running, &understood, frame);
             }
             Err(refusal) => self.refuse_pipeline(refusal),
         }
@@ -463,6 +488,13 @@ impl Connection {
         phase: Phase,
         parameters: &[Parameter],
     ) -> Result<Result<Permit, Refusal>, Close> {
+        if self.cancel.take() {
+            // It came while nothing of the client's ran upstream.
+            return Ok(Err(Refusal::as_server(
+                "57014",
+                "canceling statement due to user request".to_owned(),
+            )));
+        }
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),
             Decision::Refuse(refusal) => Ok(Err(refusal)),
@@ -470,25 +502,25 @@ impl Connection {
         }
     }
 
-    /// Sends what runs a decided statement. The permit is the proof that it was.
+    /// Sends what runs a decided statement. Its permit is the proof that it was.
     pub(super) fn send_execute(
         &mut self,
-        permit: Permit,
+        mut running: Running,
         understood: &Understood,
-        masker: Arc<RowMasker>,
-        origin: Origin,
         execute: &[u8],
     ) {
-        let effect = understood.effect();
-        self.barrier |= effect.is_barrier();
-        let protects = understood.protects();
-        let mut running = Running::new(permit, masker, effect, protects, origin);
         if let Some(Ok(format)) = understood.copy_format()
             && !running.masker.is_passthrough()
         {
             running.copy = Some(CopyMasker::new(running.masker.clone(), format));
         }
+        self.barrier |= running.effect.is_barrier();
         running.copies_in = understood.copies_in();
+        self.limit(
+            &mut running,
+            understood.may_return_rows(),
+            understood.only_reads(),
+        );
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));

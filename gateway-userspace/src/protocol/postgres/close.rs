@@ -3,7 +3,23 @@
 use std::io;
 
 use super::wire::{Report, put_report};
-use crate::transport::{Channel, TlsError};
+use crate::{
+    session::Refusal,
+    transport::{Channel, TlsError},
+};
+
+/// The fatal error that a client is told at the end.
+#[derive(Debug)]
+pub struct Farewell {
+    /// SQLSTATE.
+    pub code: &'static str,
+    /// Message.
+    pub message: String,
+    /// What decided.
+    pub detail: Option<String>,
+    /// What would allow it.
+    pub hint: Option<String>,
+}
 
 /// The end of a connection.
 #[derive(Debug)]
@@ -25,6 +41,8 @@ pub enum Close {
         /// Message for the client.
         message: String,
     },
+    /// A limit of the policy ends the session.
+    Limit(Refusal),
     /// The database closed after a fatal error that the client has been sent already.
     Told(String),
     /// A refusal that has been written to this channel and only needs to be sent.
@@ -61,21 +79,35 @@ impl Close {
         Self::Report(Box::new(channel), message.to_owned())
     }
 
-    /// The fatal error to tell the client, if one is due: SQLSTATE and message.
-    pub fn farewell(&self) -> Option<(&'static str, String)> {
+    /// The fatal error to tell the client, if one is due.
+    pub fn farewell(&self) -> Option<Farewell> {
+        let plain = |code, message| {
+            Some(Farewell {
+                code,
+                message,
+                detail: None,
+                hint: None,
+            })
+        };
         match self {
             Self::Terminated
             | Self::Client(_)
             | Self::Told(_)
             | Self::Report(..)
             | Self::Silent(_) => None,
-            Self::Protocol(message) => Some(("08P01", message.clone())),
-            Self::Server(error) => Some((
+            Self::Protocol(message) => plain("08P01", message.clone()),
+            Self::Server(error) => plain(
                 "08006",
                 format!("the connection to the database failed: {error}"),
-            )),
-            Self::Upstream(message) => Some(("08006", message.clone())),
-            Self::Fatal { code, message } => Some((code, message.clone())),
+            ),
+            Self::Upstream(message) => plain("08006", message.clone()),
+            Self::Fatal { code, message } => plain(code, message.clone()),
+            Self::Limit(refusal) => Some(Farewell {
+                code: refusal.sqlstate(),
+                message: refusal.message(),
+                detail: refusal.detail(),
+                hint: refusal.hint().map(str::to_owned),
+            }),
         }
     }
 
@@ -89,6 +121,7 @@ impl Close {
                 message.clone()
             }
             Self::Fatal { code, message } => format!("{code}: {message}"),
+            Self::Limit(refusal) => format!("{}: {}", refusal.sqlstate(), refusal.message()),
             Self::Report(_, message) => message.clone(),
             Self::Silent(reason) => (*reason).to_owned(),
         }

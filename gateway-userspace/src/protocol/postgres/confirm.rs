@@ -118,7 +118,10 @@ impl Connection {
         }
         // Something may have been defined behind our back.
         self.refresh_names(true).await?;
-        let again = match self.understand_one(understood.text()).await? {
+        let again = match self
+            .understand_one(understood.text(), &to_read.statement.types)
+            .await?
+        {
             Ok(Some(again)) => again,
             Ok(None) => return Ok(Reading::Failed),
             Err(refusal) => return Ok(Reading::Refused(refusal)),
@@ -153,7 +156,7 @@ impl Connection {
         if unexplained.is_empty() {
             return Ok(None);
         }
-        let query = Session::unexplained_query(understood, &unexplained);
+        let query = Session::unexplained_query(&unexplained);
         let mut rows = self.gateway_query(&[&query]).await?;
         Ok(Session::unexplained_message(
             &rows.pop().unwrap_or_default(),

@@ -16,6 +16,8 @@ use std::{
 use super::{
     cancel::CancelTarget,
     close::Close,
+    limit::{Canceller, Enforcement},
+    names::InternalError,
     reply::{Expected, Origin, Portal, Prepared},
     wire::{Framing, Report, put_flush, put_parameter_status, put_report, put_terminate},
 };
@@ -35,6 +37,8 @@ pub(super) const MAX_MASKED_ROW: usize = 64 * 1024 * 1024;
 pub(super) struct Relay {
     /// Bytes still to come.
     pub rest: usize,
+    /// They go nowhere.
+    pub swallow: bool,
 }
 
 /// One client connection and its server connection.
@@ -65,7 +69,9 @@ pub struct Connection {
     /// Rows of the gateway's own query in progress.
     pub(super) internal: Vec<Vec<Vec<Option<String>>>>,
     /// The gateway's own query failed.
-    pub(super) internal_error: Option<String>,
+    pub(super) internal_error: Option<InternalError>,
+    /// A query of the gateway's own has failed: its names may still exist at the server.
+    pub(super) internal_left: bool,
     /// Where cancel requests for this session arrive.
     pub(super) cancel: Arc<CancelTarget>,
     /// Resolves when the job ends, with the reason.
@@ -76,6 +82,8 @@ pub struct Connection {
     pub(super) probed: bool,
     /// The server reported an error since a statement of a Query set this to `false`.
     pub(super) failed_in_query: bool,
+    /// Limits that are being enforced.
+    pub(super) limits: Enforcement,
 }
 
 impl Connection {
@@ -85,6 +93,7 @@ impl Connection {
         server: Channel,
         session: Session,
         cancel: Arc<CancelTarget>,
+        canceller: Canceller,
         ended: Pin<Box<dyn Future<Output = String> + Send>>,
     ) -> Self {
         Self {
@@ -105,11 +114,13 @@ impl Connection {
             discard: 0,
             internal: Vec::new(),
             internal_error: None,
+            internal_left: false,
             cancel,
             ended,
             has_ended: false,
             probed: false,
             failed_in_query: false,
+            limits: Enforcement::new(canceller),
         }
     }
 
@@ -121,12 +132,14 @@ impl Connection {
             Ok(never) => match never {},
             Err(close) => close,
         };
-        if let Some((code, message)) = close.farewell() {
+        if let Some(farewell) = close.farewell() {
             let report = Report {
                 severity: "FATAL",
-                code,
-                message: &message,
-                ..Report::default()
+                code: farewell.code,
+                message: &farewell.message,
+                detail: farewell.detail.as_deref(),
+                hint: farewell.hint.as_deref(),
+                position: None,
             };
             put_report(&mut self.client.tx, b'E', &report);
         }
@@ -194,6 +207,9 @@ impl Connection {
             } if self.copy_is_coming() => Ok(false),
             Framing::Complete { tag, len } => {
                 let frame = self.client.rx.split_to(len).freeze();
+                if self.expected.is_empty() && !self.pipeline_open {
+                    self.cancel.forget();
+                }
                 self.handle_client(tag, &frame).await?;
                 Ok(true)
             }
@@ -260,7 +276,9 @@ impl Connection {
         {
             outcome.map_err(Close::Client)?;
         }
-        let mut progress = (server_was_high && self.server.tx.len() < HIGH_WATER)
+        let limited = self.poll_limits(cx)?;
+        let mut progress = limited
+            || (server_was_high && self.server.tx.len() < HIGH_WATER)
             || (client_was_high && self.client.tx.len() < HIGH_WATER);
         if self.client.tx.len() < HIGH_WATER
             && self.server.rx.len() < HIGH_WATER.max(self.server_wants())
@@ -308,12 +326,12 @@ impl Connection {
 
     /// Waits until the server has answered everything sent so far.
     pub(super) async fn settle(&mut self) -> Result<(), Close> {
-        if !self.expected.is_empty() {
-            if !matches!(self.expected.back(), Some(Expected::Ready { .. })) {
+        if !self.expected.is_empty() || self.limits.is_cancelling() {
+            if !matches!(self.expected.back(), None | Some(Expected::Ready { .. })) {
                 put_flush(&mut self.server.tx);
             }
             self.process_server()?;
-            while !self.expected.is_empty() {
+            while !self.expected.is_empty() || self.limits.is_cancelling() {
                 while self.copy_in.is_some()
                     && self.server.tx.len() < HIGH_WATER
                     && self.step_copy()?

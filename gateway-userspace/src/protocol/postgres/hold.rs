@@ -23,7 +23,12 @@ impl Connection {
         let (message, hint) = hold.notice();
         put_own_notice(&mut self.client.tx, &message, &hint);
         self.cancel.held.store(true, Ordering::SeqCst);
-        let outcome = self.wait_held(&mut hold).await;
+        // One that came before nobody was there to be woken.
+        let outcome = if self.cancel.take() {
+            Ok(false)
+        } else {
+            self.wait_held(&mut hold).await
+        };
         self.cancel.held.store(false, Ordering::SeqCst);
         match outcome {
             Ok(true) => {
@@ -55,7 +60,12 @@ impl Connection {
             };
             match event {
                 Event::Answered => return Ok(true),
-                Event::Cancelled => return Ok(false),
+                Event::Cancelled => {
+                    // A wake-up may be left over from an earlier statement.
+                    if self.cancel.take() {
+                        return Ok(false);
+                    }
+                }
                 Event::Remind => {
                     let (message, hint) = hold.notice();
                     put_own_notice(&mut self.client.tx, &message, &hint);

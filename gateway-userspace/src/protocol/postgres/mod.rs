@@ -1,10 +1,11 @@
-//! PostgreSQL's frontend/backend protocol 3.0, terminated on both sides.
+//! PostgreSQL's frontend/backend protocol, 3.0 and 3.2, terminated on both sides.
 //!
 //! The path of a connection: [`startup`] → `serve.rs` (admission) → [`backend`] →
 //! `connection::Connection`, which alternates between `client.rs` (and `simple.rs`) and
 //! `server.rs` until it ends.
 
 pub mod ask;
+mod authenticate;
 pub mod backend;
 mod cancel;
 mod client;
@@ -12,13 +13,16 @@ pub mod close;
 pub mod confirm;
 mod connection;
 mod hold;
+mod limit;
 mod names;
 mod refuse;
 mod reply;
+mod scram;
 mod serve;
 mod server;
 mod simple;
 pub mod startup;
 pub mod wire;
 
+pub use scram::Verifier;
 pub use serve::{Database, Service};

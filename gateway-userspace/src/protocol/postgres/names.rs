@@ -3,23 +3,36 @@
 //! The session's own server connection is asked, not another one: only it sees the session's
 //! temporary tables and what an open transaction has changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     close::Close,
     connection::Connection,
-    reply::{Expected, Prepared},
+    reply::{Expected, Prepared, Undo},
     wire::{put_bind_empty, put_close, put_execute, put_flush, put_message, put_parse},
 };
 use crate::{
     session::{NameQueries, PreparedChange, Refusal, SessionEffect, Understood},
-    sql::{NotUnderstood, Parsed},
+    sql::{NotUnderstood, Parsed, VOID},
 };
 
 /// Name of the gateway's own statement and portal; a client's name cannot hold it by accident.
 const INTERNAL: &[u8] = b"\x01cordon";
+/// `query_canceled`.
+const QUERY_CANCELED: &str = "57014";
+/// How often a query of the gateway's own is repeated that the client's cancel requests hit.
+const MAX_TRIES: usize = 3;
 
 type Rows = Vec<Vec<Option<String>>>;
+
+/// The server's error to a query of the gateway's own.
+#[derive(Debug)]
+pub(super) struct InternalError {
+    /// SQLSTATE.
+    pub sqlstate: String,
+    /// Its message.
+    pub message: String,
+}
 
 impl Connection {
     /// Loads what names mean, before the first statement.
@@ -61,6 +74,30 @@ impl Connection {
 
     /// Runs constant queries of the gateway's own, inside whatever transaction is open.
     pub(super) async fn gateway_query(&mut self, queries: &[&str]) -> Result<Vec<Rows>, Close> {
+        self.cancel.internal.store(true, Ordering::SeqCst);
+        drop(self.cancel.flight.lock().await);
+        // In a transaction it has failed the transaction.
+        let alone = self.status == b'I' && !self.pipeline_open;
+        let mut outcome = self.try_gateway_query(queries).await;
+        // A cancel request that was already on its way to the server.
+        let mut tries = 0;
+        while tries < MAX_TRIES
+            && alone
+            && matches!(&outcome, Ok(Err(error)) if error.sqlstate == QUERY_CANCELED)
+        {
+            tries += 1;
+            outcome = self.try_gateway_query(queries).await;
+        }
+        self.cancel.internal.store(false, Ordering::SeqCst);
+        outcome?.map_err(|error| {
+            Close::Upstream(format!("the catalog cannot be read: {}", error.message))
+        })
+    }
+
+    async fn try_gateway_query(
+        &mut self,
+        queries: &[&str],
+    ) -> Result<Result<Vec<Rows>, InternalError>, Close> {
         self.internal.clear();
         self.internal_error = None;
         for query in queries {
@@ -74,16 +111,24 @@ impl Connection {
         }
         self.settle().await?;
         if let Some(error) = self.internal_error.take() {
-            return Err(Close::Upstream(format!(
-                "the catalog cannot be read: {error}"
-            )));
+            return Ok(Err(error));
         }
-        Ok(std::mem::take(&mut self.internal))
+        Ok(Ok(std::mem::take(&mut self.internal)))
     }
 
     /// Sends a query of the gateway's own. `for_client`: it belongs to a statement of the client's,
     /// and fails in its place.
     pub(super) fn put_internal(&mut self, query: &str, for_client: bool) {
+        if std::mem::take(&mut self.internal_left) {
+            for kind in [b'P', b'S'] {
+                put_close(&mut self.server.tx, kind, INTERNAL);
+                self.expected.push_back(Expected::Close {
+                    forward: false,
+                    statement: Undo::nothing(),
+                    portal: Undo::nothing(),
+                });
+            }
+        }
         let out = &mut self.server.tx;
         put_parse(out, INTERNAL, query.as_bytes(), &[]);
         put_bind_empty(out, INTERNAL, INTERNAL);
@@ -96,22 +141,26 @@ impl Connection {
         });
     }
 
-    /// Understands a text that must be one statement. `None`: it is empty.
+    /// Understands a text that must be one statement, with the types that its parameters were
+    /// declared with. `None`: it is empty.
     pub(super) async fn understand_one(
         &mut self,
         text: &str,
+        types: &[u32],
     ) -> Result<Result<Option<Arc<Understood>>, Refusal>, Close> {
-        self.names_fresh().await?;
-        if let Some(understood) = self.session.cached(text) {
+        if let Some(understood) = self.cached(text, types) {
             return Ok(Ok(Some(understood)));
         }
-        let statements = match self.session.split(text).await {
+        let mut statements = match self.session.split(text).await {
             Ok(statements) => statements,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        match statements.as_slice() {
+        match statements.as_mut_slice() {
             [] => Ok(Ok(None)),
-            [parsed] => Ok(self.understand_parsed(parsed).await?.map(Some)),
+            [parsed] => {
+                Arc::make_mut(parsed).declare(types);
+                Ok(self.understand_parsed(parsed).await?.map(Some))
+            }
             _ => Ok(Err(Refusal::as_server(
                 "42601",
                 "cannot insert multiple commands into a prepared statement".to_owned(),
@@ -119,15 +168,33 @@ impl Connection {
         }
     }
 
+    /// What a text was understood as before, unless names have to be looked up first.
+    pub(super) fn cached(&mut self, text: &str, types: &[u32]) -> Option<Arc<Understood>> {
+        if self.session.names_due() || types.contains(&VOID) {
+            return None;
+        }
+        self.session.cached(text)
+    }
+
     /// Understands one statement; an unknown name is looked for once more in a fresh catalog.
     pub(super) async fn understand_parsed(
         &mut self,
         parsed: &Arc<Parsed>,
     ) -> Result<Result<Arc<Understood>, Refusal>, Close> {
-        self.names_fresh().await?;
+        if !parsed.is_transaction_mode() {
+            self.names_fresh().await?;
+        }
         let mut outcome = self.session.analyze(parsed).await;
         if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {
             self.refresh_names(true).await?;
+            if self.status == b'E' {
+                // No name can be looked up, and whatever it means, it fails.
+                return Ok(Err(Refusal::as_server(
+                    "25P02",
+                    "current transaction is aborted, commands ignored until end of transaction block"
+                        .to_owned(),
+                )));
+            }
             outcome = self.session.analyze(parsed).await;
         }
         let understood = match outcome {
@@ -144,8 +211,7 @@ impl Connection {
                 format!("prepared statement \"{name}\" does not exist"),
             )));
         };
-        let body = prepared.text.clone();
-        match Box::pin(self.understand_one(&body)).await? {
+        match Box::pin(self.understand_one(&prepared.text, &prepared.types)).await? {
             Ok(Some(inner)) if inner.executes().is_none() => {
                 Ok(Ok(self.session.executed(&understood, &inner)))
             }

@@ -3,14 +3,21 @@
 //! Clients pipeline, so every message sent to the server that has a reply puts an [`Expected`]
 //! into the queue; each says whether the reply is forwarded, swallowed or replaced.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use ring::digest;
 
 use super::wire::{Body, Malformed};
 use crate::{
     masking::{ColumnShape, CopyMasker, Format, RowMasker},
-    session::{Parameter, Permit, Refusal, SessionEffect, Understood},
+    policy::LimitReached,
+    session::{
+        Allowance, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect, Understood,
+        Volume,
+    },
 };
 
 /// A prepared statement of the client's.
@@ -37,9 +44,21 @@ pub struct Portal {
     pub formats: Vec<i16>,
     /// Set once an approval let it run: fetching its remaining rows asks no one again.
     pub approved: std::sync::atomic::AtomicBool,
+    /// Rows that it has returned before it was suspended.
+    pub rows: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
 }
 
 impl Portal {
+    /// What it has returned before it was suspended.
+    pub fn returned(&self) -> Volume {
+        Volume {
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
     /// The statement's shape with this portal's formats.
     ///
     /// # Errors
@@ -103,6 +122,66 @@ pub struct Running {
     pub cells: u64,
     /// Running digest of the results as the client saw them.
     pub digest: digest::Context,
+    /// What it may return.
+    pub allowance: Allowance,
+    /// It may return rows, and a limit may end it.
+    pub cuttable: bool,
+    /// The limit that ended it for its client: what still comes is swallowed.
+    pub limited: Option<LimitReached>,
+    /// The portal that it runs.
+    pub portal: Option<Arc<Portal>>,
+}
+
+impl Running {
+    /// A statement that is about to be sent.
+    pub fn new(
+        permit: Permit,
+        masker: Arc<RowMasker>,
+        effect: SessionEffect,
+        protects: bool,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            copy: None,
+            permit,
+            masker,
+            effect,
+            protects,
+            origin,
+            copies_in: false,
+            rows: 0,
+            bytes: 0,
+            cells: 0,
+            digest: digest::Context::new(&digest::SHA256),
+            allowance: Allowance::unlimited(),
+            cuttable: false,
+            limited: None,
+            portal: None,
+        }
+    }
+
+    /// Its end, to be completed.
+    pub fn end(self, kind: OutcomeKind, command: String) -> (Permit, Outcome) {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.digest.finish().as_ref());
+        let outcome = Outcome {
+            kind,
+            command,
+            rows: self.rows,
+            bytes: self.bytes,
+            cells: self.cells,
+            digest: sha256,
+        };
+        (self.permit, outcome)
+    }
+
+    /// The portal has more rows: what it returned so far counts when it goes on.
+    pub fn suspend(&self) {
+        if let Some(portal) = &self.portal {
+            portal.rows.fetch_add(self.rows, Ordering::Relaxed);
+            portal.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl std::fmt::Debug for Running {
@@ -157,6 +236,8 @@ pub enum Expected {
     Execute(Box<Running>),
     /// An error provoked by us, in whose place the client gets the refusal.
     Refused(Box<Refusal>),
+    /// An error provoked by us, of which the client has been told.
+    Failure,
     /// Replies to a query of the gateway's own; swallowed.
     Internal {
         /// CloseComplete still to come: one for the portal, one for the statement.

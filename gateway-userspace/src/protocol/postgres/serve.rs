@@ -1,17 +1,25 @@
 //! One accepted connection, from its first byte to its close.
 
-use std::{collections::BTreeMap, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::{
+    authenticate::authenticate,
     backend::{self, BackendError, CancelKey, Destination},
     cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
     close::Close,
     connection::Connection,
+    limit::Canceller,
+    scram::Verifier,
     server::pinned,
-    startup::{Start, StartupMessage, start, upstream_parameters},
+    startup::{MINOR, Start, StartupMessage, start, upstream_parameters},
     wire::{
         Report, put_authentication_ok, put_backend_key, put_negotiate_version,
         put_parameter_status, put_ready, put_report,
@@ -39,6 +47,8 @@ pub struct Database {
     pub address: SocketAddr,
     /// TLS; `None` where the configuration disables it.
     pub tls: Option<UpstreamTls>,
+    /// What clients are asked for; `None`: nothing.
+    pub client_password: Option<Verifier>,
     /// Passwords by role.
     pub passwords: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
@@ -146,8 +156,8 @@ impl Service {
         identity: Result<Principal, IdentityRefusal>,
         find: impl Fn(&str) -> Option<Arc<Database>>,
     ) {
-        if message.minor > 0 || !message.options.is_empty() {
-            put_negotiate_version(&mut client.tx, 0, &message.options);
+        if !matches!(message.minor, 0 | MINOR) || !message.options.is_empty() {
+            put_negotiate_version(&mut client.tx, message.agreed_minor(), &message.options);
         }
         match self.open(&mut client, message, conn, identity, find).await {
             Ok(opened) => {
@@ -159,7 +169,12 @@ impl Service {
                     key,
                     upstream,
                 } = opened;
-                let connection = Connection::new(client, server, session, target, ended);
+                let cancelled = upstream.clone();
+                let canceller: Canceller = Box::new(move || {
+                    let upstream = cancelled.clone();
+                    Box::pin(async move { cancel_upstream(&upstream).await })
+                });
+                let connection = Connection::new(client, server, session, target, canceller, ended);
                 let (close, session, busy) = connection.serve().await;
                 drop(key);
                 if busy && let Err(error) = cancel_upstream(&upstream).await {
@@ -227,6 +242,18 @@ impl Service {
             fatal(client, "3D000", &format!("cordon: {reason}"));
             return Err(());
         };
+        if let Some(verifier) = &database.client_password
+            && let Err(close) =
+                authenticate(client, verifier, message.certificate_hash.as_deref()).await
+        {
+            let cause = RefusalCause::Protocol;
+            self.refused(conn, Some(&principal), cause, &close.reason())
+                .await;
+            if let Some(farewell) = close.farewell() {
+                fatal(client, farewell.code, &farewell.message);
+            }
+            return Err(());
+        }
         let parameters = match upstream_parameters(message) {
             Ok(parameters) => parameters,
             Err(reason) => {
@@ -248,7 +275,11 @@ impl Service {
                 return Err(());
             }
         };
-        match self.connect(client, session, database, &parameters).await {
+        let secret = message.secret_len();
+        match self
+            .connect(client, session, database, &parameters, secret)
+            .await
+        {
             Ok(opened) => Ok(opened),
             Err((session, error)) => {
                 let (code, text) = match &error {
@@ -269,6 +300,7 @@ impl Service {
         session: Session,
         database: Arc<Database>,
         parameters: &[(String, String)],
+        secret: usize,
     ) -> Result<Opened, (Session, BackendError)> {
         let Some(password) = database.passwords.get(session.login()) else {
             let error = BackendError::Protocol(format!(
@@ -302,7 +334,7 @@ impl Service {
             job: session.principal().job().id().to_owned(),
             upstream: upstream.clone(),
         };
-        let Some(key) = self.cancels.issue(entry) else {
+        let Some(key) = self.cancels.issue(entry, secret) else {
             let error = BackendError::Protocol("the system has no randomness".to_owned());
             return Err((session, error));
         };
@@ -318,7 +350,7 @@ impl Service {
         for notice in &backend.notices {
             client.tx.extend_from_slice(notice);
         }
-        put_backend_key(&mut client.tx, key.pid, key.secret);
+        put_backend_key(&mut client.tx, key.pid, &key.secret);
         put_ready(&mut client.tx, b'I');
         let life = session.principal().life().clone();
         let ended: Ended =
@@ -342,7 +374,12 @@ impl Service {
             );
             return;
         };
-        if entry.target.cancel_held() {
+        if !entry.target.request() {
+            return;
+        }
+        let _flight = entry.target.flight.lock().await;
+        if entry.target.internal.load(Ordering::SeqCst) {
+            // The client's statement will find the request when its turn comes.
             return;
         }
         if let Err(error) = cancel_upstream(&entry.upstream).await {

@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::{
     close::Close,
-    connection::{Connection, HIGH_WATER, MAX_MASKED_ROW},
+    connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
+    names::InternalError,
     refuse::{self, Screen},
-    reply::{Expected, Origin, Running, text_row},
+    reply::{Expected, Origin, text_row},
     wire::{
         Body, Framing, HEADER, error_field, error_fields, framing, put_cstr, put_message,
         put_parameter_status, put_ready, row_description,
@@ -17,8 +18,12 @@ use super::{
 };
 use crate::{
     masking::{CopyCount, CopyMasker, MalformedRow},
-    session::{Outcome, OutcomeKind},
+    policy::LimitReached,
+    session::OutcomeKind,
 };
+
+/// Ends COPY data in binary format. No row looks like it, in any format.
+const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -32,10 +37,12 @@ impl Connection {
                 }
                 let part = self.server.rx.split_to(now);
                 self.to_client.rest -= now;
+                if self.to_client.swallow {
+                    continue;
+                }
                 self.client.tx.extend_from_slice(&part);
                 if let Some(Expected::Execute(running)) = self.expected.front_mut() {
                     running.digest.update(&part);
-                    running.bytes += part.len() as u64;
                 }
                 continue;
             }
@@ -67,19 +74,34 @@ impl Connection {
     /// A large message that is not complete: rows that nothing masks and COPY data pass on as
     /// they come, others are waited for up to the cap.
     fn stream_partial(&mut self, tag: u8, len: usize) -> Result<bool, Close> {
+        let mut swallow = false;
         let passes = match (tag, self.expected.front()) {
-            (b'D', Some(Expected::Execute(running))) => running.masker.is_passthrough(),
-            (b'd', Some(Expected::Execute(running))) => running.copy.is_none(),
+            (b'D', Some(Expected::Execute(running))) => {
+                swallow = running.limited.is_some();
+                swallow || running.masker.is_passthrough()
+            }
+            (b'd', Some(Expected::Execute(running))) => {
+                swallow = running.limited.is_some();
+                swallow || running.copy.is_none()
+            }
             _ => false,
         };
         if passes && self.server.rx.len() >= 64 * 1024 {
+            if !swallow
+                && let Some(Expected::Execute(running)) = self.expected.front_mut()
+                && let Err(reached) = running.count(1, len.saturating_sub(HEADER))
+            {
+                self.cut(reached);
+                swallow = true;
+            }
             let part = self.server.rx.split();
-            self.to_client.rest = len - part.len();
-            self.client.tx.extend_from_slice(&part);
-            if let Some(Expected::Execute(running)) = self.expected.front_mut() {
+            self.to_client = Relay {
+                rest: len - part.len(),
+                swallow,
+            };
+            if !swallow && let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                self.client.tx.extend_from_slice(&part);
                 running.digest.update(&part);
-                running.bytes += part.len() as u64;
-                running.rows += u64::from(tag == b'D');
             }
             return Ok(true);
         }
@@ -98,6 +120,9 @@ impl Connection {
         match self.expected.front_mut() {
             Some(Expected::Execute(running)) => {
                 let frame = self.server.rx.split_to(len);
+                if running.limited.is_some() {
+                    return Ok(());
+                }
                 let body = frame.get(HEADER..).unwrap_or_default();
                 let row = running
                     .masker
@@ -105,11 +130,15 @@ impl Connection {
                     .map_err(|error| {
                         Close::Upstream(format!("a row does not have the described shape: {error}"))
                     })?;
+                let range = row.range();
+                if let Err(reached) = running.count(1, range.len().saturating_sub(HEADER)) {
+                    self.client.tx.truncate(range.start);
+                    self.cut(reached);
+                    return Ok(());
+                }
                 running.cells += u64::from(row.masked());
-                running.rows += 1;
-                let sent = self.client.tx.get(row.range()).unwrap_or_default();
+                let sent = self.client.tx.get(range).unwrap_or_default();
                 running.digest.update(sent);
-                running.bytes += sent.len() as u64;
                 Ok(())
             }
             Some(Expected::Internal { .. }) => {
@@ -183,14 +212,24 @@ impl Connection {
                 let Some(Expected::Execute(running)) = self.expected.front_mut() else {
                     return Err(unexpected(tag));
                 };
+                if running.limited.is_some() {
+                    return Ok(());
+                }
                 if let Some(copy) = &mut running.copy {
                     let start = self.client.tx.len();
                     let count = masked_copy(copy, tag, frame, &mut self.client.tx)?;
+                    let bytes = match tag {
+                        b'd' => (self.client.tx.len() - start).saturating_sub(HEADER),
+                        _ => 0,
+                    };
+                    if let Err(reached) = running.count(count.rows, bytes) {
+                        self.client.tx.truncate(start);
+                        self.cut(reached);
+                        return Ok(());
+                    }
+                    running.cells += count.cells;
                     let sent = self.client.tx.get(start..).unwrap_or_default();
                     running.digest.update(sent);
-                    running.bytes += sent.len() as u64;
-                    running.rows += count.rows;
-                    running.cells += count.cells;
                     return Ok(());
                 }
                 if !running.masker.is_passthrough() {
@@ -199,9 +238,15 @@ impl Connection {
                         message: "a COPY of protected columns cannot be masked".to_owned(),
                     });
                 }
+                let (rows, bytes) = match tag {
+                    b'd' => (u64::from(body != COPY_TRAILER), body.len()),
+                    _ => (0, 0),
+                };
+                if let Err(reached) = running.count(rows, bytes) {
+                    self.cut(reached);
+                    return Ok(());
+                }
                 running.digest.update(frame);
-                running.bytes += frame.len() as u64;
-                running.rows += u64::from(tag == b'd');
                 self.forward_if(true, frame);
             }
             _ => return Err(unexpected(tag)),
@@ -252,35 +297,30 @@ impl Connection {
     fn completed(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
-                let running = *running;
-                if tag == b's' {
-                    self.session.complete(
-                        running.permit,
-                        &outcome(
-                            OutcomeKind::Suspended,
-                            String::new(),
-                            running.rows,
-                            running.bytes,
-                            running.cells,
-                            running.digest,
-                        ),
-                    );
+                let mut running = *running;
+                self.limits.statement_ended();
+                let cut = running.limited.take();
+                let (kind, command) = if let Some(reached) = cut.clone() {
+                    (OutcomeKind::Limited(reached), String::new())
+                } else if tag == b's' {
+                    running.suspend();
+                    (OutcomeKind::Suspended, String::new())
                 } else {
                     let command = Body(body).cstr().unwrap_or_default();
-                    let command = String::from_utf8_lossy(command).into_owned();
+                    (
+                        OutcomeKind::Ok,
+                        String::from_utf8_lossy(command).into_owned(),
+                    )
+                };
+                if tag != b's' {
                     self.session.apply(&running.effect);
                     self.apply_names(&running.effect);
-                    self.session.complete(
-                        running.permit,
-                        &outcome(
-                            OutcomeKind::Ok,
-                            command,
-                            running.rows,
-                            running.bytes,
-                            running.cells,
-                            running.digest,
-                        ),
-                    );
+                }
+                let (permit, outcome) = running.end(kind, command);
+                self.session.complete(permit, &outcome);
+                if cut.is_some() {
+                    self.fail_transaction();
+                    return Ok(());
                 }
                 self.forward_if(true, frame);
                 Ok(())
@@ -305,16 +345,26 @@ impl Connection {
         let sqlstate = text(b'C');
         self.failed_in_query = true;
         let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
+        let overdue = self.limits.overdue(&sqlstate);
+        let told = self.limits.told && !fatal;
+        self.internal_left |= matches!(self.expected.front(), Some(Expected::Internal { .. }));
         match self.expected.pop_front() {
+            Some(Expected::Failure) => {}
             Some(Expected::Refused(refusal)) => {
                 refuse::put_refusal(&mut self.client.tx, &refusal);
             }
             Some(Expected::Internal {
                 for_client: false, ..
-            }) => self.internal_error = Some(text(b'M')),
+            }) => {
+                self.internal_error = Some(InternalError {
+                    sqlstate,
+                    message: text(b'M'),
+                });
+            }
             Some(Expected::Execute(running)) => {
-                let running = *running;
+                let mut running = *running;
                 let protects = running.protects;
+                self.limits.statement_ended();
                 if self.copy_in == Some(Origin::QueryLast) {
                     // The client of a Query sends no Sync; the one sent with the statement was
                     // swallowed by the COPY.
@@ -325,32 +375,37 @@ impl Connection {
                     }
                 }
                 self.copy_in = None;
-                self.session.complete(
-                    running.permit,
-                    &outcome(
-                        OutcomeKind::Error(sqlstate),
-                        String::new(),
-                        running.rows,
-                        running.bytes,
-                        running.cells,
-                        running.digest,
-                    ),
-                );
+                let number = running.permit.number();
+                let kind = match running.limited.take().or_else(|| overdue.clone()) {
+                    Some(reached) => OutcomeKind::Limited(reached),
+                    None => OutcomeKind::Error(sqlstate),
+                };
+                let (permit, outcome) = running.end(kind, String::new());
+                self.session.complete(permit, &outcome);
                 self.session.failed();
-                self.put_server_error(frame, &fields, protects);
+                if told {
+                    // The client knows.
+                } else if let Some(reached) = &overdue {
+                    let refusal = self.session.limited(number, reached);
+                    refuse::put_refusal(&mut self.client.tx, &refusal);
+                } else {
+                    self.put_server_error(frame, &fields, protects);
+                }
             }
             Some(Expected::Parse { undo, .. }) => {
                 undo.apply(&mut self.statements);
-                self.put_error(frame, &fields);
+                self.put_error(frame, &fields, overdue.as_ref());
             }
             Some(Expected::Bind { undo, .. }) => {
                 undo.apply(&mut self.portals);
-                self.put_error(frame, &fields);
+                self.put_error(frame, &fields, overdue.as_ref());
             }
             Some(Expected::Ready { forward }) => {
                 // An error at commit (deferred constraints): the ReadyForQuery still comes.
                 self.expected.push_front(Expected::Ready { forward });
-                self.put_error(frame, &fields);
+                if !told {
+                    self.put_error(frame, &fields, overdue.as_ref());
+                }
             }
             Some(
                 Expected::Internal { .. }
@@ -358,7 +413,7 @@ impl Connection {
                 | Expected::DescribeStatement { .. }
                 | Expected::DescribePortal { .. },
             )
-            | None => self.put_error(frame, &fields),
+            | None => self.put_error(frame, &fields, overdue.as_ref()),
         }
         if fatal {
             return Err(Close::Told(text(b'M')));
@@ -367,7 +422,13 @@ impl Connection {
         Ok(())
     }
 
-    fn put_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])]) {
+    fn put_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])], overdue: Option<&LimitReached>) {
+        if let Some(reached) = overdue {
+            let number = self.session.last_statement();
+            let refusal = self.session.limited(number, reached);
+            refuse::put_refusal(&mut self.client.tx, &refusal);
+            return;
+        }
         let protects = self.session.has_masks();
         self.put_server_error(frame, fields, protects);
     }
@@ -402,15 +463,13 @@ impl Connection {
                     portal.apply(&mut self.portals);
                 }
                 Expected::Execute(running) => {
-                    let running = *running;
-                    self.session.complete(
-                        running.permit,
-                        &outcome(OutcomeKind::Skipped, String::new(), 0, 0, 0, running.digest),
-                    );
+                    let (permit, outcome) = running.end(OutcomeKind::Skipped, String::new());
+                    self.session.complete(permit, &outcome);
                 }
                 Expected::DescribeStatement { .. }
                 | Expected::DescribePortal { .. }
                 | Expected::Refused(_)
+                | Expected::Failure
                 | Expected::Internal { .. }
                 | Expected::Ready { .. } => {}
             }
@@ -432,7 +491,7 @@ impl Connection {
                     self.portals.clear();
                 }
                 self.session.transaction_status(status);
-                if forward {
+                if forward && !self.failed_behind(status) {
                     put_ready(&mut self.client.tx, status);
                 }
                 Ok(())
@@ -548,54 +607,9 @@ fn shape_of(body: &[u8]) -> Result<Arc<[crate::masking::ColumnShape]>, Close> {
         .map_err(|error| Close::Upstream(error.to_string()))
 }
 
-fn outcome(
-    kind: OutcomeKind,
-    command: String,
-    rows: u64,
-    bytes: u64,
-    cells: u64,
-    digest: ring::digest::Context,
-) -> Outcome {
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(digest.finish().as_ref());
-    Outcome {
-        kind,
-        command,
-        rows,
-        bytes,
-        cells,
-        digest: sha256,
-    }
-}
-
 fn unexpected(tag: u8) -> Close {
     Close::Upstream(format!(
         "unexpected message {:?} from the database",
         char::from(tag)
     ))
-}
-
-impl Running {
-    /// A statement that is about to be sent.
-    pub(super) fn new(
-        permit: crate::session::Permit,
-        masker: Arc<crate::masking::RowMasker>,
-        effect: crate::session::SessionEffect,
-        protects: bool,
-        origin: Origin,
-    ) -> Self {
-        Self {
-            permit,
-            masker,
-            copy: None,
-            effect,
-            protects,
-            origin,
-            copies_in: false,
-            rows: 0,
-            bytes: 0,
-            cells: 0,
-            digest: ring::digest::Context::new(&ring::digest::SHA256),
-        }
-    }
 }

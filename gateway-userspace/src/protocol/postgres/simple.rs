@@ -10,7 +10,7 @@ use super::{
     close::Close,
     confirm::{Reading, ToRead},
     connection::Connection,
-    reply::{Expected, Origin, Prepared, Undo},
+    reply::{Expected, Origin, Prepared, Running, Undo},
     wire::{put_bind_empty, put_describe, put_execute, put_message, put_parse, put_ready},
 };
 use crate::{
@@ -33,12 +33,9 @@ impl Connection {
             return Ok(());
         };
         // The usual case: one statement that has been understood before.
-        if let Some(understood) = self.session.cached(text) {
-            self.names_fresh().await?;
-            if self.session.is_current(&understood) {
-                self.statement(&understood, true).await?;
-                return Ok(());
-            }
+        if let Some(understood) = self.cached(text, &[]) {
+            self.statement(&understood, true).await?;
+            return Ok(());
         }
         let statements = match self.session.split(text).await {
             Ok(statements) => statements,
@@ -123,8 +120,13 @@ impl Connection {
         } else {
             Origin::QueryMore
         };
-        self.send_execute(permit, understood, masker, origin, &execute);
+        let (effect, protects) = (understood.effect(), understood.protects());
+        let running = Running::new(permit, masker, effect, protects, origin);
+        self.send_execute(running, understood, &execute);
         if last {
+            if !self.past_commit().await? {
+                return Ok(self.query_over(None));
+            }
             self.sync(true);
             return Ok(true);
         }
@@ -168,7 +170,11 @@ impl Connection {
         if apart {
             match self.read_apart(understood, &[]).await? {
                 Reading::Agrees => {}
-                Reading::Changed(again) => *understood = again,
+                Reading::Changed(again) => {
+                    // Confirmed already, but it may be denied now, or need its result's shape.
+                    *understood = again;
+                    return Box::pin(self.read_query(understood)).await;
+                }
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
             }

@@ -13,6 +13,9 @@ use crate::{
     transport::{Authority, Channel, Stream},
 };
 
+/// The newest minor version of the protocol that is spoken: 3.2, with longer cancel keys.
+pub const MINOR: u32 = 2;
+
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -46,8 +49,8 @@ pub struct StartupMessage {
     pub minor: u32,
     /// Protocol options (`_pq_.`) asked for; we know none.
     pub options: Vec<Vec<u8>>,
-    /// True if the client came in TLS.
-    pub tls: bool,
+    /// SHA-256 of the certificate that the client was shown, if it came in TLS.
+    pub certificate_hash: Option<Vec<u8>>,
 }
 
 impl StartupMessage {
@@ -66,6 +69,16 @@ impl StartupMessage {
             Some(name) if !name.is_empty() => name,
             _ => self.user(),
         }
+    }
+
+    /// The minor version that both sides know. There has never been a 3.1.
+    pub fn agreed_minor(&self) -> u32 {
+        if self.minor >= MINOR { MINOR } else { 0 }
+    }
+
+    /// Length of the secret in the session's cancel key, in bytes.
+    pub fn secret_len(&self) -> usize {
+        if self.agreed_minor() == 0 { 4 } else { 32 }
     }
 
     /// The user that the client names; only evidence, never used to log in.
@@ -100,8 +113,11 @@ async fn negotiate(
     if tcp.peek(&mut first).await.map_err(Close::client)? == 0 {
         return Err(Close::Silent("closed before the start-up message"));
     }
+    let mut certificate_hash = None;
     let mut channel = if first == [TLS_HANDSHAKE] {
-        Channel::new(authority.accept(tcp, host, address, true).await?)
+        let accepted = authority.accept(tcp, host, address, true).await?;
+        certificate_hash = Some(accepted.certificate_hash);
+        Channel::new(accepted.stream)
     } else {
         Channel::new(Stream::Plain(tcp))
     };
@@ -125,7 +141,9 @@ async fn negotiate(
                 let Stream::Plain(tcp) = channel.into_stream() else {
                     return Err(Close::protocol("SSL request inside TLS"));
                 };
-                channel = Channel::new(authority.accept(tcp, host, address, false).await?);
+                let accepted = authority.accept(tcp, host, address, false).await?;
+                certificate_hash = Some(accepted.certificate_hash);
+                channel = Channel::new(accepted.stream);
             }
             GSSENC_REQUEST if !channel.stream().is_tls() && !gss_refused => {
                 gss_refused = true;
@@ -148,8 +166,7 @@ async fn negotiate(
                 return Ok((channel, Start::Cancel { pid, secret }));
             }
             version if version >> 16 == 3 => {
-                let tls = channel.stream().is_tls();
-                let message = parameters(body, version & 0xffff, tls);
+                let message = parameters(body, version & 0xffff, certificate_hash);
                 return match message {
                     Some(message) => Ok((channel, Start::Session(Box::new(message)))),
                     None => Err(Close::report(
@@ -161,7 +178,7 @@ async fn negotiate(
             }
             version => {
                 let text = format!(
-                    "unsupported frontend protocol {}.{}: this gateway supports 3.0",
+                    "unsupported frontend protocol {}.{}: this gateway supports 3.0 and 3.2",
                     version >> 16,
                     version & 0xffff
                 );
@@ -188,10 +205,14 @@ async fn read_packet(channel: &mut Channel) -> Result<BytesMut, Close> {
 }
 
 /// `None` if the layout is wrong.
-fn parameters(mut body: Body<'_>, minor: u32, tls: bool) -> Option<StartupMessage> {
+fn parameters(
+    mut body: Body<'_>,
+    minor: u32,
+    certificate_hash: Option<Vec<u8>>,
+) -> Option<StartupMessage> {
     let mut message = StartupMessage {
         minor,
-        tls,
+        certificate_hash,
         ..StartupMessage::default()
     };
     loop {

@@ -1,5 +1,7 @@
 //! ALTER, RENAME, COMMENT, privileges and ownership.
 
+use std::rc::Rc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterDomainStmt, AlterObjectSchemaStmt, AlterPolicyStmt, AlterSeqStmt, AlterTableCmd,
@@ -9,6 +11,7 @@ use pg_query::protobuf::{
 use super::objects::{Object, kind_of, table_reference};
 use super::scope::Scope;
 use super::statement::{Top, plain};
+use super::value::{Col, Value};
 use super::{Result, Walk, inner};
 use crate::sql::statement::{Access, ColumnUse, DdlAction, DdlEffect, StatementKind};
 
@@ -36,7 +39,21 @@ impl<'a> Walk<'a> {
         if table.relation.is_none() {
             return Ok(plain(StatementKind::Ddl));
         }
-        let scope = self.table_scope(var)?;
+        let mut scope = self.table_scope(var)?;
+        for command in cmds {
+            // Columns of the same statement can be named in it.
+            if let Some(NodeEnum::AlterTableCmd(command)) = inner(Some(command))
+                && let Some(NodeEnum::ColumnDef(column)) = inner(command.def.as_deref())
+                && let Some(item) = scope.items.first_mut()
+                && item
+                    .columns
+                    .iter()
+                    .all(|known| known.name != column.colname)
+            {
+                let column = Col::new(column.colname.as_str(), Value::constant());
+                Rc::make_mut(&mut item.columns).push(column);
+            }
+        }
         let mut privilege = false;
         for command in cmds {
             let Some(NodeEnum::AlterTableCmd(command)) = inner(Some(command)) else {
@@ -87,7 +104,7 @@ impl<'a> Walk<'a> {
                 if let Some(NodeEnum::ColumnDef(column)) = definition {
                     if let Some(type_name) = &column.type_name {
                         let oid = self.type_oid(type_name)?;
-                        self.convert_to(oid, type_name.location)?;
+                        self.convert_to(oid);
                     }
                     // USING writes what it computes into every row.
                     if let Some(using) = &column.raw_default {
@@ -95,7 +112,7 @@ impl<'a> Walk<'a> {
                         self.mark(&value, ColumnUse::Source);
                         if let Some(index) = scope.items.first().and_then(|item| item.relation) {
                             self.access(index, Access::Update);
-                            self.written(index, name, column.location)?;
+                            self.written(index, name, column.location, ColumnUse::Updated)?;
                         }
                     }
                 }

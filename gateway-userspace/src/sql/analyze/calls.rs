@@ -9,14 +9,23 @@ use pg_query::protobuf::{FuncCall, WindowDef};
 use super::scope::Scope;
 use super::value::{Field, Shape, Value};
 use super::{Result, Walk, inner, strings};
-use crate::sql::catalog::{Function, Relation};
+use crate::sql::catalog::{Function, Relation, TypeInfo};
 use crate::sql::functions::{classify, is_known_code};
+use crate::sql::grammar::VOID;
 use crate::sql::statement::{ColumnUse, FunctionClass, FunctionUse};
 
 /// Pseudo types whose real type depends on the arguments, and `void`.
 const POLYMORPHIC: &[u32] = &[
     2276, 2277, 2278, 2279, 2283, 2776, 3500, 3831, 4537, 5077, 5078, 5079, 5080, 4538,
 ];
+
+const ANYARRAY: u32 = 2277;
+const ANYENUM: u32 = 3500;
+const ANYRANGE: u32 = 3831;
+const ANYMULTIRANGE: u32 = 4537;
+const ANYCOMPATIBLEARRAY: u32 = 5078;
+const ANYCOMPATIBLERANGE: u32 = 5080;
+const ANYCOMPATIBLEMULTIRANGE: u32 = 4538;
 
 /// `tgtype` bits.
 #[derive(Clone, Copy)]
@@ -54,11 +63,8 @@ impl<'a> Walk<'a> {
         parts: &[&str],
         arguments: Option<usize>,
     ) -> Result<Vec<(&'a str, &'a Function)>> {
-        let (schema, name) = match parts {
-            [name] => (None, *name),
-            [schema, name] => (Some(self.schema_alias(schema)), *name),
-            _ => return Err(self.unsupported("a function name with a database in it")),
-        };
+        let (schema, name) = self.qualified(parts)?;
+        let schema = schema.map(|schema| self.schema_alias(schema));
         let Some((name, list)) = self.catalog.functions.get_key_value(name) else {
             return Ok(Vec::new());
         };
@@ -83,12 +89,7 @@ impl<'a> Walk<'a> {
                 self.pure.insert((&function.schema, name));
             }
             class @ (FunctionClass::Catalog | FunctionClass::Other) => {
-                self.functions.insert(FunctionUse {
-                    schema: function.schema.clone(),
-                    name: name.to_owned(),
-                    oid: function.oid,
-                    class,
-                });
+                self.functions.insert(function_use(name, function, class));
             }
         }
     }
@@ -98,12 +99,8 @@ impl<'a> Walk<'a> {
         match self.catalog.function_by_oid(oid) {
             Some((_, function)) if is_known_code(function) => {}
             Some((name, function)) => {
-                self.functions.insert(FunctionUse {
-                    schema: function.schema.clone(),
-                    name: name.to_owned(),
-                    oid,
-                    class: FunctionClass::Other,
-                });
+                self.functions
+                    .insert(function_use(name, function, FunctionClass::Other));
             }
             None => {
                 self.functions.insert(FunctionUse {
@@ -118,11 +115,8 @@ impl<'a> Walk<'a> {
 
     /// Lists what an operator by this name may run.
     pub fn operator(&mut self, parts: &[&str]) -> Result<()> {
-        let (schema, name) = match parts {
-            [name] => (None, *name),
-            [schema, name] => (Some(self.schema_alias(schema)), *name),
-            _ => return Err(self.unsupported("an operator name with a database in it")),
-        };
+        let (schema, name) = self.qualified(parts)?;
+        let schema = schema.map(|schema| self.schema_alias(schema));
         if schema == Some("pg_catalog") {
             return Ok(());
         }
@@ -150,6 +144,17 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The arguments that the server takes for such: all but parameters of type `void`.
+    pub fn arguments(&self, args: &'a [pg_query::Node]) -> Vec<&'a pg_query::Node> {
+        let counts = |arg: &&pg_query::Node| match &arg.node {
+            Some(NodeEnum::ParamRef(parameter)) => {
+                self.parsed.parameter_type(parameter.number) != VOID
+            }
+            _ => true,
+        };
+        args.iter().filter(counts).collect()
+    }
+
     /// A function call as an expression.
     pub fn function_call(
         &mut self,
@@ -169,9 +174,10 @@ impl<'a> Walk<'a> {
             funcformat: _,
             location,
         } = call;
+        let args = self.arguments(args);
         let mut values = Vec::with_capacity(args.len());
-        for arg in args {
-            values.push(self.argument(scope, arg)?);
+        for arg in &args {
+            values.push(self.expression(scope, arg)?);
         }
         let mut result = Value::combine(&values);
         for order in agg_order {
@@ -203,8 +209,15 @@ impl<'a> Walk<'a> {
             .iter()
             .find(|schema| !schema.starts_with("pg_temp"))
             .is_some_and(|schema| schema == "pg_catalog");
-        if builtin_first && let Some(exact) = exact_builtin(&candidates, &values) {
-            candidates = vec![exact];
+        let in_order = !*agg_within_group
+            && !args
+                .iter()
+                .any(|arg| matches!(&arg.node, Some(NodeEnum::NamedArgExpr(_))));
+        if in_order {
+            self.keep_viable(&mut candidates, &values);
+            if builtin_first && let Some(exact) = exact_builtin(&candidates, &values) {
+                candidates = vec![exact];
+            }
         }
         let literal = args.first().and_then(|arg| match &arg.node {
             Some(NodeEnum::AConst(constant)) => match &constant.val {
@@ -213,8 +226,17 @@ impl<'a> Walk<'a> {
             },
             _ => None,
         });
-        for (name, function) in &candidates {
-            self.called(name, function, literal);
+        if let [(name @ "set_config", function)] = candidates.as_slice()
+            && let Some(change) = self.as_set(call, function)
+        {
+            self.settings.push(change);
+            // Weighed as the SET that it is.
+            self.functions
+                .insert(function_use(name, function, FunctionClass::Catalog));
+        } else {
+            for (name, function) in &candidates {
+                self.called(name, function, literal);
+            }
         }
         let plain = agg_order.is_empty()
             && agg_filter.is_none()
@@ -238,7 +260,7 @@ impl<'a> Walk<'a> {
             if candidates.is_empty() {
                 // `f(x)` with f a type's name is a cast.
                 if let Some(oid) = self.find_type(None, name) {
-                    self.convert_to(oid, *location)?;
+                    self.convert_to(oid);
                     let mut cast = result.derived();
                     cast.type_oid = oid;
                     return Ok(cast);
@@ -261,6 +283,44 @@ impl<'a> Walk<'a> {
             ));
         }
         Ok(self.returned(&candidates, result))
+    }
+
+    /// Drops the functions that cannot take arguments of these types, as the server does before it
+    /// chooses among the others; keeps all of them if none can.
+    fn keep_viable(&self, candidates: &mut Vec<(&'a str, &'a Function)>, values: &[Value<'a>]) {
+        let takes = |function: &Function| {
+            function.variadic
+                || function
+                    .arg_types
+                    .iter()
+                    .zip(values)
+                    .all(|(wanted, value)| self.may_become(value.type_oid, *wanted))
+        };
+        if candidates.iter().any(|(_, function)| takes(function)) {
+            candidates.retain(|(_, function)| takes(function));
+        }
+    }
+
+    /// False if the server never makes the one type of the other by itself.
+    fn may_become(&self, from: u32, to: u32) -> bool {
+        let (from, to) = (self.base_type(from), self.base_type(to));
+        let (Some(source), Some(target)) = (self.type_info(from), self.type_info(to)) else {
+            return true;
+        };
+        let is_plain = |info: &TypeInfo| info.element == 0 && !matches!(info.kind, b'p' | b'c');
+        if is_plain(source) {
+            match to {
+                ANYARRAY | ANYCOMPATIBLEARRAY => return false,
+                ANYENUM => return source.kind == b'e',
+                ANYRANGE | ANYCOMPATIBLERANGE => return source.kind == b'r',
+                ANYMULTIRANGE | ANYCOMPATIBLEMULTIRANGE => return source.kind == b'm',
+                _ => {}
+            }
+        }
+        from == to
+            || !is_plain(source)
+            || !is_plain(target)
+            || self.catalog.implicit_casts.contains(&(from, to))
     }
 
     /// Types as the server's message for an unknown function lists them.
@@ -380,6 +440,15 @@ impl<'a> Walk<'a> {
         }
         let parts = strings(use_op).unwrap_or_default();
         self.operator(&parts)
+    }
+}
+
+fn function_use(name: &str, function: &Function, class: FunctionClass) -> FunctionUse {
+    FunctionUse {
+        schema: function.schema.clone(),
+        name: name.to_owned(),
+        oid: function.oid,
+        class,
     }
 }
 

@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
 
     /// The sides of `column = literal`, `literal = column`, `column IN (literals)` and
     /// `column = ANY (literals)`, if `=` can mean nothing but equality.
-    fn equality(&self, operation: &'a AExpr) -> Option<(&'a Node, &'a Node)> {
+    pub fn equality(&self, operation: &'a AExpr) -> Option<(&'a Node, &'a Node)> {
         let parts = strings(&operation.name)?;
         let builtin = match parts.as_slice() {
             ["="] => self.equals_is_known(),

@@ -1,11 +1,13 @@
 //! CREATE: tables, views, indexes and what else a migration makes.
 
+use std::collections::BTreeSet;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     ColumnDef, ConstrType, Constraint, CreateDomainStmt, CreateForeignTableStmt,
-    CreateFunctionStmt, CreatePolicyStmt, CreateSchemaStmt, CreateSeqStmt, CreateStatsStmt,
-    CreateStmt, CreateTableAsStmt, CreateTrigStmt, IndexStmt, IntoClause, ObjectType, RangeVar,
-    RuleStmt, TypeName, ViewStmt,
+    CreateFunctionStmt, CreatePolicyStmt, CreateSeqStmt, CreateStatsStmt, CreateStmt,
+    CreateTableAsStmt, CreateTrigStmt, IndexStmt, IntoClause, ObjectType, RangeVar, RuleStmt,
+    TypeName, ViewStmt,
 };
 
 use super::objects::{Object, table_reference};
@@ -44,11 +46,14 @@ impl<'a> Walk<'a> {
         let Some(into) = into else {
             return Err(self.unsupported("a new table without name"));
         };
-        let Some(NodeEnum::SelectStmt(select)) = inner(query.as_deref()) else {
-            return Err(self
-                .unsupported("CREATE TABLE AS EXECUTE is not understood; write the query itself"));
+        let columns = match inner(query.as_deref()) {
+            Some(NodeEnum::SelectStmt(select)) => self.select(None, select)?,
+            Some(NodeEnum::ExecuteStmt(execute)) => {
+                self.execute(execute)?;
+                Vec::new()
+            }
+            _ => return Err(self.unsupported("a new table from something that is no query")),
         };
-        let columns = self.select(None, select)?;
         let kind = match ObjectType::try_from(*objtype) {
             Ok(ObjectType::ObjectMatview) => "materialized view",
             _ => "table",
@@ -159,6 +164,10 @@ impl<'a> Walk<'a> {
                 _ => return Err(self.unsupported("a part of a table of another kind")),
             }
         }
+        // What is said of a parent's column again, is the same column.
+        let mut seen = BTreeSet::new();
+        columns.retain(|column| seen.insert(column.name.clone()));
+        columns.push(Col::new("tableoid", Value::constant()));
         let mut scope = Scope::child(None);
         scope.items.push(Item::new(var.relname.as_str(), columns));
         for element in table_elts.iter().chain(constraints).chain(nnconstraints) {
@@ -236,7 +245,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let oid = self.type_oid(name)?;
-        self.convert_to(oid, name.location)
+        self.convert_to(oid);
+        Ok(())
     }
 
     pub fn constraint(
@@ -430,7 +440,7 @@ impl<'a> Walk<'a> {
         Ok(self.made(&object))
     }
 
-    /// A rule's actions run with later statements; writes to a table with rules are refused.
+    /// A rule's actions run with later statements, and count among what those do.
     pub fn create_rule(&mut self, rule: &'a RuleStmt) -> Result<Top<'a>> {
         let Some(var) = &rule.relation else {
             return Err(self.unsupported("a rule on nothing"));
@@ -440,26 +450,6 @@ impl<'a> Walk<'a> {
     }
 
     // ---- other objects ---------------------------------------------------------------------------
-
-    pub fn create_schema(&mut self, create: &'a CreateSchemaStmt) -> Result<Top<'a>> {
-        if !create.schema_elts.is_empty() {
-            return Err(self.unsupported(
-                "CREATE SCHEMA with objects in it; create them in statements of their own",
-            ));
-        }
-        let role = create
-            .authrole
-            .as_ref()
-            .map_or("", |role| role.rolename.as_str());
-        let name = if create.schemaname.is_empty() {
-            role
-        } else {
-            &create.schemaname
-        };
-        let mut object = self.bare_object("schema", name);
-        name.clone_into(&mut object.schema);
-        Ok(self.made(&object))
-    }
 
     pub fn create_sequence(&mut self, create: &'a CreateSeqStmt) -> Result<Top<'a>> {
         let Some(var) = &create.sequence else {
@@ -491,7 +481,7 @@ impl<'a> Walk<'a> {
     pub fn create_domain(&mut self, domain: &'a CreateDomainStmt) -> Result<Top<'a>> {
         if let Some(name) = &domain.type_name {
             let oid = self.type_oid(name)?;
-            self.convert_to(oid, name.location)?;
+            self.convert_to(oid);
         }
         for constraint in &domain.constraints {
             if let Some(NodeEnum::Constraint(constraint)) = inner(Some(constraint)) {

@@ -54,8 +54,11 @@ impl<'a> Walk<'a> {
                 Some(a_const::Val::Fval(_)) => Value::of_type(1700),
                 Some(a_const::Val::Sval(_) | a_const::Val::Bsval(_)) | None => Value::constant(),
             },
-            NodeEnum::ParamRef(_)
-            | NodeEnum::SetToDefault(_)
+            NodeEnum::ParamRef(parameter) => Value {
+                type_oid: self.parsed.parameter_type(parameter.number),
+                ..Value::constant()
+            },
+            NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
             | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::SqlvalueFunction(_)
@@ -76,7 +79,7 @@ impl<'a> Walk<'a> {
                     return Err(self.unsupported("a cast without type"));
                 };
                 let oid = self.type_oid(name)?;
-                self.convert_to(oid, name.location)?;
+                self.convert_to(oid);
                 let mut value = value.derived();
                 value.type_oid = oid;
                 value
@@ -125,7 +128,7 @@ impl<'a> Walk<'a> {
                 let value = self.optional(scope, xml.expr.as_deref())?;
                 if let Some(name) = &xml.type_name {
                     let oid = self.type_oid(name)?;
-                    self.convert_to(oid, name.location)?;
+                    self.convert_to(oid);
                 }
                 value.derived()
             }
@@ -189,11 +192,6 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// An argument of a function; `t.*` is the whole row there.
-    pub fn argument(&mut self, scope: &Scope<'_, 'a>, node: &'a Node) -> Result<Value<'a>> {
-        self.expression(scope, node)
-    }
-
     // ---- columns ---------------------------------------------------------------------------
 
     /// A column reference, a whole row, or `row.function`.
@@ -233,11 +231,14 @@ impl<'a> Walk<'a> {
             ([schema, table, name], false) => {
                 self.item_member(scope, Some(schema), table, name, location)
             }
+            ([database, schema, table], true) if *database == self.namespace.database => {
+                Ok(self.named_item(scope, Some(schema), table, location)?.row())
+            }
+            ([database, schema, table, name], false) if *database == self.namespace.database => {
+                self.item_member(scope, Some(schema), table, name, location)
+            }
             ([], true) => Err(self.unsupported("a * outside of a list of columns")),
-            _ => Err(self.unsupported(format!(
-                "the name {} names a database; leave the database away",
-                names.join(".")
-            ))),
+            (names, _) => Err(self.other_database(names, location)),
         }
     }
 
@@ -555,7 +556,11 @@ impl<'a> Walk<'a> {
                         let item = self.named_item(scope, Some(schema), table, column.location)?;
                         self.expand_item(item, columns)
                     }
-                    _ => Err(self.unsupported("a name with a database in it; leave it away")),
+                    [database, schema, table] if *database == self.namespace.database => {
+                        let item = self.named_item(scope, Some(schema), table, column.location)?;
+                        self.expand_item(item, columns)
+                    }
+                    names => Err(self.other_database(names, column.location)),
                 }
             }
             Some(NodeEnum::AIndirection(indirection)) if ends_in_star(&indirection.indirection) => {

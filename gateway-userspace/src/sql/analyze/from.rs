@@ -296,7 +296,7 @@ impl<'a> Walk<'a> {
             }
             let mut all = Vec::with_capacity(call.args.len());
             for arg in &call.args {
-                let value = self.argument(scope, arg)?;
+                let value = self.expression(scope, arg)?;
                 let rows = self.function_rows(&candidates, std::slice::from_ref(&value), &parts);
                 all.push((value.derived(), rows));
             }
@@ -324,14 +324,15 @@ impl<'a> Walk<'a> {
                 .map(|field| Col::new(field.name.clone(), field.value.clone()));
             return Ok(Rows::Columns(columns.collect()));
         }
-        let candidates = self.candidates(parts, Some(call.args.len()))?;
+        let args = self.arguments(&call.args);
+        let candidates = self.candidates(parts, Some(args.len()))?;
         if candidates.is_empty() {
             // A cast written as a function.
             return Ok(Rows::Scalar(None));
         }
-        let mut arguments = Vec::with_capacity(call.args.len());
-        for arg in &call.args {
-            arguments.push(self.argument(scope, arg)?);
+        let mut arguments = Vec::with_capacity(args.len());
+        for arg in args {
+            arguments.push(self.expression(scope, arg)?);
         }
         Ok(self.function_rows(&candidates, &arguments, parts))
     }
@@ -414,7 +415,7 @@ impl<'a> Walk<'a> {
             };
             if let Some(name) = type_name {
                 column.type_oid = self.type_oid(name)?;
-                self.convert_to(column.type_oid, name.location)?;
+                self.convert_to(column.type_oid);
             }
             columns.push(Col::new(colname.as_str(), column));
         }
@@ -455,7 +456,7 @@ impl<'a> Walk<'a> {
                 let mut value = all.clone().derived();
                 if let Some(name) = &column.type_name {
                     value.type_oid = walk.type_oid(name)?;
-                    walk.convert_to(value.type_oid, name.location)?;
+                    walk.convert_to(value.type_oid);
                 }
                 for part in [&column.colexpr, &column.coldefexpr].into_iter().flatten() {
                     value.absorb(&walk.expression(scope, part)?);

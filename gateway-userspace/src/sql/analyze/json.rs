@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
         }) = output
         {
             let oid = self.type_oid(name)?;
-            self.convert_to(oid, name.location)?;
+            self.convert_to(oid);
         }
         Ok(())
     }
@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
             let mut value = from.clone();
             if let Some(type_name) = type_name {
                 let oid = self.type_oid(type_name)?;
-                self.convert_to(oid, type_name.location)?;
+                self.convert_to(oid);
                 value.type_oid = oid;
             }
             if let Some(path) = pathspec.as_ref().and_then(|path| path.string.as_ref()) {

@@ -12,11 +12,14 @@ mod define;
 mod drop;
 mod expression;
 mod from;
+mod implied;
 mod json;
 mod modify;
 mod names;
 mod objects;
 mod query;
+mod rules;
+mod schema;
 mod scope;
 mod select;
 mod settings;
@@ -29,15 +32,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pg_query::protobuf::SelectStmt;
+use pg_query::protobuf::{FuncCall, SelectStmt};
 use pg_query::{Node, NodeEnum};
 
 use self::value::{Col, Shape, Value};
-use super::catalog::{Catalog, Namespace, Relation, is_system_schema};
+use super::catalog::{Catalog, Namespace, Relation, ViewCache, is_system_schema};
 use super::grammar::{MAX_DEPTH, Parsed, split};
 use super::statement::{
-    Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, NotUnderstood,
-    OutputColumn, RelationRef, RelationUse, Statement, StatementKind,
+    Access, ColumnRef, ColumnUse, DdlEffect, FunctionClass, FunctionUse, Implied, NotUnderstood,
+    OutputColumn, RelationRef, RelationUse, Rights, SettingChange, Statement, StatementKind,
 };
 
 /// Most nodes that one analysis visits, the definitions of its views included.
@@ -59,6 +62,7 @@ struct Use<'a> {
     schema: &'a str,
     name: &'a str,
     relation: &'a Relation,
+    rights: Rights,
     access: BTreeSet<Access>,
     columns: BTreeMap<i16, (&'a str, BTreeSet<ColumnUse>)>,
     /// What a view's columns are behind it, by their order.
@@ -73,8 +77,11 @@ struct Walk<'a> {
     uses: Vec<Use<'a>>,
     functions: BTreeSet<FunctionUse>,
     pure: BTreeSet<(&'a str, &'a str)>,
+    /// Types that something is converted to.
+    converted: BTreeSet<u32>,
     ddl: Vec<DdlEffect>,
     unlimited: bool,
+    executes: Option<String>,
     depth: usize,
     steps: usize,
     views: usize,
@@ -83,6 +90,11 @@ struct Walk<'a> {
     watch_hit: bool,
     /// The statement's own leftmost SELECT: the only one that may have INTO.
     into: Option<*const SelectStmt>,
+    /// Calls that may be read as SET.
+    setters: Vec<*const FuncCall>,
+    /// What `name` is for them, where they read it from `pg_settings`.
+    setter_name: Option<&'a str>,
+    settings: Vec<SettingChange>,
     /// Columns of FROM items that are relations: the relation's use, `attnum`, and whether
     /// something names the column.
     named: Vec<(usize, i16, Rc<Cell<bool>>)>,
@@ -102,14 +114,19 @@ impl<'a> Walk<'a> {
             uses: Vec::new(),
             functions: BTreeSet::new(),
             pure: BTreeSet::new(),
+            converted: BTreeSet::new(),
             ddl: Vec::new(),
             unlimited: false,
+            executes: None,
             depth: 0,
             steps: 0,
             views,
             watched: None,
             watch_hit: false,
             into: None,
+            setters: Vec::new(),
+            setter_name: None,
+            settings: Vec::new(),
             named: Vec::new(),
         }
     }
@@ -125,19 +142,29 @@ impl<'a> Walk<'a> {
             }
             seen
         });
-        Ok(self.finish(kind, output))
+        self.finish(kind, output)
     }
 
-    fn finish(mut self, kind: StatementKind, output: Option<Vec<OutputColumn>>) -> Statement {
+    fn finish(
+        mut self,
+        kind: StatementKind,
+        output: Option<Vec<OutputColumn>>,
+    ) -> Result<Statement> {
         for (index, attnum, named) in std::mem::take(&mut self.named) {
             let read = |used: &Use<'_>| {
                 let uses = used.columns.get(&attnum).map(|(_, uses)| uses);
-                uses.is_some_and(|uses| uses.iter().any(|how| *how != ColumnUse::Written))
+                uses.is_some_and(|uses| uses.iter().any(|how| !how.is_written()))
             };
             if named.get() && !self.uses.get(index).is_some_and(read) {
                 self.mark_column((index, attnum), ColumnUse::Named);
             }
         }
+        // For a definition, whoever uses it finds out.
+        let implied = if self.views == 0 {
+            self.implied()?
+        } else {
+            Implied::default()
+        };
         let mut functions = self.functions;
         for (schema, name) in self.pure {
             if let Some(function) = self
@@ -154,16 +181,23 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        Statement {
+        let mut statement = Statement {
             text: self.parsed.text().to_owned(),
             kind,
             relations: self.uses.into_iter().filter_map(Use::finish).collect(),
             functions: functions.into_iter().collect(),
+            implied,
             ddl: self.ddl,
+            settings: self.settings,
             output,
             unlimited: self.unlimited,
+            executes: self.executes,
             catalog_version: self.catalog.version,
+        };
+        if matches!(statement.kind, StatementKind::Explain { analyze: false }) {
+            statement.only_planned();
         }
+        Ok(statement)
     }
 
     fn output_column(&self, column: &Col<'a>) -> OutputColumn {
@@ -196,17 +230,28 @@ impl<'a> Walk<'a> {
 
     // ---- effects -------------------------------------------------------------------------
 
-    /// The use of a relation, made on first sight.
+    /// The use of a relation by the statement itself, made on first sight.
     fn use_of(&mut self, schema: &'a str, name: &'a str, relation: &'a Relation) -> usize {
+        self.use_with(Rights::Session, schema, name, relation)
+    }
+
+    fn use_with(
+        &mut self,
+        rights: Rights,
+        schema: &'a str,
+        name: &'a str,
+        relation: &'a Relation,
+    ) -> usize {
         let known = self
             .uses
             .iter()
-            .position(|used| std::ptr::eq(used.relation, relation));
+            .position(|used| std::ptr::eq(used.relation, relation) && used.rights == rights);
         known.unwrap_or_else(|| {
             self.uses.push(Use {
                 schema,
                 name,
                 relation,
+                rights,
                 access: BTreeSet::new(),
                 columns: BTreeMap::new(),
                 behind: None,
@@ -263,18 +308,19 @@ impl<'a> Walk<'a> {
         let Some(used) = self.uses.get(index) else {
             return Ok(());
         };
-        let (schema, name, relation) = (used.schema, used.name, used.relation);
-        if used.behind.is_some() || !matches!(relation.kind, b'v' | b'm') || is_system(schema) {
+        let (schema, name, view) = (used.schema, used.name, used.relation);
+        if used.behind.is_some() || !matches!(view.kind, b'v' | b'm') || is_system(schema) {
             return Ok(());
         }
-        let statement = self.view(schema, name, relation)?;
+        let statement = self.view(schema, name, view)?;
         // What an invoker's view names is the reader's to have the right to, under others too.
-        let by_invoker = relation.security_invoker
+        let by_invoker = view.security_invoker
             || statement.relations.iter().any(|behind| {
                 let RelationRef { schema, name, .. } = &behind.relation;
                 let behind = self.catalog.relation(schema, name);
                 behind.is_some_and(|relation| relation.security_invoker)
             });
+        let mut insides = Vec::with_capacity(statement.relations.len());
         for behind in &statement.relations {
             let reference = &behind.relation;
             let Some((schema, name, relation)) = self
@@ -286,7 +332,9 @@ impl<'a> Walk<'a> {
                     reference.schema, reference.name
                 )));
             };
-            let inner = self.use_of(schema, name, relation);
+            let rights = self.rights_behind(view, behind.rights);
+            let inner = self.use_with(rights, schema, name, relation);
+            insides.push(inner);
             for access in &behind.access {
                 self.access(inner, *access);
             }
@@ -309,15 +357,23 @@ impl<'a> Walk<'a> {
             let mut value = Value::constant();
             for origin in &column.origins {
                 let reference = &origin.relation;
-                let at = self.uses.iter().position(|used| {
-                    used.schema == reference.schema && used.name == reference.name
-                });
-                let Some(at) = at else {
+                // Touched with several rights, it counts for each.
+                let before = value.origins.len();
+                value.origins.extend(
+                    insides
+                        .iter()
+                        .filter(|inside| {
+                            self.uses.get(**inside).is_some_and(|used| {
+                                used.schema == reference.schema && used.name == reference.name
+                            })
+                        })
+                        .map(|inside| (*inside, origin.attnum)),
+                );
+                if value.origins.len() == before {
                     return Err(self.unsupported(format!(
                         "the origin of a column of the view {schema}.{name} is lost"
                     )));
-                };
-                value.origins.insert((at, origin.attnum));
+                }
             }
             value.shape = match (column.direct, column.merged, value.origins.is_empty()) {
                 (true, _, _) => Shape::Direct,
@@ -327,10 +383,10 @@ impl<'a> Walk<'a> {
             };
             values.push(value);
         }
-        if values.len() != relation.columns.len() {
+        if values.len() != view.columns.len() {
             return Err(self.unsupported(format!(
                 "the view {schema}.{name} has {} columns, but its definition gives {}",
-                relation.columns.len(),
+                view.columns.len(),
                 values.len()
             )));
         }
@@ -340,57 +396,74 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The analysis of a view's definition, from the catalog's cache.
+    /// The rights with which a view touches what its definition touches with `rights`. What the
+    /// session's roles are is asked of the statement itself only: analyses of views are shared.
+    fn rights_behind(&self, view: &Relation, rights: Rights) -> Rights {
+        let owner = match rights {
+            Rights::Session if view.security_invoker => return Rights::Invoker,
+            Rights::Session => view.owner,
+            Rights::Invoker => return Rights::Invoker,
+            Rights::Owner(owner) => owner,
+        };
+        // An owner that is not known may be one of the session's.
+        if owner == 0 || (self.views == 0 && self.namespace.roles.contains(&owner)) {
+            Rights::Invoker
+        } else {
+            Rights::Owner(owner)
+        }
+    }
+
+    /// The analysis of a view's definition.
     fn view(&self, schema: &str, name: &str, relation: &'a Relation) -> Result<Arc<Statement>> {
-        if let Some(known) = relation.view.get() {
+        let what = format!("the view {schema}.{name}");
+        match &relation.definition {
+            Some(definition) => self.definition(&what, definition, &relation.view),
+            None => Err(self.unsupported(format!("the catalog has no definition of {what}"))),
+        }
+    }
+
+    /// The analysis of a text that the catalog holds, from its cache.
+    fn definition(&self, what: &str, text: &str, cache: &ViewCache) -> Result<Arc<Statement>> {
+        if let Some(known) = cache.get() {
             return known.clone();
         }
         if self.views >= MAX_VIEWS {
             return Err(NotUnderstood::Limit(format!(
-                "views are nested deeper than {MAX_VIEWS} levels at {schema}.{name}"
+                "definitions are nested deeper than {MAX_VIEWS} levels at {what}"
             )));
         }
-        let found = self.analyze_view(schema, name, relation);
+        let found = self
+            .analyze_definition(text)
+            .map(Arc::new)
+            .map_err(|error| match error {
+                NotUnderstood::Limit(why) => NotUnderstood::Limit(why),
+                NotUnderstood::Syntax { message, .. }
+                | NotUnderstood::Unsupported(message)
+                | NotUnderstood::UnknownName { message, .. } => NotUnderstood::Unsupported(
+                    format!("the definition of {what} is not understood: {message}"),
+                ),
+            });
         // Too deep from here may not be too deep from elsewhere.
         if !matches!(found, Err(NotUnderstood::Limit(_))) {
-            let _ = relation.view.set(found.clone());
+            let _ = cache.set(found.clone());
         }
         found
     }
 
-    fn analyze_view(
-        &self,
-        schema: &str,
-        name: &str,
-        relation: &'a Relation,
-    ) -> Result<Arc<Statement>> {
-        let inside = |error: NotUnderstood| match error {
-            NotUnderstood::Limit(why) => NotUnderstood::Limit(why),
-            NotUnderstood::Syntax { message, .. }
-            | NotUnderstood::Unsupported(message)
-            | NotUnderstood::UnknownName { message, .. } => NotUnderstood::Unsupported(format!(
-                "the definition of the view {schema}.{name} is not understood: {message}"
-            )),
-        };
-        let Some(definition) = &relation.definition else {
-            return Err(NotUnderstood::Unsupported(format!(
-                "the catalog has no definition of the view {schema}.{name}"
-            )));
-        };
-        let parsed = split(definition).map_err(inside)?;
+    fn analyze_definition(&self, text: &str) -> Result<Statement> {
+        let parsed = split(text)?;
         let [parsed] = parsed.as_slice() else {
-            return Err(NotUnderstood::Unsupported(format!(
-                "the definition of the view {schema}.{name} is not one statement"
-            )));
+            return Err(self.unsupported("it is not one statement"));
         };
         let namespace = Namespace {
             search_path: self.catalog.search_path.clone(),
-            user: self.namespace.user.clone(),
+            ..self.namespace.clone()
         };
-        Walk::new(parsed, self.catalog, &namespace, self.views + 1)
-            .statement()
-            .map(Arc::new)
-            .map_err(inside)
+        let walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        match parsed.node() {
+            NodeEnum::RuleStmt(rule) => walk.rule(rule),
+            _ => walk.statement(),
+        }
     }
 
     /// The value of one column of a relation.
@@ -494,7 +567,7 @@ impl Use<'_> {
         let reads_a_column = self
             .columns
             .values()
-            .any(|(_, uses)| uses.iter().any(|how| !matches!(how, ColumnUse::Written)));
+            .any(|(_, uses)| uses.iter().any(|how| !how.is_written()));
         if reads_a_column && writes.iter().any(|write| self.access.contains(write)) {
             self.access.insert(Access::Select);
         }
@@ -513,6 +586,7 @@ impl Use<'_> {
         Some(RelationUse {
             system: is_system(self.schema),
             temporary: self.relation.temporary,
+            rights: self.rights,
             access: self.access,
             columns,
             relation,

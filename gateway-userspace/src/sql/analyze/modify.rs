@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use pg_query::protobuf::{
-    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictAction,
-    OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind, UpdateStmt,
+    BoolExprType, CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause,
+    OnConflictAction, OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind,
+    UpdateStmt,
 };
 use pg_query::{Node, NodeEnum};
 
@@ -30,9 +31,9 @@ impl<'a> Walk<'a> {
     }
 
     fn writable(&self, schema: &str, name: &str, relation: &Relation) -> Result<()> {
-        if relation.has_rules {
+        if relation.has_rules && relation.rules.is_empty() {
             return Err(self.unsupported(format!(
-                "{schema}.{name} has rewrite rules, whose actions are not understood"
+                "{schema}.{name} has rewrite rules, whose actions are not known"
             )));
         }
         if !matches!(relation.kind, b'r' | b'p' | b'f' | b'v') {
@@ -52,6 +53,9 @@ impl<'a> Walk<'a> {
         self.fire_for(schema, name, relation, access);
         // A converted value may go through a cast that a user made.
         self.user_casts(|_, context| context != b'e');
+        if self.rewritten(index, access)? {
+            return Ok(());
+        }
         if relation.kind == b'v' {
             let behind = self.relations_behind(index);
             for inner in behind {
@@ -63,6 +67,7 @@ impl<'a> Walk<'a> {
                     self.writable(schema, name, relation)?;
                     self.access(inner, access);
                     self.fire_for(schema, name, relation, access);
+                    self.rewritten(inner, access)?;
                     self.cascade(schema, name, access, None);
                 }
             }
@@ -99,7 +104,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything that inherits from a relation, its partitions included.
-    fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
+    pub fn descendants(&self, schema: &str, name: &str) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
         let mut next = vec![(schema.to_owned(), name.to_owned())];
         while let Some((schema, name)) = next.pop() {
@@ -155,7 +160,21 @@ impl<'a> Walk<'a> {
                     self.access(index, effect);
                     self.fire_for(schema, name, relation, effect);
                 }
+                if effect == Access::Truncate {
+                    // The server asks for the right to each part.
+                    self.truncate_parts(schema, name);
+                }
                 next.push((key.from.clone(), effect));
+            }
+        }
+    }
+
+    fn truncate_parts(&mut self, schema: &str, name: &str) {
+        for (schema, name) in self.descendants(schema, name) {
+            if let Some((schema, name, relation)) = self.catalog.relation_entry(&schema, &name) {
+                let index = self.use_of(schema, name, relation);
+                self.access(index, Access::Truncate);
+                self.fire(relation, TriggerEvent::Truncate);
             }
         }
     }
@@ -170,7 +189,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Marks a column of the target as written, those behind a view too.
-    pub fn written(&mut self, index: usize, name: &str, location: i32) -> Result<i16> {
+    pub fn written(
+        &mut self,
+        index: usize,
+        name: &str,
+        location: i32,
+        how: ColumnUse,
+    ) -> Result<i16> {
         let Some(used) = self.uses.get(index) else {
             return Err(self.unsupported("a target that is not known"));
         };
@@ -187,12 +212,12 @@ impl<'a> Walk<'a> {
                 format!("column \"{name}\" of relation \"{table}\" does not exist"),
             ));
         };
-        Ok(self.written_at(index, order))
+        Ok(self.written_at(index, order, how))
     }
 
-    fn written_at(&mut self, index: usize, order: usize) -> i16 {
+    fn written_at(&mut self, index: usize, order: usize, how: ColumnUse) -> i16 {
         let value = self.column_value(index, order);
-        self.mark(&value, ColumnUse::Written);
+        self.mark(&value, how);
         self.uses
             .get(index)
             .and_then(|used| used.relation.columns.get(order))
@@ -232,11 +257,12 @@ impl<'a> Walk<'a> {
                 for step in &target.indirection {
                     walk.step(&level, Value::constant(), step)?;
                 }
-                targets.push(walk.written(index, &target.name, target.location)?);
+                let how = ColumnUse::Inserted;
+                targets.push(walk.written(index, &target.name, target.location, how)?);
             }
             if cols.is_empty() {
                 for order in 0..source.len() {
-                    targets.push(walk.written_at(index, order));
+                    targets.push(walk.written_at(index, order, ColumnUse::Inserted));
                 }
             }
             for column in &source {
@@ -437,7 +463,8 @@ impl<'a> Walk<'a> {
         let mut columns = BTreeSet::new();
         for node in targets {
             let target = self.res_target(node)?;
-            columns.insert(self.written(index, &target.name, target.location)?);
+            let how = ColumnUse::Updated;
+            columns.insert(self.written(index, &target.name, target.location, how)?);
             for step in &target.indirection {
                 let value = self.step(scope, Value::constant(), step)?;
                 self.mark(&value, ColumnUse::Source);
@@ -569,11 +596,18 @@ impl<'a> Walk<'a> {
         self.with(scope, with_clause.as_ref(), |walk, scope| {
             let (schema, name, relation) = walk.relation(var)?;
             walk.writable(schema, name, relation)?;
+            if relation.has_rules {
+                return Err(walk.unsupported(format!(
+                    "MERGE into {schema}.{name}, which has rewrite rules"
+                )));
+            }
             // The target is read whatever is done to it.
             let index = walk.read(schema, name, relation)?;
             let mut level = Scope::child(scope);
             let item = walk.target_item(index, var)?;
             let items = walk.item(&mut level, source)?;
+            let mut source_only = Scope::child(scope);
+            source_only.items.clone_from(&items);
             level.items.push(item.clone());
             level.items.extend(items);
             let limits = match join_condition {
@@ -584,7 +618,18 @@ impl<'a> Walk<'a> {
                 let Some(NodeEnum::MergeWhenClause(when)) = inner(Some(when)) else {
                     return Err(walk.unsupported("a WHEN clause of another kind"));
                 };
-                walk.merge_when(&level, when, index, limits)?;
+                // Without a row of the target there is none to see.
+                let seen = match MergeMatchKind::try_from(when.match_kind) {
+                    Ok(MergeMatchKind::MergeWhenNotMatchedByTarget) => &source_only,
+                    Ok(
+                        MergeMatchKind::MergeWhenMatched
+                        | MergeMatchKind::MergeWhenNotMatchedBySource,
+                    ) => &level,
+                    Ok(MergeMatchKind::Undefined) | Err(_) => {
+                        return Err(walk.unsupported("a WHEN clause of an unknown kind"));
+                    }
+                };
+                walk.merge_when(seen, when, index, limits)?;
             }
             let output = walk.returning(scope, returning_clause.as_ref(), level.items, &item)?;
             walk.mark_computed(&level.computed);
@@ -616,11 +661,12 @@ impl<'a> Walk<'a> {
                 self.write_to(index, Access::Insert)?;
                 for node in target_list {
                     let target = self.res_target(node)?;
-                    self.written(index, &target.name, target.location)?;
+                    let how = ColumnUse::Inserted;
+                    self.written(index, &target.name, target.location, how)?;
                 }
                 if target_list.is_empty() {
                     for order in 0..values.len() {
-                        self.written_at(index, order);
+                        self.written_at(index, order, ColumnUse::Inserted);
                     }
                 }
                 for value in values {
@@ -665,6 +711,13 @@ impl<'a> Walk<'a> {
         let Some(ReturningClause { options, exprs }) = clause else {
             return Ok(None);
         };
+        let used = target.relation.and_then(|index| self.uses.get(index));
+        if let Some(used) = used.filter(|used| used.relation.has_rules) {
+            return Err(self.unsupported(format!(
+                "RETURNING from {}.{}, whose rewrite rules say what is returned",
+                used.schema, used.name
+            )));
+        }
         let mut scope = Scope::child(parent);
         scope.items = items;
         let (mut old, mut new) = (None, None);

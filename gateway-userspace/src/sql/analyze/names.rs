@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
 
     /// A relation by name, or `PostgreSQL`'s error.
     pub fn relation(&self, var: &RangeVar) -> Result<(&'a str, &'a str, &'a Relation)> {
-        self.refuse_catalog_name(var)?;
+        self.refuse_other_database(var)?;
         self.find_relation(&var.schemaname, &var.relname)
             .ok_or_else(|| {
                 let name = if var.schemaname.is_empty() {
@@ -84,14 +84,54 @@ impl<'a> Walk<'a> {
             })
     }
 
-    pub fn refuse_catalog_name(&self, var: &RangeVar) -> Result<()> {
-        if var.catalogname.is_empty() {
+    /// Only this database can stand in front of a schema's name.
+    pub fn refuse_other_database(&self, var: &RangeVar) -> Result<()> {
+        let RangeVar {
+            catalogname,
+            schemaname,
+            relname,
+            location,
+            ..
+        } = var;
+        if catalogname.is_empty() || *catalogname == self.namespace.database {
             return Ok(());
         }
-        Err(self.unsupported(format!(
-            "the name {}.{}.{} names a database; leave the database away",
-            var.catalogname, var.schemaname, var.relname
-        )))
+        Err(self.unknown(
+            "0A000",
+            *location,
+            format!(
+                "cross-database references are not implemented: \"{catalogname}.{schemaname}.{relname}\""
+            ),
+        ))
+    }
+
+    /// The schema, if one is named, and the name of an object of any kind.
+    pub fn qualified<'n>(&self, parts: &[&'n str]) -> Result<(Option<&'n str>, &'n str)> {
+        match parts {
+            [name] => Ok((None, name)),
+            [schema, name] => Ok((Some(schema), name)),
+            [database, schema, name] if *database == self.namespace.database => {
+                Ok((Some(schema), name))
+            }
+            _ => Err(self.other_database(parts, -1)),
+        }
+    }
+
+    /// For names with a database that is not this one, or with too many parts.
+    pub fn other_database(&self, parts: &[&str], location: i32) -> NotUnderstood {
+        let name = parts.join(".");
+        match parts.len() {
+            ..5 => self.unknown(
+                "0A000",
+                location,
+                format!("cross-database references are not implemented: {name}"),
+            ),
+            _ => self.unknown(
+                "42601",
+                location,
+                format!("improper qualified name (too many dotted names): {name}"),
+            ),
+        }
     }
 
     /// The columns of a relation as a FROM item.
@@ -251,11 +291,7 @@ impl<'a> Walk<'a> {
             }
         }
         let parts = strings(&name.names).unwrap_or_default();
-        let (schema, bare) = match parts.as_slice() {
-            [bare] => (None, *bare),
-            [schema, bare] => (Some(*schema), *bare),
-            _ => return Err(self.unsupported("a type name with a database in it")),
-        };
+        let (schema, bare) = self.qualified(&parts)?;
         let oid = self.find_type(schema, bare).ok_or_else(|| {
             let full = parts.join(".");
             self.unknown(
@@ -323,7 +359,8 @@ impl<'a> Walk<'a> {
     }
 
     /// What a conversion to a type runs: its input function, and casts that users made.
-    pub fn convert_to(&mut self, oid: u32, location: i32) -> Result<()> {
+    pub fn convert_to(&mut self, oid: u32) {
+        self.converted.insert(oid);
         let base = self.base_type(oid);
         let mut bases = vec![base];
         if let Some(info) = self.type_info(base)
@@ -347,19 +384,17 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let known = info.extension.as_deref().is_some_and(is_known_extension);
-            match info.kind {
-                b'b' if info.element == 0 && !known => {
-                    let _ = location;
-                    return Err(self.unsupported(format!(
-                        "a conversion to the type {}.{}, whose input function is not known to be safe",
-                        info.schema, info.name
-                    )));
-                }
-                _ => {}
+            if info.kind == b'b' && info.element == 0 && !known {
+                // Its input function runs; a conversion is also written as a call by its name.
+                self.functions.insert(FunctionUse {
+                    schema: info.schema.clone(),
+                    name: info.name.clone(),
+                    oid: 0,
+                    class: FunctionClass::Other,
+                });
             }
         }
         self.user_casts(|cast_target, _| cast_target == base || cast_target == oid);
-        Ok(())
     }
 
     /// Lists the functions of casts that users made, where `applies(target, context)`.

@@ -49,10 +49,9 @@ impl<'a> Walk<'a> {
     /// An object to be made, by its list of names.
     pub fn new_object(&self, kind: &'static str, names: &[Node]) -> Result<Object<'a>> {
         let names = strings(names).unwrap_or_default();
-        let (schema, name) = match names.as_slice() {
-            [name] => (self.creation_schema()?, *name),
-            [schema, name] => (self.schema_alias(schema), *name),
-            _ => return Err(self.unsupported("an object name with a database in it")),
+        let (schema, name) = match self.qualified(&names)? {
+            (None, name) => (self.creation_schema()?, name),
+            (Some(schema), name) => (self.schema_alias(schema), name),
         };
         Ok(Object {
             schema: schema.to_owned(),
@@ -62,7 +61,7 @@ impl<'a> Walk<'a> {
 
     /// A relation to be made.
     pub fn new_relation(&self, kind: &'static str, var: &RangeVar) -> Result<Object<'a>> {
-        self.refuse_catalog_name(var)?;
+        self.refuse_other_database(var)?;
         let temporary = var.relpersistence == "t" || var.schemaname == "pg_temp";
         let schema = if temporary {
             self.temp_schema().unwrap_or("pg_temp")
@@ -85,11 +84,10 @@ impl<'a> Walk<'a> {
         var: &RangeVar,
         missing_ok: bool,
     ) -> Result<Object<'a>> {
+        self.refuse_other_database(var)?;
         match self.relation(var) {
             Ok((schema, name, relation)) => Ok(self.known(kind, schema, name, relation)),
-            Err(error) if missing_ok && var.catalogname.is_empty() => {
-                self.new_relation(kind, var).map_err(|_no_schema| error)
-            }
+            Err(error) if missing_ok => self.new_relation(kind, var).map_err(|_no_schema| error),
             Err(error) => Err(error),
         }
     }
@@ -162,10 +160,14 @@ impl<'a> Walk<'a> {
                     ..self.bare_object(kind, string(part).unwrap_or_default())
                 })
             }
-            ObjectType::ObjectAttribute
-            | ObjectType::ObjectType
-            | ObjectType::ObjectDomain
-            | ObjectType::ObjectDomconstraint => self.old_type(kind, names),
+            ObjectType::ObjectAttribute | ObjectType::ObjectType | ObjectType::ObjectDomain => {
+                self.old_type(kind, names)
+            }
+            // The domain, and the constraint's name.
+            ObjectType::ObjectDomconstraint => match names.first().map(|node| &node.node) {
+                Some(Some(NodeEnum::TypeName(domain))) => self.old_type(kind, &domain.names),
+                _ => Err(self.unsupported("a domain's constraint without domain")),
+            },
             ObjectType::ObjectFunction
             | ObjectType::ObjectProcedure
             | ObjectType::ObjectRoutine
@@ -218,11 +220,7 @@ impl<'a> Walk<'a> {
 
     fn old_type(&self, kind: &'static str, names: &[Node]) -> Result<Object<'a>> {
         let names = strings(names).unwrap_or_default();
-        let (schema, name) = match names.as_slice() {
-            [name] => (None, *name),
-            [schema, name] => (Some(*schema), *name),
-            _ => return Err(self.unsupported("a type name of another kind")),
-        };
+        let (schema, name) = self.qualified(&names)?;
         let mut object = self.bare_object(kind, name);
         let info = self
             .find_type(schema, name)
@@ -260,17 +258,14 @@ impl<'a> Walk<'a> {
 
     fn var(&self, names: &[Node]) -> Result<RangeVar> {
         let names = strings(names).unwrap_or_default();
-        let (schema, name) = match names.as_slice() {
-            [name] => ("", *name),
-            [schema, name] => (*schema, *name),
-            _ => {
-                return Err(self.unsupported(format!(
-                    "the name {} names a database; leave the database away",
-                    names.join(".")
-                )));
-            }
+        let (database, schema, name) = match names.as_slice() {
+            [name] => ("", "", *name),
+            [schema, name] => ("", *schema, *name),
+            [database, schema, name] => (*database, *schema, *name),
+            names => return Err(self.other_database(names, -1)),
         };
         Ok(RangeVar {
+            catalogname: database.to_owned(),
             schemaname: schema.to_owned(),
             relname: name.to_owned(),
             location: -1,

@@ -46,11 +46,7 @@ impl<'a> Walk<'a> {
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::VariableShowStmt(show) => Ok(self.show(show)),
-            NodeEnum::ConstraintsSetStmt(_) => Ok(plain(StatementKind::Set {
-                name: "constraints".to_owned(),
-                value: None,
-                local: true,
-            })),
+            NodeEnum::ConstraintsSetStmt(_) => Ok(self.set_constraints()),
             NodeEnum::DiscardStmt(_) => Ok(plain(StatementKind::Discard)),
             NodeEnum::ListenStmt(_) | NodeEnum::UnlistenStmt(_) => Ok(plain(StatementKind::Listen)),
             NodeEnum::NotifyStmt(_) => Ok(plain(StatementKind::Notify)),
@@ -166,6 +162,9 @@ impl<'a> Walk<'a> {
     fn top_select(&mut self, select: &'a SelectStmt) -> Result<Top<'a>> {
         let leaf = leftmost(select);
         self.into = Some(std::ptr::from_ref(leaf));
+        if self.views == 0 {
+            self.find_setters(select);
+        }
         let columns = self.select(None, select)?;
         if let Some(into) = &leaf.into_clause {
             self.fill_new_table(into, columns, "table")?;

@@ -11,10 +11,13 @@ use super::scope::Scope;
 use super::statement::{Top, plain};
 use super::value::{Col, Value};
 use super::{Result, Walk, inner, string};
+use crate::sql::grammar::VOID;
 use crate::sql::statement::{Access, ColumnUse, StatementKind};
 
 /// `CURSOR_OPT_HOLD`.
 const CURSOR_HOLD: i32 = 0x20;
+/// `AccessShareLock`.
+const ACCESS_SHARE: i32 = 1;
 
 impl<'a> Walk<'a> {
     // ---- COPY ------------------------------------------------------------------------------------
@@ -66,7 +69,7 @@ impl<'a> Walk<'a> {
         };
         if *is_from {
             let index = self.write_target(var, Access::Insert)?;
-            self.copy_columns(index, attlist, ColumnUse::Written)?;
+            self.copy_columns(index, attlist, ColumnUse::Inserted)?;
             if let Some(condition) = where_clause {
                 // The condition is over the rows that come in.
                 let mut scope = Scope::child(None);
@@ -164,12 +167,8 @@ impl<'a> Walk<'a> {
             | NodeEnum::MergeStmt(_)
             | NodeEnum::DeclareCursorStmt(_)
             | NodeEnum::CreateTableAsStmt(_)
-            | NodeEnum::RefreshMatViewStmt(_) => self.nested(|walk| walk.top_level(query))?,
-            NodeEnum::ExecuteStmt(_) => {
-                return Err(self.unsupported(
-                    "EXPLAIN EXECUTE is not understood; explain the statement itself",
-                ));
-            }
+            | NodeEnum::RefreshMatViewStmt(_)
+            | NodeEnum::ExecuteStmt(_) => self.nested(|walk| walk.top_level(query))?,
             other => {
                 return Err(self.unsupported(format!(
                     "EXPLAIN of {} is not understood",
@@ -179,18 +178,6 @@ impl<'a> Walk<'a> {
         };
         for column in columns.into_iter().flatten() {
             self.mark_output(&column.value);
-        }
-        if !analyze {
-            // Nothing is written; but the plan tells of every relation's statistics.
-            for used in &mut self.uses {
-                used.access = [Access::Select].into();
-                for (_, uses) in used.columns.values_mut() {
-                    uses.remove(&ColumnUse::Written);
-                }
-                used.columns.retain(|_, (_, uses)| !uses.is_empty());
-            }
-            self.ddl.clear();
-            self.unlimited = false;
         }
         let plan = Col::new("QUERY PLAN", Value::constant());
         Ok((StatementKind::Explain { analyze }, Some(vec![plan])))
@@ -205,7 +192,10 @@ impl<'a> Walk<'a> {
         for node in argtypes {
             if let Some(NodeEnum::TypeName(argument)) = inner(Some(node)) {
                 let oid = self.type_oid(argument)?;
-                self.convert_to(oid, argument.location)?;
+                if oid == VOID {
+                    return Err(self.unsupported("a parameter of type void in PREPARE"));
+                }
+                self.convert_to(oid);
             }
         }
         let Some(query) = inner(query.as_deref()) else {
@@ -233,6 +223,7 @@ impl<'a> Walk<'a> {
             let value = self.expression(&scope, parameter)?;
             self.mark(&value, ColumnUse::Source);
         }
+        self.executes = Some(execute.name.clone());
         Ok(plain(StatementKind::Execute {
             name: execute.name.clone(),
         }))
@@ -302,13 +293,32 @@ impl<'a> Walk<'a> {
     }
 
     pub fn lock(&mut self, lock: &'a LockStmt) -> Result<Top<'a>> {
-        for node in &lock.relations {
+        let LockStmt {
+            relations,
+            mode,
+            nowait: _,
+        } = lock;
+        // The lock of a read, which the right to read is enough for.
+        let access = if *mode == ACCESS_SHARE {
+            Access::Select
+        } else {
+            Access::Lock
+        };
+        for node in relations {
             let Some(NodeEnum::RangeVar(var)) = inner(Some(node)) else {
                 return Err(self.unsupported("a LOCK of another kind"));
             };
             let (schema, name, relation) = self.relation(var)?;
             let index = self.use_of(schema, name, relation);
-            self.access(index, Access::Lock);
+            self.access(index, access);
+            if relation.kind == b'v' {
+                // What is behind it is locked too.
+                let before = self.uses.len();
+                self.look_behind(index)?;
+                for behind in before..self.uses.len() {
+                    self.access(behind, access);
+                }
+            }
         }
         Ok(plain(StatementKind::Lock))
     }

@@ -3,9 +3,10 @@
 //! `w`ritten columns; `fn:` with `!` where a grant is needed; then the output columns with `=`
 //! for direct, `~` for merged and `<` for computed.
 
-use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten};
+use super::shop::{catalog, namespace, one, one_in, shadowed, short, shorten, view};
 use crate::sql::{
-    Namespace, NotUnderstood, StatementKind, TransactionControl, run_on_big_stack, split,
+    Catalog, Function, FunctionClass, Namespace, NotUnderstood, SettingChange, SettingValue,
+    StatementKind, TransactionControl, TypeInfo, VOID, run_on_big_stack, split,
 };
 
 #[track_caller]
@@ -277,12 +278,12 @@ fn m8_functions_that_run_text_need_a_grant() {
             "customers:S(country=d,email=d,id=d,ssn=d) fn:public.peek! -> peek<customers.country+customers.email+customers.id+customers.ssn",
         ),
         (
-            "select pg_read_file('/etc/passwd'), nextval('x'), set_config('a.b', 'c', true), pg_sleep(1)",
+            "select pg_read_file('/etc/passwd'), nextval('x'), set_config('a' || '.b', 'c', true), pg_sleep(1)",
             "fn:pg_catalog.nextval! fn:pg_catalog.pg_read_file! fn:pg_catalog.pg_sleep! fn:pg_catalog.set_config! -> pg_read_file< nextval< set_config< pg_sleep<",
         ),
         (
             "select current_setting('server_version'), current_setting('app.secret'), random(), now()",
-            "fn:pg_catalog.current_setting fn:pg_catalog.current_setting! -> current_setting< current_setting< random< now<",
+            "fn:pg_catalog.current_setting -> current_setting< current_setting< random< now<",
         ),
         (
             "select nofunction(1)",
@@ -292,6 +293,25 @@ fn m8_functions_that_run_text_need_a_grant() {
         (
             "select id from orders where order_total(id) > 1 order by peek(id)",
             "orders:S(id=of) fn:public.order_total! fn:public.peek! -> id=orders.id",
+        ),
+    ]);
+}
+
+#[test]
+fn f9_a_conversion_to_a_type_with_code_of_its_own_is_a_call() {
+    check(&[
+        ("select '()'::shape", "fn:public.shape! -> shape<"),
+        (
+            "select shape(note) from orders",
+            "orders:S(note=d) fn:public.shape! -> shape<orders.note",
+        ),
+        (
+            "create table t (s shape)",
+            "fn:public.shape! ddl:Create table public.t",
+        ),
+        (
+            "prepare p (shape) as select $1",
+            "fn:public.shape! -> ?column?<",
         ),
     ]);
 }
@@ -367,7 +387,7 @@ fn m15_views_triggers_rules_and_cascades_are_looked_behind() {
         ),
         (
             "insert into ruled values (1)",
-            "unsupported: public.ruled has rewrite rules, whose actions are not understood",
+            "unsupported: public.ruled has rewrite rules, whose actions are not known",
         ),
         (
             "delete from orders where id = 1",
@@ -428,10 +448,69 @@ fn f1_resolved_names_are_compared() {
             "orders:SU(id=f,note=w)",
         ),
         ("select b\"x\" from (select 1 as b) t", "-> x<"),
+    ]);
+}
+
+#[test]
+fn this_database_can_stand_in_front_of_a_name_and_no_other() {
+    check(&[
         (
-            "select * from x.y.z",
-            "unsupported: the name x.y.z names a database; leave the database away",
+            "select shop.public.orders.id, public.orders.note from shop.public.orders",
+            "orders:S(id=o,note=o) -> id=orders.id note=orders.note",
         ),
+        (
+            "select shop.public.customers.* from shop.public.customers where shop.public.customers.id = 1",
+            "customers:S(country=o,email=o,id=of,ssn=o) -> id=customers.id email=customers.email ssn=customers.ssn country=customers.country",
+        ),
+        (
+            "select shop.pg_catalog.lower(ssn) from customers",
+            "customers:S(ssn=d) -> lower<customers.ssn",
+        ),
+        (
+            "create table shop.public.made (id shop.pg_catalog.int4)",
+            "ddl:Create table public.made",
+        ),
+        (
+            "drop table if exists shop.public.orders, shop.public.missing cascade",
+            "ddl:Drop table public.orders cascade ddl:Drop table public.missing cascade",
+        ),
+        (
+            "alter table shop.public.orders rename to old",
+            "ddl:Alter table public.orders ddl:Create table public.old",
+        ),
+        (
+            "comment on column shop.public.customers.ssn is 'x'",
+            "ddl:Alter column public.ssn on customers",
+        ),
+        (
+            "select * from x.public.orders",
+            "0A000: cross-database references are not implemented: \"x.public.orders\"",
+        ),
+        (
+            "drop table if exists x.public.orders",
+            "0A000: cross-database references are not implemented: \"x.public.orders\"",
+        ),
+        (
+            "select x.public.orders.id from orders",
+            "0A000: cross-database references are not implemented: x.public.orders.id",
+        ),
+        (
+            "select \"Shop\".pg_catalog.lower('x')",
+            "0A000: cross-database references are not implemented: Shop.pg_catalog.lower",
+        ),
+        (
+            "select a.b.c.d.e from orders",
+            "42601: improper qualified name (too many dotted names): a.b.c.d.e",
+        ),
+    ]);
+}
+
+#[test]
+fn the_lock_of_a_read_is_a_read() {
+    check(&[
+        ("lock orders in access share mode", "orders:S()"),
+        ("lock orders in row share mode", "orders:L()"),
+        ("lock orders", "orders:L()"),
     ]);
 }
 
@@ -829,6 +908,8 @@ fn m14_the_search_path_decides_which_relation_a_name_means() {
     let path = |names: &[&str]| Namespace {
         search_path: names.iter().map(|name| (*name).to_owned()).collect(),
         user: "agent".to_owned(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     };
     let under =
         |names: &[&str]| shorten(&one_in(&catalog(), &path(names), "select id from orders"));
@@ -894,6 +975,70 @@ fn f8_a_function_of_a_users_shadows_a_built_in_one() {
         short("select hidden.lower(email) from customers"),
         "customers:S(email=d) fn:hidden.lower! -> lower<customers.email"
     );
+}
+
+#[test]
+fn an_overload_that_cannot_take_the_arguments_is_not_meant() {
+    const OTHER: u32 = 90_001;
+    let mut catalog = catalog();
+    let info = TypeInfo {
+        schema: "public".to_owned(),
+        name: "other".to_owned(),
+        kind: b'b',
+        ..TypeInfo::default()
+    };
+    catalog.type_info.insert(OTHER, info);
+    let overload = Function {
+        schema: "public".to_owned(),
+        oid: 90_002,
+        args: 1,
+        volatility: b'i',
+        kind: b'f',
+        return_type: OTHER,
+        arg_types: vec![OTHER],
+        ..Function::default()
+    };
+    let known = catalog.functions.get_mut("upper").expect("a list");
+    known.push(overload);
+    let found = |catalog: &Catalog, sql: &str| shorten(&one_in(catalog, &namespace(), sql));
+    let safe = "customers:S(email=d) -> upper<customers.email";
+    let unsafe_ = "customers:S(email=d) fn:public.upper! -> upper<customers.email";
+    assert_eq!(found(&catalog, "select upper(email) from customers"), safe);
+    // A text of no known type may become anything.
+    assert_eq!(
+        found(&catalog, "select upper('x')"),
+        "fn:public.upper! -> upper<"
+    );
+    assert_eq!(
+        found(&catalog, "select upper($1)"),
+        "fn:public.upper! -> upper<"
+    );
+    // Unless the server would cast it by itself.
+    catalog.implicit_casts.insert((25, OTHER));
+    assert_eq!(
+        found(&catalog, "select upper(email) from customers"),
+        unsafe_
+    );
+}
+
+#[test]
+fn a_parameter_of_type_void_is_no_argument() {
+    let analyzed = |types: &[u32]| {
+        let types = types.to_vec();
+        let found = run_on_big_stack(move || {
+            let mut parsed = split("select * from upper($1, $2) as result").expect("parses");
+            parsed[0].declare(&types);
+            crate::sql::analyze(&parsed[0], &catalog(), &namespace())
+        });
+        shorten(&found.expect("no panic"))
+    };
+    assert_eq!(analyzed(&[VOID, 25]), "-> result<");
+    assert!(
+        analyzed(&[25, 25]).starts_with("42883"),
+        "{}",
+        analyzed(&[])
+    );
+    assert!(short("prepare p (void) as select upper($1, 'x')").starts_with("unsupported"));
 }
 
 #[test]
@@ -964,15 +1109,167 @@ fn f6_stacked_statements_are_split_and_each_is_decided() {
 }
 
 #[test]
+fn set_and_reset_change_settings() {
+    let settings = |sql: &str| {
+        let statement = one(sql).expect("understood");
+        assert_eq!(statement.kind, StatementKind::Set, "{sql}");
+        statement.settings
+    };
+    let to = |value: &str| SettingValue::To(value.to_owned());
+    for (sql, name, value, local) in [
+        (
+            "set local Search_Path = a, \"B\"",
+            "search_path",
+            to("a, B"),
+            true,
+        ),
+        ("set role none", "role", to("none"), false),
+        (
+            "set session authorization bob",
+            "session_authorization",
+            to("bob"),
+            false,
+        ),
+        ("set names 'latin1'", "client_encoding", to("latin1"), false),
+        ("set x.y to default", "x.y", SettingValue::Default, false),
+        ("reset all", "all", SettingValue::Default, false),
+        (
+            "set constraints all deferred",
+            "constraints",
+            SettingValue::Default,
+            true,
+        ),
+        (
+            "set transaction read write",
+            "transaction",
+            to("transaction_read_only=0"),
+            true,
+        ),
+    ] {
+        let change = SettingChange {
+            name: name.to_owned(),
+            value,
+            local,
+        };
+        assert_eq!(settings(sql), [change], "{sql}");
+    }
+}
+
+#[test]
+fn a_plain_call_of_set_config_is_the_set_that_it_is() {
+    let changes = |sql: &str| -> Vec<(String, Option<String>, bool)> {
+        let statement = one(sql).expect("understood");
+        assert_eq!(statement.kind, StatementKind::Select, "{sql}");
+        let classes: Vec<_> = statement.functions.iter().map(|used| used.class).collect();
+        assert_eq!(
+            classes,
+            [if statement.settings.is_empty() {
+                FunctionClass::Other
+            } else {
+                FunctionClass::Catalog
+            }],
+            "{sql}"
+        );
+        let changes = statement.settings.into_iter().map(|change| {
+            let value = match change.value {
+                SettingValue::To(value) => Some(value),
+                SettingValue::Default => None,
+                SettingValue::Parameter(_) => Some("$".to_owned()),
+            };
+            (change.name, value, change.local)
+        });
+        changes.collect()
+    };
+    let change = |name: &str, value: Option<&str>, local| {
+        (name.to_owned(), value.map(ToOwned::to_owned), local)
+    };
+    assert_eq!(
+        changes("select pg_catalog.set_config('Search_Path', '', false)"),
+        [change("search_path", Some(""), false)]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', 'c', true) as one, set_config('d.e', NULL, false)"),
+        [change("a.b", Some("c"), true), change("d.e", None, false)]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', $1, true)"),
+        [change("a.b", Some("$"), true)]
+    );
+    assert_eq!(
+        changes("select set_config('a.b', $1::text, true)"),
+        [change("a.b", Some("$"), true)]
+    );
+    // As pg_dump writes it.
+    assert_eq!(
+        changes("select set_config(name, 'x', false) from pg_settings where name = 'A.b'"),
+        [change("a.b", Some("x"), false)]
+    );
+    // Anywhere else, or with anything computed, it is a function with effects.
+    for sql in [
+        "select set_config($1, 'c', true)",
+        "select set_config('a.b', 'c', $1)",
+        "select set_config('a.' || 'b', 'c', true)",
+        "select set_config('a.b'::varchar(1), 'c', true)",
+        "select set_config('a.b', $1::varchar(3), true)",
+        "select set_config(name, 'c', true)",
+        "select set_config(name, 'c', true) from pg_settings",
+        "select set_config(name, 'c', true) from pg_settings where name <> 'a.b'",
+        "select set_config(name, 'c', true) from pg_settings where name = $1",
+        "select set_config(name, 'c', true) from pg_settings where name = 'a.b' or true",
+        "select set_config(name, 'c', true) from pg_settings where setting = 'a.b'",
+        "select set_config(setting, 'c', true) from pg_settings where name = 'a.b'",
+        "select set_config(name, 'c', true) from pg_settings x (setting, name) where name = 'a.b'",
+        "select set_config(name, 'c', true) from (select 'role' as name) pg_settings where name = 'a.b'",
+        "with pg_settings as (select 'role' as name) select set_config(name, 'c', true) from pg_settings where name = 'a.b'",
+        "select set_config('a.b', 'c' || 'd', true)",
+        "select set_config('a.b', 'c', true) || 'x'",
+        "select set_config('a.b', set_config('c.d', 'e', true), true)",
+        "select set_config('a.b', 'c', true) from orders",
+        "select set_config('a.b', 'c', true) from generate_series(1, 2)",
+        "select set_config('a.b', 'c', true) where true",
+        "select set_config('a.b', 'c', true) limit 1",
+        "select set_config('a.b', 'c', true) order by 1",
+        "select 'x' union select set_config('a.b', 'c', true)",
+        "select (select set_config('a.b', 'c', true))",
+        "with x as (select set_config('a.b', 'c', true)) select 1",
+        "select 1 where set_config('a.b', 'c', true) = 'c'",
+        "values (set_config('a.b', 'c', true))",
+        "select set_config(variadic array['a.b', 'c', 'true'])",
+    ] {
+        let Ok(statement) = one(sql) else { continue };
+        assert!(statement.settings.is_empty(), "{sql}");
+        assert!(
+            statement
+                .functions
+                .iter()
+                .any(|used| used.name == "set_config" && used.class == FunctionClass::Other),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
+fn a_set_config_behind_a_view_is_a_function_with_effects() {
+    let mut catalog = catalog();
+    view(
+        &mut catalog,
+        "sets",
+        &[("x", 25)],
+        "SELECT set_config('search_path', 'y', false) AS x",
+    );
+    let statement = one_in(&catalog, &namespace(), "select * from sets").expect("understood");
+    assert!(statement.settings.is_empty());
+    assert!(
+        statement
+            .functions
+            .iter()
+            .any(|used| used.name == "set_config" && used.class == FunctionClass::Other)
+    );
+}
+
+#[test]
 fn what_a_statement_is_follows_its_tree() {
     let kind = |sql: &str| one(sql).map(|statement| statement.kind);
-    let set = |name: &str, value: Option<&str>, local| {
-        Ok(StatementKind::Set {
-            name: name.to_owned(),
-            value: value.map(ToOwned::to_owned),
-            local,
-        })
-    };
     assert_eq!(
         kind("begin isolation level serializable"),
         Ok(StatementKind::Transaction(TransactionControl::Begin))
@@ -988,25 +1285,6 @@ fn what_a_statement_is_follows_its_tree() {
     assert_eq!(
         kind("rollback to x"),
         Ok(StatementKind::Transaction(TransactionControl::RollbackTo))
-    );
-    assert_eq!(
-        kind("set local Search_Path = a, \"B\""),
-        set("search_path", Some("a, B"), true)
-    );
-    assert_eq!(kind("set role none"), set("role", Some("none"), false));
-    assert_eq!(
-        kind("set session authorization bob"),
-        set("session_authorization", Some("bob"), false)
-    );
-    assert_eq!(
-        kind("set names 'latin1'"),
-        set("client_encoding", Some("latin1"), false)
-    );
-    assert_eq!(kind("set x.y to default"), set("x.y", None, false));
-    assert_eq!(kind("reset all"), set("all", None, false));
-    assert_eq!(
-        kind("set transaction read write"),
-        set("transaction", Some("transaction_read_only=0"), true)
     );
     assert_eq!(kind("select 1 into x"), Ok(StatementKind::Ddl));
     assert_eq!(
@@ -1184,6 +1462,100 @@ fn columns_that_are_written_and_named_are_both() {
         (
             "create table copied (like orders)",
             "orders:S(customer_id=n,id=n,note=n,status=n) ddl:Create table public.copied",
+        ),
+    ]);
+}
+
+#[test]
+fn a_schema_is_made_with_its_objects_and_they_see_each_other() {
+    check(&[
+        (
+            "create schema films create view winners as select r.name, c.ssn from releases r, customers c create table releases (name text primary key, owner int references orders (id)) create index on releases (name)",
+            "customers:S(ssn=o) orders:S(id=f) ddl:Create schema films.films ddl:Create table films.releases ddl:Create view films.winners ddl:Create index films. on releases",
+        ),
+        (
+            "create schema authorization joe create table joe.t (id int) create table u (like t, t_id int references t (id))",
+            "ddl:Create schema joe.joe ddl:Create table joe.t ddl:Create table joe.u",
+        ),
+        (
+            "create schema x create view v as select nofunction(ssn) from customers",
+            "42883: function nofunction(character varying) does not exist",
+        ),
+    ]);
+    let grant = one("create schema x create table t (id int) grant select on t to joe");
+    assert_eq!(
+        grant.expect("understood").kind,
+        StatementKind::Privilege,
+        "as a GRANT by itself"
+    );
+}
+
+#[test]
+fn columns_of_the_definition_itself_can_be_named_in_it() {
+    check(&[
+        (
+            "create table p partition of customers (country not null default 'x', check (length(country) > 1)) for values in ('b')",
+            "ddl:Alter table public.customers ddl:Create table public.p",
+        ),
+        (
+            "create table c (id int, twice int generated always as (id * 2) stored) inherits (orders)",
+            "ddl:Alter table public.orders ddl:Create table public.c",
+        ),
+        (
+            "create table t (a int, b bool generated always as (tableoid = 1::oid) stored)",
+            "ddl:Create table public.t",
+        ),
+        (
+            "alter table orders add column c int default 42, add column x int generated always as (c * id) stored",
+            "orders:S(id=f) ddl:Alter table public.orders",
+        ),
+        (
+            "comment on constraint short on domain code is 'x'",
+            "ddl:Alter domain public.code",
+        ),
+    ]);
+}
+
+#[test]
+fn a_row_that_is_not_matched_has_no_columns_of_the_target() {
+    check(&[(
+        "merge into orders t using (select id, ssn as note from customers) s on t.id = s.id when not matched then insert (id, note) values (id, note)",
+        "customers:S(id=fs,ssn=s) orders:SI(id=fw,note=w)",
+    )]);
+}
+
+#[test]
+fn locking_a_view_locks_what_is_behind_it() {
+    check(&[
+        (
+            "lock contacts_again",
+            "contacts:SL() contacts_again:L() customers:SL(country=f)",
+        ),
+        (
+            "truncate orders cascade",
+            "order_items:T() orders:T() unlimited",
+        ),
+    ]);
+}
+
+#[test]
+fn m15_a_write_does_what_rewrite_rules_make_of_it() {
+    check(&[
+        (
+            "insert into mailing (id, mail) select customer_id, note from orders",
+            "audited:I(id=w) customers:SI(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
+        ),
+        (
+            "update mailing set mail = 'x' where id = 1",
+            "customers:SU(email=fsw,id=f) mailing:SU(id=f,mail=fsw) orders:SU(customer_id=f,note=w)",
+        ),
+        (
+            "delete from mailing where id = 1",
+            "customers:S(id=f) mailing:SD(id=f) orders:U(note=w) unlimited",
+        ),
+        (
+            "insert into mailing values (1) returning id",
+            "unsupported: RETURNING from public.mailing, whose rewrite rules say what is returned",
         ),
     ]);
 }

@@ -2,5 +2,7 @@
 
 mod cases;
 mod equality;
+mod implied;
 mod live;
 mod shop;
+mod written;

@@ -4,14 +4,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::sql::{
-    Access, Catalog, Column, ColumnUse, ForeignKey, Function, FunctionClass, Namespace,
-    NotUnderstood, Operator, Relation, Statement, Trigger, TypeInfo, analyze, run_on_big_stack,
-    split,
+    Access, Catalog, Column, ColumnUse, ForeignKey, Function, FunctionClass, FunctionUse,
+    Namespace, NotUnderstood, Operator, Relation, RelationUse, RewriteRule, RowPolicy, Runs,
+    Statement, Trigger, TypeInfo, WriteCode, analyze, run_on_big_stack, split,
 };
 
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
 const VARCHAR: u32 = 1043;
+/// A domain.
+const CODE: u32 = 90_000;
+/// A base type with code of its own.
+const SHAPE: u32 = 90_001;
 
 fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: &[(&str, u32)]) {
     let oid = 16_384
@@ -65,7 +69,8 @@ fn relation(catalog: &mut Catalog, schema: &str, name: &str, kind: u8, columns: 
         .insert(name.to_owned(), relation);
 }
 
-fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
+/// Adds a view to `public`.
+pub fn view(catalog: &mut Catalog, name: &str, columns: &[(&str, u32)], definition: &str) {
     relation(catalog, "public", name, b'v', columns);
     find(catalog, name).definition = Some(definition.to_owned());
 }
@@ -114,6 +119,7 @@ pub fn catalog() -> Catalog {
         ("int4", INT4, 0),
         ("int8", 20, 0),
         ("text", TEXT, 0),
+        ("void", crate::sql::VOID, 0),
         ("varchar", VARCHAR, 0),
         ("bool", 16, 0),
         ("numeric", 1700, 0),
@@ -189,6 +195,26 @@ pub fn catalog() -> Catalog {
     relation(&mut catalog, "public", "audited", b'r', &[("id", INT4)]);
     relation(&mut catalog, "public", "ruled", b'r', &[("id", INT4)]);
     find(&mut catalog, "ruled").has_rules = true;
+    view(
+        &mut catalog,
+        "mailing",
+        &[("id", INT4), ("mail", TEXT)],
+        "SELECT customers.id, customers.email AS mail FROM customers",
+    );
+    let mailing = find(&mut catalog, "mailing");
+    mailing.has_rules = true;
+    mailing.rules = [
+        (b'3', true, "CREATE RULE a AS ON INSERT TO public.mailing DO INSTEAD ( INSERT INTO customers (id, email) VALUES (new.id, lower(new.mail)); INSERT INTO audited (id) VALUES (new.id););"),
+        (b'2', false, "CREATE RULE b AS ON UPDATE TO public.mailing WHERE (old.mail <> new.mail) DO UPDATE orders SET note = new.mail WHERE (orders.customer_id = old.id);"),
+        (b'4', true, "CREATE RULE c AS ON DELETE TO public.mailing DO INSTEAD UPDATE orders SET note = NULL;"),
+    ]
+    .map(|(event, instead, definition)| RewriteRule {
+        event,
+        instead,
+        definition: definition.to_owned(),
+        ..RewriteRule::default()
+    })
+    .into();
     relation(
         &mut catalog,
         "private",
@@ -202,6 +228,13 @@ pub fn catalog() -> Catalog {
         "pg_class",
         b'r',
         &[("oid", 26), ("relname", 19)],
+    );
+    relation(
+        &mut catalog,
+        "pg_catalog",
+        "pg_settings",
+        b'v',
+        &[("name", TEXT), ("setting", TEXT)],
     );
     view(
         &mut catalog,
@@ -295,6 +328,79 @@ pub fn catalog() -> Catalog {
         on_delete: b'c',
         on_update: b'a',
     });
+    // Rows of tenants: the policy asks who is a member, and who is a member is secured itself.
+    let tenant = function(&mut catalog, "public", "tenant", 0, b's', INT4);
+    let checked = function(&mut catalog, "public", "is_code", 1, b'i', 16);
+    relation(
+        &mut catalog,
+        "public",
+        "tickets",
+        b'r',
+        &[("id", INT4), ("tenant_id", INT4), ("code", CODE)],
+    );
+    relation(
+        &mut catalog,
+        "public",
+        "members",
+        b'r',
+        &[("login", TEXT), ("tenant_id", INT4)],
+    );
+    relation(&mut catalog, "public", "tickets_id_seq", b'S', &[]);
+    catalog
+        .types
+        .insert("code".to_owned(), vec![("public".to_owned(), CODE)]);
+    catalog
+        .types
+        .insert("shape".to_owned(), vec![("public".to_owned(), SHAPE)]);
+    catalog.type_info.insert(
+        SHAPE,
+        TypeInfo {
+            schema: "public".to_owned(),
+            name: "shape".to_owned(),
+            kind: b'b',
+            ..TypeInfo::default()
+        },
+    );
+    catalog.type_info.insert(
+        CODE,
+        TypeInfo {
+            schema: "public".to_owned(),
+            name: "code".to_owned(),
+            kind: b'd',
+            base: TEXT,
+            code: vec![Runs::Function(checked)],
+            ..TypeInfo::default()
+        },
+    );
+    let policy = |command, query: &str| RowPolicy {
+        command,
+        query: query.to_owned(),
+        ..RowPolicy::default()
+    };
+    let tickets = find(&mut catalog, "tickets");
+    tickets.policies = vec![
+        policy(
+            b'*',
+            "SELECT FROM ONLY public.tickets WHERE (EXISTS ( SELECT FROM members m WHERE ((m.tenant_id = tickets.tenant_id) AND (m.login = CURRENT_USER))))",
+        ),
+        policy(
+            b'd',
+            "SELECT FROM ONLY public.tickets WHERE (id IN ( SELECT orders.id FROM orders))",
+        ),
+    ];
+    tickets.code = vec![WriteCode {
+        column: 1,
+        runs: Runs::Sequence("public".to_owned(), "tickets_id_seq".to_owned()),
+    }];
+    let members = find(&mut catalog, "members");
+    members.policies = vec![policy(
+        b'r',
+        "SELECT FROM ONLY public.members WHERE (tenant_id = tenant())",
+    )];
+    members.code = vec![WriteCode {
+        column: 0,
+        runs: Runs::Function(tenant),
+    }];
     catalog
 }
 
@@ -309,6 +415,8 @@ pub fn namespace() -> Namespace {
     Namespace {
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
         user: "agent".to_owned(),
+        database: "shop".to_owned(),
+        roles: Vec::new(),
     }
 }
 
@@ -351,49 +459,10 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
         }) => return format!("{sqlstate}: {message}"),
     };
     let mut text = String::new();
-    let schema = |name: &str| {
-        if name == "public" {
-            String::new()
-        } else {
-            format!("{name}.")
-        }
-    };
-    let mut relations: Vec<_> = statement.relations.iter().collect();
-    relations.sort_by(|a, b| a.relation.cmp(&b.relation));
-    for used in relations {
-        let access: String = used
-            .access
-            .iter()
-            .map(|access| match access {
-                Access::Select => 'S',
-                Access::Insert => 'I',
-                Access::Update => 'U',
-                Access::Delete => 'D',
-                Access::Truncate => 'T',
-                Access::Lock => 'L',
-            })
-            .collect();
-        let _ = write!(
-            text,
-            "{}{}:{access}",
-            schema(&used.relation.schema),
-            used.relation.name
-        );
-        let columns: Vec<String> = used
-            .columns
-            .iter()
-            .map(|(column, uses)| format!("{}={}", column.column, letters(uses)))
-            .collect();
-        let _ = write!(text, "({}) ", columns.join(","));
-    }
-    for function in &statement.functions {
-        let mark = match function.class {
-            FunctionClass::Pure => continue,
-            FunctionClass::Catalog => "",
-            FunctionClass::Other => "!",
-        };
-        let _ = write!(text, "fn:{}.{}{mark} ", function.schema, function.name);
-    }
+    relations(&mut text, &statement.relations, "");
+    functions(&mut text, &statement.functions, "");
+    relations(&mut text, &statement.implied.relations, "implied ");
+    functions(&mut text, &statement.implied.functions, "implied ");
     for effect in &statement.ddl {
         let _ = write!(
             text,
@@ -413,6 +482,9 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
     }
     if statement.unlimited {
         text.push_str("unlimited ");
+    }
+    if let Some(name) = &statement.executes {
+        let _ = write!(text, "executes {name} ");
     }
     if let Some(output) = &statement.output {
         text.push_str("->");
@@ -442,6 +514,60 @@ pub fn shorten(result: &Result<Statement, NotUnderstood>) -> String {
     text.trim_end().to_owned()
 }
 
+fn schema(name: &str) -> String {
+    if name == "public" {
+        String::new()
+    } else {
+        format!("{name}.")
+    }
+}
+
+fn relations(text: &mut String, relations: &[RelationUse], prefix: &str) {
+    let mut relations: Vec<_> = relations.iter().collect();
+    relations.sort_by(|a, b| a.relation.cmp(&b.relation));
+    for used in relations {
+        let access: String = used
+            .access
+            .iter()
+            .map(|access| match access {
+                Access::Select => 'S',
+                Access::Insert => 'I',
+                Access::Update => 'U',
+                Access::Delete => 'D',
+                Access::Truncate => 'T',
+                Access::Lock => 'L',
+            })
+            .collect();
+        let _ = write!(
+            text,
+            "{prefix}{}{}:{access}",
+            schema(&used.relation.schema),
+            used.relation.name
+        );
+        let columns: Vec<String> = used
+            .columns
+            .iter()
+            .map(|(column, uses)| format!("{}={}", column.column, letters(uses)))
+            .collect();
+        let _ = write!(text, "({}) ", columns.join(","));
+    }
+}
+
+fn functions(text: &mut String, functions: &[FunctionUse], prefix: &str) {
+    for function in functions {
+        let mark = match function.class {
+            FunctionClass::Pure => continue,
+            FunctionClass::Catalog => "",
+            FunctionClass::Other => "!",
+        };
+        let _ = write!(
+            text,
+            "{prefix}fn:{}.{}{mark} ",
+            function.schema, function.name
+        );
+    }
+}
+
 fn letters(uses: &BTreeSet<ColumnUse>) -> String {
     let letters: BTreeSet<char> = uses
         .iter()
@@ -450,7 +576,7 @@ fn letters(uses: &BTreeSet<ColumnUse>) -> String {
             ColumnUse::Derived => 'd',
             ColumnUse::Filter | ColumnUse::Equality => 'f',
             ColumnUse::Source => 's',
-            ColumnUse::Written => 'w',
+            ColumnUse::Inserted | ColumnUse::Updated => 'w',
             ColumnUse::Named => 'n',
         })
         .collect();

@@ -121,11 +121,11 @@ pub fn put_ready(out: &mut BytesMut, status: u8) {
     put_message(out, b'Z', |out| out.put_u8(status));
 }
 
-/// BackendKeyData with a four-byte secret, as protocol 3.0 has it.
-pub fn put_backend_key(out: &mut BytesMut, pid: u32, secret: [u8; 4]) {
+/// BackendKeyData. Protocol 3.0 has secrets of four bytes, 3.2 of 4 to 256.
+pub fn put_backend_key(out: &mut BytesMut, pid: u32, secret: &[u8]) {
     put_message(out, b'K', |out| {
         out.put_u32(pid);
-        out.put_slice(&secret);
+        out.put_slice(secret);
     });
 }
 
@@ -142,10 +142,11 @@ pub fn put_authentication_ok(out: &mut BytesMut) {
     put_message(out, b'R', |out| out.put_u32(0));
 }
 
-/// NegotiateProtocolVersion: our newest minor version and the options that we do not know.
+/// NegotiateProtocolVersion: the version agreed on and the options that we do not know. The whole
+/// version, as servers send it; the documentation speaks of the minor one.
 pub fn put_negotiate_version(out: &mut BytesMut, minor: u32, unknown: &[Vec<u8>]) {
     put_message(out, b'v', |out| {
-        out.put_u32(minor);
+        out.put_u32(3 << 16 | minor);
         out.put_u32(u32::try_from(unknown.len()).unwrap_or(u32::MAX));
         for name in unknown {
             put_cstr(out, name);

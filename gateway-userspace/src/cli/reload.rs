@@ -1,0 +1,415 @@
+//! The policy's files: loaded again when they change, and on SIGHUP. A set that cannot come into
+//! force leaves the last good one in force, and says so.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use ring::digest::{Context as Digest, SHA256};
+use tokio::{signal::unix::Signal, task::spawn_blocking, time::MissedTickBehavior};
+
+use super::run::{load_policy, warn_observing};
+use crate::{
+    admin::{PolicyErrorView, rfc3339},
+    audit::{Durability, Event, PolicyLoaded, PolicyRefused},
+    config::Config,
+    policy::{Policy, PolicyError, is_policy_file},
+    session::{Gate, hex},
+};
+
+/// How often the files are looked at. A change counts once two looks in a row see the same: a file
+/// that is being written is left alone.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Problems that are shown and recorded, at most.
+const MAX_PROBLEMS: usize = 20;
+/// Longest text of one, in characters.
+const MAX_PROBLEM: usize = 500;
+
+/// The policy's files and the policy in force.
+pub struct PolicyFiles {
+    config: Arc<Config>,
+    gate: Arc<Gate>,
+    shown: Mutex<Shown>,
+}
+
+/// What people are told of them.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Since when the policy is in force.
+    pub since: SystemTime,
+    /// Why the files are not in force, if they are not.
+    pub error: Option<PolicyErrorView>,
+}
+
+/// What the file system says of the folder and of each of its files: another one whenever a file
+/// is written, replaced, added or removed, or a link on the way to it is turned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    files: Vec<(PathBuf, FileStamp)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum FileStamp {
+    File {
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    },
+    Unreadable(io::ErrorKind),
+}
+
+impl Stamp {
+    fn of(dir: &Path) -> Self {
+        let mut files = vec![(dir.to_owned(), FileStamp::of(dir))];
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            files.push((path.clone(), FileStamp::of(&path)));
+        }
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        Self { files }
+    }
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> Self {
+        // Follows links: what counts is what would be read.
+        match fs::metadata(path) {
+            Ok(metadata) => Self::File {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            },
+            Err(error) => Self::Unreadable(error.kind()),
+        }
+    }
+}
+
+/// What one look at the files asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Nothing,
+    Load,
+}
+
+/// Tells when the files have changed and come to rest.
+#[derive(Debug)]
+struct Rest {
+    loaded: Stamp,
+    seen: Option<Stamp>,
+}
+
+impl Rest {
+    fn look(&mut self, now: Stamp) -> Look {
+        if now == self.loaded {
+            self.seen = None;
+            Look::Nothing
+        } else if self.seen.as_ref() == Some(&now) {
+            Look::Load
+        } else {
+            self.seen = Some(now);
+            Look::Nothing
+        }
+    }
+
+    fn loaded(&mut self, stamp: Stamp) {
+        self.loaded = stamp;
+        self.seen = None;
+    }
+}
+
+impl PolicyFiles {
+    /// The files of the policy that the gate has just been given.
+    pub fn new(config: Arc<Config>, gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            gate,
+            shown: Mutex::new(Shown {
+                since: SystemTime::now(),
+                error: None,
+            }),
+        })
+    }
+
+    /// What people are told.
+    pub fn shown(&self) -> Shown {
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Follows the files for as long as it is polled. `loaded`: when the policy in force was read.
+    pub async fn follow(self: Arc<Self>, mut reload: Signal) {
+        let mut rest = Rest {
+            // What changed since the start is found at the first look.
+            loaded: Stamp { files: Vec::new() },
+            seen: None,
+        };
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = true;
+        loop {
+            let asked = tokio::select! {
+                _ = reload.recv() => true,
+                _ = tick.tick() => false,
+            };
+            let Some(now) = self.stamp().await else {
+                continue;
+            };
+            let due = rest.look(now.clone()) == Look::Load;
+            if !asked && !due {
+                continue;
+            }
+            let outcome = self.read().await;
+            // Changed while it was read: what was read may be a mixture.
+            if self.stamp().await.as_ref() != Some(&now) {
+                continue;
+            }
+            rest.loaded(now);
+            match outcome {
+                Ok(policy) => {
+                    let same = policy.digest() == self.gate.policy().digest();
+                    // The first look finds the files of the start.
+                    if !(first && same && !asked) {
+                        self.install(policy).await;
+                    }
+                }
+                Err(error) => self.refuse(&error).await,
+            }
+            first = false;
+        }
+    }
+
+    async fn stamp(&self) -> Option<Stamp> {
+        let dir = self.config.policy_dir.clone();
+        spawn_blocking(move || Stamp::of(&dir)).await.ok()
+    }
+
+    async fn read(&self) -> anyhow::Result<Policy> {
+        let config = self.config.clone();
+        spawn_blocking(move || load_policy(&config)).await?
+    }
+
+    async fn install(&self, policy: Policy) {
+        let digest = hex(&policy.digest());
+        let event = Event::PolicyLoaded(PolicyLoaded {
+            digest: digest.clone(),
+            files: policy.files().to_vec(),
+        });
+        let error = match self.gate.log().append(event, Durability::Synced).await {
+            Ok(_) => {
+                warn_observing(&policy);
+                self.gate.set_policy(policy);
+                tracing::info!(%digest, "policy loaded");
+                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                *shown = Shown {
+                    since: SystemTime::now(),
+                    error: None,
+                };
+                return;
+            }
+            Err(error) => error,
+        };
+        tracing::error!(%error, "the policy was not loaded: no evidence");
+        self.show(vec![format!("the evidence cannot be written: {error}")]);
+    }
+
+    async fn refuse(&self, error: &anyhow::Error) {
+        tracing::error!(error = %format!("{error:#}"), "the policy stays as it was");
+        let problems = problems(error);
+        let dir = self.config.policy_dir.clone();
+        let files_sha256 = spawn_blocking(move || digest(&dir)).await.ok().flatten();
+        let event = Event::PolicyRefused(PolicyRefused {
+            problems: problems.clone(),
+            files_sha256,
+            policy: hex(&self.gate.policy().digest()),
+        });
+        if let Err(error) = self.gate.log().append(event, Durability::Now).await {
+            tracing::error!(%error, "the refused policy is not on record");
+        }
+        self.show(problems);
+    }
+
+    fn show(&self, problems: Vec<String>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.error = Some(PolicyErrorView {
+            at: rfc3339(SystemTime::now()),
+            problems,
+        });
+    }
+}
+
+/// Each problem on one line, with its place.
+fn problems(error: &anyhow::Error) -> Vec<String> {
+    let lines: Vec<String> = match error.downcast_ref::<PolicyError>() {
+        Some(error) => error
+            .problems()
+            .iter()
+            .map(|problem| match problem.position {
+                Some((line, column)) => format!(
+                    "{}:{line}:{column}: {}",
+                    problem.file.display(),
+                    problem.message
+                ),
+                None => format!("{}: {}", problem.file.display(), problem.message),
+            })
+            .collect(),
+        None => vec![format!("{error:#}")],
+    };
+    let more = lines.len().saturating_sub(MAX_PROBLEMS);
+    let mut shown: Vec<String> = lines
+        .into_iter()
+        .take(MAX_PROBLEMS)
+        .map(|line| line.chars().take(MAX_PROBLEM).collect())
+        .collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown
+}
+
+/// SHA-256 over names, lengths and contents of the policy's files, hex; `None` if one cannot be
+/// read.
+fn digest(dir: &Path) -> Option<String> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_policy_file(path))
+        .collect();
+    files.sort();
+    let mut digest = Digest::new(&SHA256);
+    for file in files {
+        let name = file.file_name()?.as_encoded_bytes();
+        let content = fs::read(&file).ok()?;
+        for part in [name, &content] {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    Some(hex(digest.finish().as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn every_way_to_change_a_file_changes_the_stamp() {
+        let dir = folder(&[("a.yaml", "one"), ("b.yaml", "two")]);
+        let path = |name: &str| dir.path().join(name);
+        let mut before = Stamp::of(dir.path());
+        assert_eq!(before, Stamp::of(dir.path()));
+        let mut changed = |what: &str| {
+            let now = Stamp::of(dir.path());
+            assert_ne!(now, before, "{what}");
+            before = now;
+        };
+        fs::write(path("a.yaml"), "longer").unwrap();
+        changed("written in place");
+        fs::write(path(".new"), "longer").unwrap();
+        changed("a file beside it");
+        fs::rename(path(".new"), path("a.yaml")).unwrap();
+        changed("replaced by one of the same content");
+        fs::write(path("c.yaml"), "").unwrap();
+        changed("added");
+        fs::remove_file(path("c.yaml")).unwrap();
+        changed("removed");
+        // As a configuration map is mounted: the files are links through a link that is turned.
+        for version in ["1", "2"] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("m.yaml"), "same").unwrap();
+        }
+        symlink("1", path("..data")).unwrap();
+        symlink("..data/m.yaml", path("m.yaml")).unwrap();
+        changed("linked");
+        symlink("2", path("..tmp")).unwrap();
+        fs::rename(path("..tmp"), path("..data")).unwrap();
+        changed("the link turned");
+    }
+
+    #[test]
+    fn the_folder_may_be_a_link_that_is_turned() {
+        let one = folder(&[("a.yaml", "x")]);
+        let two = folder(&[("a.yaml", "x")]);
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("policy.d");
+        symlink(one.path(), &link).unwrap();
+        let before = Stamp::of(&link);
+        fs::remove_file(&link).unwrap();
+        let gone = Stamp::of(&link);
+        symlink(two.path(), &link).unwrap();
+        let after = Stamp::of(&link);
+        assert!(before != after && before != gone && gone != after);
+    }
+
+    #[test]
+    fn files_are_read_once_they_have_come_to_rest() {
+        let dir = folder(&[("a.yaml", "1")]);
+        let first = Stamp::of(dir.path());
+        let mut rest = Rest {
+            loaded: first.clone(),
+            seen: None,
+        };
+        assert_eq!(rest.look(first.clone()), Look::Nothing);
+        fs::write(dir.path().join("a.yaml"), "22").unwrap();
+        let half = Stamp::of(dir.path());
+        assert_eq!(rest.look(half), Look::Nothing);
+        fs::write(dir.path().join("a.yaml"), "333").unwrap();
+        let whole = Stamp::of(dir.path());
+        assert_eq!(rest.look(whole.clone()), Look::Nothing);
+        assert_eq!(rest.look(whole.clone()), Look::Load);
+        rest.loaded(whole.clone());
+        assert_eq!(rest.look(whole), Look::Nothing);
+        // Changed and changed back: as if nothing had happened.
+        rest.loaded(first.clone());
+        assert_eq!(rest.look(Stamp { files: Vec::new() }), Look::Nothing);
+        assert_eq!(rest.look(first), Look::Nothing);
+        assert_eq!(rest.seen, None);
+    }
+
+    #[test]
+    fn problems_are_told_with_their_places_and_bounded() {
+        let text = format!("version: 1\ngrants:\n{}", "  - nam: x\n".repeat(60));
+        let error = Policy::from_sources(&[(PathBuf::from("p.yaml"), text)]).unwrap_err();
+        let count = error.problems().len();
+        let lines = problems(&error.into());
+        assert_eq!(lines.len(), MAX_PROBLEMS + 1);
+        assert!(lines[0].starts_with("p.yaml:3:5: "), "{}", lines[0]);
+        assert_eq!(
+            lines[MAX_PROBLEMS],
+            format!("and {} more", count - MAX_PROBLEMS)
+        );
+    }
+
+    #[test]
+    fn the_digest_of_files_tells_them_apart() {
+        let one = digest(folder(&[("a.yaml", "12"), ("b.yaml", "3")]).path());
+        assert!(one.is_some());
+        assert_eq!(
+            one,
+            digest(folder(&[("a.yaml", "12"), ("b.yaml", "3"), (".x", "")]).path())
+        );
+        assert_ne!(
+            one,
+            digest(folder(&[("a.yaml", "1"), ("b.yaml", "23")]).path())
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: what it costs to understand statements.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{
+    build,
+    step::{cargo, run, step},
+};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Args)]
+pub struct Bench {
+    /// Only benchmarks with this in their name.
+    filter: Option<String>,
+    /// Do not install anything; say what is missing.
+    #[arg(long)]
+    no_install: bool,
+}
+
+impl Bench {
+    /// Builds and runs the benchmarks.
+    pub fn run(&self) -> Result<()> {
+        // The daemon's crate embeds the object.
+        build::ebpf(self.no_install)?;
+        let mut command = cargo();
+        command.args(["bench", "--package", "cordon", "--features", "bench"]);
+        command.args(["--bench", "analysis", "--"]);
+        command.args(&self.filter);
+        step("measure", || run(&mut command))
+    }
+}
