@@ -315,6 +315,22 @@ fn no_byte_that_a_client_receives_gives_a_protected_value_away() -> Result<()> {
             ensure!(came, "{sql} did not come as {way}");
         }
     }
+    for sql in [
+        "COPY public.vault TO STDOUT",
+        "COPY public.vault TO STDOUT (FORMAT binary)",
+    ] {
+        let refused = streams.iter().find(|(stream, _)| {
+            stream["id"] == sql
+                && stream["codes"]
+                    .as_array()
+                    .is_none_or(|codes| !codes.is_empty())
+        });
+        ensure!(
+            refused.is_none(),
+            "{sql}: {:?}",
+            refused.map(|(stream, _)| stream)
+        );
+    }
     Ok(())
 }
 

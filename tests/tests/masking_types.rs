@@ -333,3 +333,73 @@ fn whole_values_in_text_show_what_their_parts_show() -> Result<()> {
     }
     Ok(())
 }
+
+/// Everything is allowed and nothing is masked: only detectors stand between a job and values.
+const DETECT_ONLY: &str = r#"version: 1
+grants:
+  - name: everything-but
+    why: Development data, in which nobody knows what is.
+    who: { issuer: test, assurance: oidc-verified, claims: { repository_id: "123456" } }
+    database: shop
+    role: { login: agent_rw }
+    allow:
+      - all: "*.*"
+    mask:
+      - detect: [email, us_ssn]
+        with: redact
+"#;
+
+/// M5, M6: what the server says about values, and what triggers and programs send.
+#[test]
+fn detectors_look_at_errors_notices_and_payloads() -> Result<()> {
+    let stand = Stand::with_policy(DETECT_ONLY)?;
+    let mut session = stand.job().live()?;
+    for (sql, code) in [
+        ("SELECT email::integer FROM public.customers;", "22P02"),
+        (
+            "INSERT INTO public.customers (id, name, email, ssn, country) SELECT id + 100, name, email, ssn, country FROM public.customers;",
+            "23505",
+        ),
+        (
+            "UPDATE public.customers SET country = NULL WHERE id = 1;",
+            "23502",
+        ),
+    ] {
+        let output = session.query(sql)?;
+        canary::none_in(sql, &output.all())?;
+        ensure!(
+            output.sqlstates() == [code] && output.stderr.contains("[redacted]"),
+            "{sql}: {}",
+            output.all()
+        );
+    }
+    let notice = "DO $$ BEGIN RAISE NOTICE 'is %', (SELECT email FROM public.customers WHERE id = 1); END $$;";
+    let output = session.query(notice)?;
+    canary::none_in(notice, &output.all())?;
+    ensure!(output.stderr.contains("is [redacted]"), "{}", output.all());
+    let output = session.query("LISTEN told; SELECT pg_notify('told', 'of ' || email || ' and ' || ssn) FROM public.customers WHERE id = 1; SELECT 1;")?;
+    canary::none_in("a payload", &output.all())?;
+    ensure!(
+        output.stdout.contains("of [redacted] and [redacted]"),
+        "{}",
+        output.all()
+    );
+    for sql in [
+        "SELECT email FROM public.customers ORDER BY 1 LIMIT 1;",
+        "SELECT public.email_of(1);",
+        "COPY (SELECT public.email_of(1)) TO STDOUT;",
+        "EXPLAIN (COSTS OFF) SELECT 'alice.kq7vd@canary.example' FROM public.orders WHERE note = 'bob.zx3wm@canary.example';",
+        "SELECT string_agg(ssn, '+') FROM public.customers;",
+        "SELECT c FROM public.customers c WHERE id = 1;",
+        "SELECT row_to_json(c) FROM public.customers c WHERE id = 1;",
+    ] {
+        let output = session.query(sql)?;
+        canary::none_in(sql, &output.all())?;
+        ensure!(
+            output.sqlstates().is_empty() && output.stdout.contains("[redacted]"),
+            "{sql}: {}",
+            output.all()
+        );
+    }
+    Ok(())
+}
