@@ -1,7 +1,7 @@
 //! The server's messages: each is matched with the reply that is due, then forwarded,
 //! swallowed, masked or replaced.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
     names::InternalError,
-    refuse,
+    refuse::{self, Screen},
     reply::{Expected, Origin, text_row},
     wire::{
-        Body, Framing, HEADER, error_field, error_fields, framing, put_message,
+        Body, Framing, HEADER, error_field, error_fields, framing, put_cstr, put_message,
         put_parameter_status, put_ready, row_description,
     },
 };
@@ -395,7 +395,7 @@ impl Connection {
                     let refusal = self.session.limited(number, reached);
                     refuse::put_refusal(&mut self.client.tx, &refusal);
                 } else {
-                    refuse::put_server_error(&mut self.client.tx, frame, &fields, protects);
+                    self.put_server_error(frame, &fields, protects);
                 }
             }
             Some(Expected::Parse { undo, .. }) => {
@@ -436,7 +436,18 @@ impl Connection {
             return;
         }
         let protects = self.session.has_masks();
-        refuse::put_server_error(&mut self.client.tx, frame, fields, protects);
+        self.put_server_error(frame, fields, protects);
+    }
+
+    fn put_server_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])], protects: bool) {
+        let session = &self.session;
+        let screen = |text: &[u8]| session.screened(text).into_owned();
+        let screen: Screen<'_> = if session.has_detectors() {
+            Some(&screen)
+        } else {
+            None
+        };
+        refuse::put_server_error(&mut self.client.tx, frame, fields, protects, screen);
     }
 
     /// Takes back, newest first, what the server will skip after an error.
@@ -501,12 +512,20 @@ impl Connection {
             Some(Expected::Internal { .. }) => return,
             _ => self.session.has_masks(),
         };
-        refuse::put_notice(&mut self.client.tx, frame, protects);
+        let session = &self.session;
+        let screen = |text: &[u8]| session.screened(text).into_owned();
+        let screen: Screen<'_> = if session.has_detectors() {
+            Some(&screen)
+        } else {
+            None
+        };
+        refuse::put_notice(&mut self.client.tx, frame, protects, screen);
     }
 
-    /// A trigger may put a protected value into the payload: with masks in force it is blanked.
+    /// A trigger may put a protected value into the payload: with masks in force it is blanked, and
+    /// detectors look at it.
     fn notification(&mut self, frame: &[u8], body: &[u8]) -> Result<(), Close> {
-        if !self.session.has_masks() {
+        if !self.session.has_masks() && !self.session.has_detectors() {
             self.forward_if(true, frame);
             return Ok(());
         }
@@ -514,11 +533,17 @@ impl Connection {
         let mut fields = Body(body);
         let pid = fields.i32().map_err(malformed)?;
         let channel = fields.cstr().map_err(malformed)?;
+        let payload = fields.cstr().map_err(malformed)?;
+        let payload = if self.session.has_masks() {
+            Cow::default()
+        } else {
+            self.session.screened(payload)
+        };
         put_message(&mut self.client.tx, b'A', |out| {
             use bytes::BufMut;
             out.put_i32(pid);
-            super::wire::put_cstr(out, channel);
-            out.put_u8(0);
+            put_cstr(out, channel);
+            put_cstr(out, &payload);
         });
         Ok(())
     }
