@@ -54,7 +54,7 @@ fn the_example_policy_loads() {
             grant.deny.len(),
             grant.mask.len()
         ),
-        (5, 4, 1, 2)
+        (6, 4, 1, 2)
     );
     assert_eq!(
         grant
