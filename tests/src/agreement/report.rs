@@ -300,7 +300,7 @@ pub fn print(reports: &[Report]) -> String {
     };
     out.push('\n');
     line(&mut out, "", &|report| report.corpus.clone());
-    let rows: [(&str, Count); 14] = [
+    let rows: [(&str, Count); 15] = [
         ("files", |report| report.files),
         ("statements", |report| report.statements),
         ("understood", |report| report.understood),
