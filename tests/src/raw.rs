@@ -11,6 +11,8 @@ const PRELUDE: &str = include_str!("../fixtures/raw/pgraw.py");
 pub const STARTUP: &str = include_str!("../fixtures/raw/startup.py");
 /// Rows of steps in one session.
 pub const ROWS: &str = include_str!("../fixtures/raw/rows.py");
+/// Paths, each in every way, with every byte that came.
+pub const STREAMS: &str = include_str!("../fixtures/raw/streams.py");
 /// Malformed, misplaced and hostile messages.
 pub const MALFORMED: &str = include_str!("../fixtures/raw/malformed.py");
 /// Results around a limit of ten rows.

@@ -1,7 +1,7 @@
 //! What the database's own definitions do for a statement: row-level security, defaults, rewrite
 //! rules, and what was prepared under a name.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cordon_tests::{Setup, Stand, canary, policies};
 
 /// Effects of the statement with this text, by the evidence.

@@ -11,13 +11,13 @@ CREATE EXTENSION citext;
 CREATE TYPE public.home AS (street text, number integer, since date);
 CREATE DOMAIN public.code AS text;
 CREATE TABLE public.people (
-    id integer PRIMARY KEY, email public.citext, card varchar(30), born date, seen timestamptz, salary numeric(10, 2), age smallint,
-    ref uuid, number integer, tags public.code[], home public.home, homes public.home[], profile jsonb, attributes public.hstore, period daterange);
+    id integer PRIMARY KEY, email text, card varchar(30), born date, seen timestamptz, salary numeric(10, 2), age smallint,
+    ref uuid, number integer, tags text[], codes public.code[], alias public.citext, home public.home, homes public.home[], profile jsonb, attributes public.hstore, period daterange);
 INSERT INTO public.people VALUES
     (1, 'alice.kq7vd@canary.example', '4111-1111-1111-1111', '1984-05-17', '2024-03-09 11:22:33+00', 48211.50, 39,
-     '0d9f3c5e-58a1-4f6e-9c54-1b6a4f0b7a11', 4711, '{kq7vd,\"zx3wm, x\",NULL}', '(\"kq7vd street\",7,2001-02-03)', ARRAY['(pf9rt,1,2002-03-04)']::public.home[],
+     '0d9f3c5e-58a1-4f6e-9c54-1b6a4f0b7a11', 4711, '{kq7vd,\"zx3wm, x\",NULL}', '{kq7vd,NULL}', 'kq7vd', '(\"kq7vd street\",7,2001-02-03)', ARRAY['(pf9rt,1,2002-03-04)']::public.home[],
      '{\"name\": \"Alice\", \"address\": {\"street\": \"kq7vd 7\", \"city\": \"York\"}, \"cards\": [{\"pan\": 4111111111111111}]}', 'city=>York, key=>kq7vd', '[2020-01-01,2021-01-01)'),
-    (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, -4711, NULL, NULL, NULL, NULL, NULL, NULL);
+    (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, -4711, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE public.payments (id integer PRIMARY KEY, payer uuid, number bigint, payer_email text);
 INSERT INTO public.payments VALUES (1, '0d9f3c5e-58a1-4f6e-9c54-1b6a4f0b7a11', 4711, 'alice.kq7vd@canary.example'), (2, NULL, 9000000000, NULL);
 CREATE TABLE public.tickets (id integer PRIMARY KEY, body text, tags text[], data jsonb, raw json, doc xml, extra public.hstore, dob date, code char(30));
@@ -45,7 +45,7 @@ grants:
       - { column: public.people.seen, with: bucket month }
       - { column: [public.people.salary, public.people.age], with: bucket 10 }
       - { column: [public.people.ref, public.payments.payer, public.people.number, public.payments.number], with: token }
-      - { column: [public.people.tags, public.people.attributes], with: partial }
+      - { column: [public.people.tags, public.people.codes, public.people.alias, public.people.attributes], with: partial }
       - { column: [public.people.home, public.people.homes, public.people.period], with: redact }
       - { column: public.people.profile, path: $.address.street, with: redact }
       - { column: public.people.profile, path: $.cards.pan, with: token }
@@ -256,7 +256,7 @@ for binary in (False, True, False, True):
     with conn.cursor(binary=binary) as cursor:
         row = cursor.execute("SELECT body, tags, data, raw, doc, extra::text, upper(body), body || '!', concat('<', body, '>'), array_agg(body) OVER (), to_jsonb(t) -> 'body', dob, code, dob AS x FROM public.tickets t WHERE id = 1").fetchone()
         other = cursor.execute("SELECT body, tags, data, raw, extra::text FROM public.tickets WHERE id = 2").fetchone()
-        out.append([[v if v is None or isinstance(v, (list, dict, int)) else str(v) for v in r] for r in (row, other)])
+        out.append([[v if v is None or isinstance(v, (list, dict, int)) else v.decode() if isinstance(v, bytes) else str(v) for v in r] for r in (row, other)])
 print(json.dumps(out))
 "#;
     let stand = stand()?;
@@ -308,12 +308,13 @@ fn whole_values_in_text_show_what_their_parts_show() -> Result<()> {
     let stand = stand()?;
     let mut session = stand.job().live()?;
     for turn in 0..2 {
-        let output = session
-            .query("SELECT home, homes, period, attributes FROM public.people WHERE id = 1;")?;
+        let output = session.query(
+            "SELECT home, homes, period, attributes, codes, alias FROM public.people WHERE id = 1;",
+        )?;
         canary::none_in("psql", &output.all())?;
         ensure!(
             output.stdout.trim_end()
-                == "(\"[redacted]\",\"0\",\"1970-01-01\")|{}|empty|\"key\"=>\"k***\", \"city\"=>\"Y***\"",
+                == "(\"[redacted]\",\"0\",\"1970-01-01\")|{}|empty|\"key\"=>\"k***\", \"city\"=>\"Y***\"|{\"k***\",NULL}|k***",
             "{turn}: {}",
             output.all()
         );
@@ -329,6 +330,76 @@ fn whole_values_in_text_show_what_their_parts_show() -> Result<()> {
         let output = session.query(sql)?;
         canary::none_in(sql, &output.all())?;
         ensure!(output.sqlstates() == ["42501"], "{sql}: {}", output.all());
+    }
+    Ok(())
+}
+
+/// Everything is allowed and nothing is masked: only detectors stand between a job and values.
+const DETECT_ONLY: &str = r#"version: 1
+grants:
+  - name: everything-but
+    why: Development data, in which nobody knows what is.
+    who: { issuer: test, assurance: oidc-verified, claims: { repository_id: "123456" } }
+    database: shop
+    role: { login: agent_rw }
+    allow:
+      - all: "*.*"
+    mask:
+      - detect: [email, us_ssn]
+        with: redact
+"#;
+
+/// M5, M6: what the server says about values, and what triggers and programs send.
+#[test]
+fn detectors_look_at_errors_notices_and_payloads() -> Result<()> {
+    let stand = Stand::with_policy(DETECT_ONLY)?;
+    let mut session = stand.job().live()?;
+    for (sql, code) in [
+        ("SELECT email::integer FROM public.customers;", "22P02"),
+        (
+            "INSERT INTO public.customers (id, name, email, ssn, country) SELECT id + 100, name, email, ssn, country FROM public.customers;",
+            "23505",
+        ),
+        (
+            "UPDATE public.customers SET country = NULL WHERE id = 1;",
+            "23502",
+        ),
+    ] {
+        let output = session.query(sql)?;
+        canary::none_in(sql, &output.all())?;
+        ensure!(
+            output.sqlstates() == [code] && output.stderr.contains("[redacted]"),
+            "{sql}: {}",
+            output.all()
+        );
+    }
+    let notice = "DO $$ BEGIN RAISE NOTICE 'is %', (SELECT email FROM public.customers WHERE id = 1); END $$;";
+    let output = session.query(notice)?;
+    canary::none_in(notice, &output.all())?;
+    ensure!(output.stderr.contains("is [redacted]"), "{}", output.all());
+    let output = session.query("LISTEN told; SELECT pg_notify('told', 'of ' || email || ' and ' || ssn) FROM public.customers WHERE id = 1; SELECT 1;")?;
+    canary::none_in("a payload", &output.all())?;
+    ensure!(
+        output.stdout.contains("of [redacted] and [redacted]"),
+        "{}",
+        output.all()
+    );
+    for sql in [
+        "SELECT email FROM public.customers ORDER BY 1 LIMIT 1;",
+        "SELECT public.email_of(1);",
+        "COPY (SELECT public.email_of(1)) TO STDOUT;",
+        "EXPLAIN (COSTS OFF) SELECT 'alice.kq7vd@canary.example' FROM public.orders WHERE note = 'bob.zx3wm@canary.example';",
+        "SELECT string_agg(ssn, '+') FROM public.customers;",
+        "SELECT c FROM public.customers c WHERE id = 1;",
+        "SELECT row_to_json(c) FROM public.customers c WHERE id = 1;",
+    ] {
+        let output = session.query(sql)?;
+        canary::none_in(sql, &output.all())?;
+        ensure!(
+            output.sqlstates().is_empty() && output.stdout.contains("[redacted]"),
+            "{sql}: {}",
+            output.all()
+        );
     }
     Ok(())
 }

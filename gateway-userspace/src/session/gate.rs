@@ -1,6 +1,7 @@
 //! The deep module: what a protocol asks about each statement.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,7 +25,7 @@ use crate::{
     approval::Approvals,
     audit::{self, Durability, Log},
     identity::{Principal, SessionGuard},
-    masking::MaskKey,
+    masking::{MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
     sql::{BigStack, Catalog, Namespace, StatementKind},
 };
@@ -176,6 +177,16 @@ impl Session {
     /// True if any column is protected from this job.
     pub fn has_masks(&self) -> bool {
         self.admission.has_masks()
+    }
+
+    /// True if detectors look at what this job is shown.
+    pub fn has_detectors(&self) -> bool {
+        !self.admission.detections().is_empty()
+    }
+
+    /// A text of the server's own that may quote values, as this job may see it.
+    pub fn screened<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        screened(self.admission.detections(), &self.gate.mask_key, text)
     }
 
     /// True if names must be looked up before the next statement is read.

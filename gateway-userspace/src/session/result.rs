@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::{Refusal, Session, Understood};
 use crate::{
     masking::{ColumnShape, CopyFormat, Format, RowMasker, Rules, TypeKind},
-    sql::{Catalog, Statement},
+    sql::{Catalog, Statement, StatementKind},
 };
 
 impl Session {
@@ -28,8 +28,15 @@ impl Session {
         let shape = match (shape, &copies) {
             (Some(shape), _) => shape,
             (None, _) if !hides => return Ok(RowMasker::passthrough()),
-            // Nothing to look into.
-            (None, None) if obligations.redactions.is_empty() => {
+            // Nothing to look into; what is prepared or declared is masked when it is executed or
+            // fetched from.
+            (None, None)
+                if obligations.redactions.is_empty()
+                    || matches!(
+                        understood.statement.kind,
+                        StatementKind::Prepare { .. } | StatementKind::DeclareCursor { .. }
+                    ) =>
+            {
                 return Ok(RowMasker::passthrough());
             }
             (None, None) => {

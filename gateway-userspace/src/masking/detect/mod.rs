@@ -20,6 +20,8 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 
 use super::{
@@ -106,6 +108,15 @@ impl Detections {
         Detector::WORDS
             .iter()
             .filter_map(|(detector, _)| Some((*detector, self.mask(*detector)?)))
+    }
+}
+
+/// A text with what detectors find in it replaced, for what is no value of a column.
+pub fn screened<'t>(detections: &Detections, key: &MaskKey, text: &'t [u8]) -> Cow<'t, [u8]> {
+    let mut out = BytesMut::new();
+    match Scanner::new(detections, key).write(text, &mut out) {
+        Written::Same | Written::Null => Cow::Borrowed(text),
+        Written::Replaced => Cow::Owned(out.to_vec()),
     }
 }
 

@@ -76,18 +76,15 @@ pub(super) fn at(text: &[u8], start: usize, run: &Run) -> Option<usize> {
             french_digits,
         ),
     ];
-    shaped
-        .iter()
-        .find_map(|(shape, valid)| {
-            run.shape(shape)
-                .filter(|(digits, _)| valid(digits))
-                .map(|(_, end)| end)
-        })
-        .or_else(|| behind_dash(text, start))
+    shaped.iter().find_map(|(shape, valid)| {
+        run.shape(shape)
+            .filter(|(digits, _)| valid(digits))
+            .map(|(_, end)| end)
+    })
 }
 
-/// `12345678-Z` and `010190-123A`: letters behind the dash.
-fn behind_dash(text: &[u8], start: usize) -> Option<usize> {
+/// The end of `12345678-Z` and `010190-123A`: letters behind the dash.
+pub(super) fn behind_dash(text: &[u8], start: usize) -> Option<usize> {
     let rest = text.get(start..)?;
     let without_dash = |text: &[u8]| {
         let [digits @ .., b'-', letter] = text else {

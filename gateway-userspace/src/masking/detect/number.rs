@@ -6,6 +6,8 @@ use super::{Detector, Finding, byte_before, card, iban, national, net, phone};
 const MOST_GROUPS: usize = 12;
 /// Most digits of one number.
 const MOST_DIGITS: usize = 24;
+/// Fewest digits of anything but an IPv4 address.
+const SHORTEST_NUMBER: usize = 8;
 /// Letters and digits in a row that are more than this are no number: hashes, encoded bytes.
 const LONGEST_WORD: usize = 40;
 
@@ -119,7 +121,16 @@ fn at_word(text: &[u8], word: &Word<'_>, wants: &dyn Fn(Detector) -> bool) -> Op
     {
         return Some(finding(Detector::Ip, word.start, end));
     }
-    let run = Run::at(text, word.start)?;
+    // The most common numbers by far: short, and alone.
+    if word.text.len() < SHORTEST_NUMBER && separator_at(text, word.end).is_none() {
+        return None;
+    }
+    if wants(Detector::NationalId)
+        && let Some(end) = national::behind_dash(text, word.start)
+    {
+        return Some(finding(Detector::NationalId, word.start, end));
+    }
+    let run = Run::at(text, word.start).filter(|run| run.total() >= SHORTEST_NUMBER)?;
     if wants(Detector::CreditCard)
         && let Some(end) = card::at(&run)
     {
@@ -258,6 +269,11 @@ impl Run {
             .iter()
             .take(self.count)
             .map(|group| (group.separator, group.digits, group.length, group.end))
+    }
+
+    /// How many digits the groups have together.
+    fn total(&self) -> usize {
+        self.each().last().map_or(0, |(_, digits, ..)| digits)
     }
 
     /// The first so many digits.

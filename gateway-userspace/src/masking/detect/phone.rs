@@ -96,12 +96,11 @@ fn north_american(text: &[u8], start: usize, run: &Run, open: bool) -> Option<us
         &[(First, 3), (Space, 3), (Space, 4)],
     ];
     let (digits, end) = shapes.iter().enumerate().find_map(|(index, shape)| {
-        let permitted = match index {
+        run.shape(shape).filter(|_| match index {
             4 | 5 => open,
             6 => context::says(text, start, WORDS),
             _ => true,
-        };
-        run.shape(shape).filter(|_| permitted)
+        })
     })?;
     let digits = digits
         .strip_prefix(&[1])

@@ -249,7 +249,9 @@ impl CellMask {
                 Written::Replaced
             }
             Self::Padded(mask) => {
-                mask.write(value.trim_ascii_end(), out);
+                let padding = value.iter().rev().take_while(|byte| **byte == b' ');
+                let end = value.len() - padding.count();
+                mask.write(value.get(..end).unwrap_or_default(), out);
                 Written::Replaced
             }
             Self::Bucket(rounding) => rounding.write(value, out),

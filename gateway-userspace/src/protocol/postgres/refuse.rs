@@ -21,43 +21,66 @@ pub fn put_refusal(out: &mut BytesMut, refusal: &Refusal) {
     );
 }
 
+/// What hides values that a text of the server's may quote; `None`: nothing does.
+pub type Screen<'s> = Option<&'s dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// The server's error for the client. With `protects`, the fields that quote values are left
 /// out: DETAIL (`Failing row contains (..)`), HINT, WHERE, the internal query; the message of a
 /// data exception (class 22) or of anything a function raises quotes values too, and is replaced.
-pub fn put_server_error(out: &mut BytesMut, frame: &[u8], fields: &[(u8, &[u8])], protects: bool) {
-    if !protects {
+pub fn put_server_error(
+    out: &mut BytesMut,
+    frame: &[u8],
+    fields: &[(u8, &[u8])],
+    protects: bool,
+    screen: Screen<'_>,
+) {
+    if protects || screen.is_some() {
+        put_redacted(out, b'E', fields, protects, screen);
+    } else {
         out.extend_from_slice(frame);
-        return;
     }
-    put_redacted(out, b'E', fields);
 }
 
 /// The server's notice for the client, under the same rule.
-pub fn put_notice(out: &mut BytesMut, frame: &[u8], protects: bool) {
-    if !protects {
+pub fn put_notice(out: &mut BytesMut, frame: &[u8], protects: bool, screen: Screen<'_>) {
+    if !protects && screen.is_none() {
         out.extend_from_slice(frame);
         return;
     }
     if let Ok(fields) = error_fields(frame.get(HEADER..).unwrap_or_default()) {
-        put_redacted(out, b'N', &fields);
+        put_redacted(out, b'N', &fields, protects, screen);
     }
 }
 
-fn put_redacted(out: &mut BytesMut, tag: u8, fields: &[(u8, &[u8])]) {
+fn put_redacted(
+    out: &mut BytesMut,
+    tag: u8,
+    fields: &[(u8, &[u8])],
+    protects: bool,
+    screen: Screen<'_>,
+) {
     let sqlstate = error_field(fields, b'C').unwrap_or_default();
-    let quotes_values = ["22", "P0", "01", "XX", "38", "39"]
-        .iter()
-        .any(|class| sqlstate.starts_with(class.as_bytes()));
+    let quotes_values = protects
+        && ["22", "P0", "01", "XX", "38", "39"]
+            .iter()
+            .any(|class| sqlstate.starts_with(class.as_bytes()));
     put_message(out, tag, |out| {
         for (code, value) in fields {
             match code {
-                b'D' | b'H' | b'W' | b'q' | b'p' => {}
+                b'D' | b'H' | b'W' | b'q' | b'p' if protects => {}
                 b'M' if quotes_values => {
                     out.put_u8(b'M');
                     put_cstr(
                         out,
                         b"the message is withheld: the statement touches protected columns",
                     );
+                }
+                b'M' | b'D' | b'H' | b'W' | b'q' => {
+                    out.put_u8(*code);
+                    match screen {
+                        None => put_cstr(out, value),
+                        Some(screen) => put_cstr(out, &screen(value)),
+                    }
                 }
                 code => {
                     out.put_u8(*code);
@@ -104,7 +127,7 @@ mod tests {
         );
         let fields = error_fields(&frame[HEADER..]).unwrap();
         let mut out = BytesMut::new();
-        put_server_error(&mut out, &frame, &fields, true);
+        put_server_error(&mut out, &frame, &fields, true, None);
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(!text.contains("ada@example.com"), "{text}");
         assert!(text.contains("violates not-null"), "{text}");
@@ -125,10 +148,23 @@ mod tests {
         );
         let fields = error_fields(&frame[HEADER..]).unwrap();
         let mut out = BytesMut::new();
-        put_server_error(&mut out, &frame, &fields, true);
+        put_server_error(&mut out, &frame, &fields, true, None);
         assert!(!String::from_utf8_lossy(&out).contains("ada@"));
         let mut clear = BytesMut::new();
-        put_server_error(&mut clear, &frame, &fields, false);
+        put_server_error(&mut clear, &frame, &fields, false, None);
         assert_eq!(clear, frame);
+        let mut screened = BytesMut::new();
+        let screen = |text: &[u8]| {
+            String::from_utf8_lossy(text)
+                .replace("ada@", "***@")
+                .into_bytes()
+        };
+        let screen: Screen<'_> = Some(&screen);
+        put_server_error(&mut screened, &frame, &fields, false, screen);
+        let screened = String::from_utf8_lossy(&screened).into_owned();
+        assert!(
+            screened.contains("integer: \"***@example.com\""),
+            "{screened}"
+        );
     }
 }

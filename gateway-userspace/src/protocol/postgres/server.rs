@@ -1,7 +1,7 @@
 //! The server's messages: each is matched with the reply that is due, then forwarded,
 //! swallowed, masked or replaced.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
@@ -9,21 +9,17 @@ use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
     names::InternalError,
-    refuse,
+    refuse::{self, Screen},
     reply::{Expected, Origin, text_row},
     wire::{
-        Body, Framing, HEADER, error_field, error_fields, framing, put_message,
+        Body, Framing, HEADER, error_field, error_fields, framing, put_cstr, put_message,
         put_parameter_status, put_ready, row_description,
     },
 };
 use crate::{
     masking::{CopyCount, CopyMasker, MalformedRow},
-    policy::LimitReached,
-    session::OutcomeKind,
+    session::{LimitReached, OutcomeKind},
 };
-
-/// Ends COPY data in binary format. No row looks like it, in any format.
-const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -89,7 +85,7 @@ impl Connection {
         if passes && self.server.rx.len() >= 64 * 1024 {
             if !swallow
                 && let Some(Expected::Execute(running)) = self.expected.front_mut()
-                && let Err(reached) = running.count(1, len.saturating_sub(HEADER))
+                && let Err(reached) = running.count_partial(tag, len.saturating_sub(HEADER))
             {
                 self.cut(reached);
                 swallow = true;
@@ -100,6 +96,7 @@ impl Connection {
                 swallow,
             };
             if !swallow && let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                running.describe(&mut self.client.tx);
                 self.client.tx.extend_from_slice(&part);
                 running.digest.update(&part);
             }
@@ -124,6 +121,7 @@ impl Connection {
                     return Ok(());
                 }
                 let body = frame.get(HEADER..).unwrap_or_default();
+                running.describe(&mut self.client.tx);
                 let row = running
                     .masker
                     .mask(body, &mut self.client.tx)
@@ -238,11 +236,9 @@ impl Connection {
                         message: "a COPY of protected columns cannot be masked".to_owned(),
                     });
                 }
-                let (rows, bytes) = match tag {
-                    b'd' => (u64::from(body != COPY_TRAILER), body.len()),
-                    _ => (0, 0),
-                };
-                if let Err(reached) = running.count(rows, bytes) {
+                if tag == b'd'
+                    && let Err(reached) = running.count_copied(body)
+                {
                     self.cut(reached);
                     return Ok(());
                 }
@@ -260,7 +256,7 @@ impl Connection {
         }
     }
 
-    fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+    fn described(&mut self, tag: u8, frame: &Bytes, body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
@@ -287,7 +283,14 @@ impl Connection {
                 } else {
                     forward_no_data
                 };
-                self.forward_if(forward, frame);
+                match self.expected.front_mut() {
+                    Some(Expected::Execute(running))
+                        if forward && running.gathers && running.origin != Origin::Execute =>
+                    {
+                        running.description = frame.clone();
+                    }
+                    Some(_) | None => self.forward_if(forward, frame),
+                }
                 Ok(())
             }
             _ => Err(unexpected(tag)),
@@ -298,6 +301,9 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
                 let mut running = *running;
+                if running.limited.is_none() {
+                    running.describe(&mut self.client.tx);
+                }
                 self.limits.statement_ended();
                 let cut = running.limited.take();
                 let (kind, command) = if let Some(reached) = cut.clone() {
@@ -389,7 +395,7 @@ impl Connection {
                     let refusal = self.session.limited(number, reached);
                     refuse::put_refusal(&mut self.client.tx, &refusal);
                 } else {
-                    refuse::put_server_error(&mut self.client.tx, frame, &fields, protects);
+                    self.put_server_error(frame, &fields, protects);
                 }
             }
             Some(Expected::Parse { undo, .. }) => {
@@ -430,7 +436,18 @@ impl Connection {
             return;
         }
         let protects = self.session.has_masks();
-        refuse::put_server_error(&mut self.client.tx, frame, fields, protects);
+        self.put_server_error(frame, fields, protects);
+    }
+
+    fn put_server_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])], protects: bool) {
+        let session = &self.session;
+        let screen = |text: &[u8]| session.screened(text).into_owned();
+        let screen: Screen<'_> = if session.has_detectors() {
+            Some(&screen)
+        } else {
+            None
+        };
+        refuse::put_server_error(&mut self.client.tx, frame, fields, protects, screen);
     }
 
     /// Takes back, newest first, what the server will skip after an error.
@@ -495,12 +512,20 @@ impl Connection {
             Some(Expected::Internal { .. }) => return,
             _ => self.session.has_masks(),
         };
-        refuse::put_notice(&mut self.client.tx, frame, protects);
+        let session = &self.session;
+        let screen = |text: &[u8]| session.screened(text).into_owned();
+        let screen: Screen<'_> = if session.has_detectors() {
+            Some(&screen)
+        } else {
+            None
+        };
+        refuse::put_notice(&mut self.client.tx, frame, protects, screen);
     }
 
-    /// A trigger may put a protected value into the payload: with masks in force it is blanked.
+    /// A trigger may put a protected value into the payload: with masks in force it is blanked, and
+    /// detectors look at it.
     fn notification(&mut self, frame: &[u8], body: &[u8]) -> Result<(), Close> {
-        if !self.session.has_masks() {
+        if !self.session.has_masks() && !self.session.has_detectors() {
             self.forward_if(true, frame);
             return Ok(());
         }
@@ -508,11 +533,17 @@ impl Connection {
         let mut fields = Body(body);
         let pid = fields.i32().map_err(malformed)?;
         let channel = fields.cstr().map_err(malformed)?;
+        let payload = fields.cstr().map_err(malformed)?;
+        let payload = if self.session.has_masks() {
+            Cow::default()
+        } else {
+            self.session.screened(payload)
+        };
         put_message(&mut self.client.tx, b'A', |out| {
             use bytes::BufMut;
             out.put_i32(pid);
-            super::wire::put_cstr(out, channel);
-            out.put_u8(0);
+            put_cstr(out, channel);
+            put_cstr(out, &payload);
         });
         Ok(())
     }
