@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs the tools of the corpus into a folder of their own: Python packages, npm packages.
+"""Installs the tools of the corpus into a folder of their own: Python, npm and Rust packages.
 
     install.py            installs what is missing
     CORPUS_TOOLS          the folder (default: /var/cache/cordon-corpus)
@@ -12,8 +12,10 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOLS = pathlib.Path(os.environ.get("CORPUS_TOOLS") or "/var/cache/cordon-corpus")
@@ -35,7 +37,8 @@ def install():
     if missing:
         raise SystemExit(f"missing: apt-get install --no-install-recommends {' '.join(missing)}")
     TOOLS.mkdir(parents=True, exist_ok=True)
-    wanted = (HERE / "requirements.txt").read_text() + (HERE / "package.json").read_text()
+    rust = HERE / "tools/rust"
+    wanted = "".join(file.read_text() for file in [HERE / "requirements.txt", HERE / "package.json", rust / "Cargo.toml", rust / "src/main.rs"])
     stamp = TOOLS / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -44,6 +47,9 @@ def install():
     (TOOLS / "node").mkdir(exist_ok=True)
     (TOOLS / "node/package.json").write_text((HERE / "package.json").read_text())
     subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=TOOLS / "node", check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--target-dir", TOOLS / "rust"], cwd=rust, check=True)
+    shutil.copy(rust / "Cargo.lock", TOOLS / "rust/Cargo.lock")
+    (rust / "Cargo.lock").unlink()
     # Whoever runs the tools must be able to read them.
     subprocess.run(["chmod", "-R", "a+rX", TOOLS], check=True)
     stamp.write_text(wanted)
@@ -96,6 +102,9 @@ def version(tool):
         return python_versions()[name.lower()]
     if kind == "npm":
         return json.loads((TOOLS / "node/node_modules" / name / "package.json").read_text())["version"]
+    if kind == "crate":
+        lock = tomllib.loads((TOOLS / "rust/Cargo.lock").read_text())
+        return next(package["version"] for package in lock["package"] if package["name"] == name)
     if kind == "apt":
         out = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name], check=True, capture_output=True, text=True).stdout
         return out.split(":")[-1].split("-")[0].split("+")[0]

@@ -160,6 +160,21 @@ fn after_exactly_the_allowed_rows_a_statement_ends_and_its_transaction_fails() -
     for format in ["text", "csv", "binary"] {
         let ten = seen(&format!("copy {format} ten"))?;
         ensure!(ten.sqlstates().is_empty(), "{format}: {}", ten.0);
+        if format != "binary" {
+            // A header line is no row.
+            let ten = seen(&format!("headed copy {format} ten"))?;
+            ensure!(
+                ten.sqlstates().is_empty() && ten.rows().len() == 11,
+                "{format}: {}",
+                ten.0
+            );
+            let eleven = seen(&format!("headed copy {format} eleven"))?;
+            ensure!(
+                eleven.sqlstates() == ["54000"] && eleven.rows().len() == 11,
+                "{format}: {}",
+                eleven.0
+            );
+        }
     }
     for step in [
         "returning",
@@ -329,6 +344,30 @@ fn what_a_session_returns_counts_together_and_another_session_starts_anew() -> R
     Ok(())
 }
 
+/// Opens a COPY FROM STDIN and sends nothing.
+const STUCK_COPY: &str = r#"
+raw = logged_in()
+copy = "COPY public.imports (sku, quantity) FROM STDIN"
+extended = sys.argv[1] == "extended"
+raw.send(parse(copy) + bind() + execute() + FLUSH if extended else query(copy))
+tag = b""
+while tag not in (b"G", b"E"):
+    tag = raw.message()[0]
+raw.send(frame(b"d", b"stuck\t1\n"))
+out = {"asked": tag.decode()}
+if extended:
+    # An error without ReadyForQuery: that comes after Sync.
+    error = raw.message()
+    raw.send(SYNC)
+    out["failed"] = raw.seen()
+    out["failed"]["errors"].append(fields(error[1]))
+else:
+    out["failed"] = raw.seen()
+raw.send(query("SELECT 1"))
+out["after"] = raw.seen()
+json.dump(out, sys.stdout)
+"#;
+
 #[test]
 fn a_statement_whose_time_is_over_is_cancelled_wherever_it_waits() -> Result<()> {
     let stand = stand("statement: 1s")?;
@@ -363,6 +402,20 @@ fn a_statement_whose_time_is_over_is_cancelled_wherever_it_waits() -> Result<()>
             ensure!(Seen(failed).sqlstates() == ["25P02"], "{failed}");
             ensure!(Seen(last).rows() == [[Some("1")]], "{last}");
         }
+    }
+    // While it waits for data that never come.
+    for how in ["simple", "extended"] {
+        let shown = raw::run(&stand.job(), STUCK_COPY, &[how])?;
+        ensure!(shown["asked"] == "G", "{shown}");
+        let failed = Seen(&shown["failed"]);
+        ensure!(
+            failed.sqlstates() == ["57014"] && failed.field("D")?.contains("limits.statement"),
+            "{how}: {shown}"
+        );
+        ensure!(
+            Seen(&shown["after"]).rows() == [[Some("1")]],
+            "{how}: {shown}"
+        );
     }
     // Behind a lock, where the database has not even read it.
     let mut holder = stand.job().live()?;
@@ -532,5 +585,46 @@ fn the_time_that_a_statement_is_held_is_not_its_own() -> Result<()> {
         "{}",
         output.all()
     );
+    Ok(())
+}
+
+/// What real drivers make of it: the error is theirs to catch, and their connection goes on.
+#[test]
+fn drivers_see_an_error_of_their_own_and_go_on() -> Result<()> {
+    let stand = stand("rows: 10")?;
+    let program = include_str!("../fixtures/drivers/limits.py");
+    let seen: Value = stand.job().driver(program, &[])?.success()?.json()?;
+    let steps = seen.as_object().context("no steps")?;
+    for (name, step) in steps {
+        if name.contains(" after ") {
+            ensure!(
+                step["rows"] == 1 && step["error"].is_null(),
+                "{name}: {step}"
+            );
+            continue;
+        }
+        if name.starts_with("kept by") {
+            ensure!(step["rows"] == 0, "{name}: {step}");
+            continue;
+        }
+        if name.ends_with("exactly_ten") || name.ends_with("many_inserts") {
+            ensure!(step["error"].is_null(), "{name}: {step}");
+            continue;
+        }
+        let detail = step["detail"].as_str().unwrap_or_default();
+        ensure!(
+            step["error"] == "54000" && detail.contains("everything: limits.rows"),
+            "{name}: {step}"
+        );
+        // Those that show rows as they come have shown ten; a cursor's batches end before.
+        let rows = step["rows"].as_u64().unwrap_or(u64::MAX);
+        let wanted: &[u64] = match name.as_str() {
+            "psycopg row_by_row" | "psycopg copied" | "psycopg by_cursor" => &[10],
+            "asyncpg by_cursor" => &[8],
+            _ => &[0],
+        };
+        ensure!(wanted.contains(&rows), "{name}: {step}");
+    }
+    ensure!(steps.len() > 25, "{} steps", steps.len());
     Ok(())
 }

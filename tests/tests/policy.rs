@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use anyhow::{Context, Result, ensure};
 use cordon_tests::{Output, Stand, canary, host::eventually, policies, raw};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Runs argv, one statement each with the parameter `alice…`, prepared once and executed twice.
@@ -80,6 +81,10 @@ fn an_observing_grant_records_what_it_would_refuse_and_masks_all_the_same() -> R
     );
     ensure!(policy != policies::SHOP, "the fixture has changed");
     let stand = Stand::with_policy(&policy)?;
+    ensure!(
+        status(&stand)?["observing"] == serde_json::json!(["agent-shop"]),
+        "the observing grant is not shown"
+    );
     let mut session = stand.job().live()?;
     // Granted to nobody; denied; held.
     for (sql, rows) in [
@@ -164,7 +169,16 @@ fn a_changed_file_comes_into_force_for_sessions_that_are_open() -> Result<()> {
     fs::rename(sets.join("next"), &folder)?;
     ensure!(other_policy(&stand, &first)? == second, "another policy");
     session.query(reads)?.refused_with("42501")?;
-    Ok(())
+
+    // A signal asks for it even where nothing has changed.
+    let before = status(&stand)?["policy_since"].clone();
+    let daemon = i32::try_from(stand.daemon.pid()?)?;
+    let daemon = Pid::from_raw(daemon).context("no process")?;
+    kill_process(daemon, Signal::HUP)?;
+    eventually("the signal to be followed", || {
+        let status = status(&stand)?;
+        Ok((status["policy_since"] != before && status["policy"] == *second).then_some(()))
+    })
 }
 
 #[test]
@@ -203,6 +217,16 @@ fn a_set_that_is_wrong_leaves_the_last_good_one_in_force_and_says_so() -> Result
         "the refused set is not on record"
     );
 
+    // Taken back: as if nothing had happened.
+    stand.daemon.write_policy(policies::NO_APPROVALS)?;
+    eventually("the error to go", || {
+        Ok(status(&stand)?["policy_error"].is_null().then_some(()))
+    })?;
+    let again = status(&stand)?;
+    ensure!(
+        again["policy"] == before["policy"] && again["policy_since"] == before["policy_since"],
+        "{again}"
+    );
     stand
         .daemon
         .write_policy(&policies::NO_APPROVALS.replace("public.orders, ", ""))?;

@@ -690,3 +690,52 @@ fn check_tells_every_problem_with_its_place() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn an_explanation_shows_the_limits_and_what_only_passes_because_a_grant_observes() -> Result<()> {
+    let stand = Stand::shared()?;
+    let observing = policies::SHOP.replace(
+        "limits: { hold: 30s }",
+        "mode: observe\n    limits: { rows: 1000, statement: 90s }",
+    );
+    ensure!(observing != policies::SHOP, "the fixture has changed");
+    let dir = folder(stand, "observing", &observing)?;
+    let catalog = save(stand, "observing.json")?.display().to_string();
+    let mut args = vec!["explain", "--dir", &dir, "--catalog", &catalog];
+    args.extend(["--database", "shop"]);
+    args.extend(JOB);
+    args.push("SELECT * FROM public.secrets");
+    let told = policy(stand, &args)?.success()?.json()?;
+    let verdict = &told["statements"][0]["verdict"];
+    ensure!(
+        verdict["is"] == "allow" && verdict["observed"]["would"] == "deny",
+        "{verdict}"
+    );
+    ensure!(told["grants"][0]["observes"] == true, "{}", told["grants"]);
+    let limits = serde_json::json!([
+        { "limit": "statement", "most": "1m30s", "rule": "agent-shop: limits.statement" },
+        { "limit": "rows", "most": "1000", "rule": "agent-shop: limits.rows" },
+    ]);
+    ensure!(told["limits"] == limits, "{}", told["limits"]);
+    let text = shown(stand, &args)?;
+    for part in [
+        "applies, and only observes",
+        "rows 1000 (agent-shop: limits.rows)",
+        "only observed; enforced: deny",
+    ] {
+        ensure!(text.contains(part), "{part}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_schema_is_printed_for_editors() -> Result<()> {
+    let stand = Stand::shared()?;
+    let schema = policy(stand, &["schema"])?.success()?.json()?;
+    ensure!(
+        schema["$schema"].is_string()
+            && schema["properties"]["grants"]["items"]["properties"]["limits"].is_object(),
+        "{schema}"
+    );
+    Ok(())
+}

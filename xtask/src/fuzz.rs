@@ -19,7 +19,7 @@ const CARGO_FUZZ: Tool = Tool {
 };
 
 /// Kilobytes of the main thread's stack: that of the gateway's parser threads.
-const STACK: u32 = 32 * 1024;
+const STACK: u32 = 256 * 1024;
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(Args)]

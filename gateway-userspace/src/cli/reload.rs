@@ -146,7 +146,7 @@ impl PolicyFiles {
             .clone()
     }
 
-    /// Follows the files for as long as it is polled. `loaded`: when the policy in force was read.
+    /// Follows the files for as long as it is polled.
     pub async fn follow(self: Arc<Self>, mut reload: Signal) {
         let mut rest = Rest {
             // What changed since the start is found at the first look.
@@ -155,7 +155,6 @@ impl PolicyFiles {
         };
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = true;
         loop {
             let asked = tokio::select! {
                 _ = reload.recv() => true,
@@ -176,15 +175,15 @@ impl PolicyFiles {
             rest.loaded(now);
             match outcome {
                 Ok(policy) => {
-                    let same = policy.digest() == self.gate.policy().digest();
-                    // The first look finds the files of the start.
-                    if !(first && same && !asked) {
+                    // Another layout of the same policy is no event; nor are the files of the start.
+                    if asked || policy.digest() != self.gate.policy().digest() {
                         self.install(policy).await;
+                    } else {
+                        self.clear();
                     }
                 }
                 Err(error) => self.refuse(&error).await,
             }
-            first = false;
         }
     }
 
@@ -204,22 +203,19 @@ impl PolicyFiles {
             digest: digest.clone(),
             files: policy.files().to_vec(),
         });
-        let error = match self.gate.log().append(event, Durability::Synced).await {
-            Ok(_) => {
-                warn_observing(&policy);
-                self.gate.set_policy(policy);
-                tracing::info!(%digest, "policy loaded");
-                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-                *shown = Shown {
-                    since: SystemTime::now(),
-                    error: None,
-                };
-                return;
-            }
-            Err(error) => error,
+        if let Err(error) = self.gate.log().append(event, Durability::Synced).await {
+            tracing::error!(%error, "the policy was not loaded: no evidence");
+            self.show(vec![format!("the evidence cannot be written: {error}")]);
+            return;
+        }
+        warn_observing(&policy);
+        self.gate.set_policy(policy);
+        tracing::info!(%digest, "policy loaded");
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = Shown {
+            since: SystemTime::now(),
+            error: None,
         };
-        tracing::error!(%error, "the policy was not loaded: no evidence");
-        self.show(vec![format!("the evidence cannot be written: {error}")]);
     }
 
     async fn refuse(&self, error: &anyhow::Error) {
@@ -236,6 +232,14 @@ impl PolicyFiles {
             tracing::error!(%error, "the refused policy is not on record");
         }
         self.show(problems);
+    }
+
+    /// The files are those in force (again).
+    fn clear(&self) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.error.take().is_some() {
+            tracing::info!("the policy's files are again those in force");
+        }
     }
 
     fn show(&self, problems: Vec<String>) {

@@ -95,7 +95,8 @@ fn the_example_is_accepted_with_every_key_in_it() {
         .replace("/etc/cordon/db-ca.pem", "ca.pem")
         .replace("/etc/cordon/secrets/orders_agent", "password")
         .replace("[runner]", "[root, 1234]")
-        .replace("[alice, bob]", "[nobody, 1001]");
+        .replace("[alice, bob]", "[nobody, 1001]")
+        .replace("[carol]", "[1002]");
     let config = Config::parse(&example, &folder.path().join("cordon.yaml")).unwrap();
     assert_eq!(config.jobs.runners, [0, 1234].into());
     assert_eq!(config.approvers["dba"], [65534, 1001].into());

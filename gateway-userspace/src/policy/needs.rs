@@ -118,10 +118,10 @@ pub(super) fn candidates(statement: &Statement, catalog: &Catalog) -> Vec<Need> 
             match access {
                 Access::Select => needs.push(narrowed(Verb::Select, read(used))),
                 Access::Insert => {
-                    needs.push(narrowed(Verb::Insert, written(used, ColumnUse::Inserted)))
+                    needs.push(narrowed(Verb::Insert, written(used, ColumnUse::Inserted)));
                 }
                 Access::Update => {
-                    needs.push(narrowed(Verb::Update, written(used, ColumnUse::Updated)))
+                    needs.push(narrowed(Verb::Update, written(used, ColumnUse::Updated)));
                 }
                 Access::Delete => needs.push(Need::on(Verb::Delete, schema, name)),
                 Access::Truncate => needs.push(Need::on(Verb::Truncate, schema, name)),

@@ -1,6 +1,6 @@
 //! Times, sizes and counts as people write them.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 /// `500ms`, `90s`, `15m`, `1h30m`, `2d`: numbers with units, in falling order.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -46,7 +46,8 @@ pub(super) fn written(duration: Duration) -> String {
         ("ms", 1),
     ] {
         if rest >= millis {
-            text.push_str(&format!("{}{unit}", rest / millis));
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{}{unit}", rest / millis);
             rest %= millis;
         }
     }

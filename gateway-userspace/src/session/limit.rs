@@ -8,14 +8,15 @@ use std::{
 };
 
 use super::{Refusal, Session, Understood};
+pub use crate::policy::LimitReached;
 use crate::{
     audit,
-    policy::{Limit, LimitKind, LimitReached, Limits},
+    policy::{Limit, LimitKind, Limits},
     sql::{Access, FunctionClass, Statement, StatementKind},
 };
 
 /// The time in which statements are counted.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Rows and bytes of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,18 +178,21 @@ impl Session {
     }
 
     /// How long a statement may run.
-    pub fn statement_limit(&self) -> Option<&Limit<Duration>> {
-        self.admission.limits().statement.as_ref()
+    pub fn statement_time(&self) -> Option<Duration> {
+        let limit = self.admission.limits().statement.as_ref();
+        limit.map(|limit| limit.most)
     }
 
-    /// How long it may last.
-    pub fn session_limit(&self) -> Option<&Limit<Duration>> {
-        self.admission.limits().session.as_ref()
+    /// The limit of a statement that has run that long.
+    pub fn overdue(&self) -> Option<LimitReached> {
+        let limit = self.admission.limits().statement.as_ref();
+        limit.map(|limit| LimitReached::time(LimitKind::Statement, limit))
     }
 
-    /// When it was opened.
-    pub fn opened(&self) -> Instant {
-        self.opened
+    /// When its time is over.
+    pub fn end(&self) -> Option<Instant> {
+        let limit = self.admission.limits().session.as_ref();
+        limit.map(|limit| self.opened + limit.most)
     }
 
     /// True if a limit may have statements cancelled.
@@ -208,11 +212,12 @@ impl Session {
         Refusal::new(&reached.reason(None), self.reference(statement))
     }
 
-    /// As [`Session::limited`], for the session as a whole, which ends.
-    pub fn over(&mut self, reached: &LimitReached) -> Refusal {
-        let refusal = self.limited(self.statements, reached);
-        self.limit = Some(recorded(reached));
-        refusal
+    /// The refusal of whatever it does after its end, which is on record as the reason.
+    pub fn over(&mut self) -> Option<Refusal> {
+        let limit = self.admission.limits().session.as_ref()?;
+        let reached = LimitReached::time(LimitKind::Session, limit);
+        self.limit = Some(recorded(&reached));
+        Some(self.limited(self.statements, &reached))
     }
 
     /// Counts a statement that is about to be sent. The error says which limit forbids it, and
@@ -270,7 +275,7 @@ impl Understood {
             | StatementKind::Ddl
             | StatementKind::CopyIn
             | StatementKind::Transaction(_)
-            | StatementKind::Set { .. }
+            | StatementKind::Set
             | StatementKind::DeclareCursor { .. }
             | StatementKind::CloseCursor { .. }
             | StatementKind::Prepare { .. }
@@ -306,7 +311,7 @@ fn only_reads(statement: &Statement) -> bool {
         | StatementKind::Ddl
         | StatementKind::CopyIn
         | StatementKind::Transaction(_)
-        | StatementKind::Set { .. }
+        | StatementKind::Set
         | StatementKind::DeclareCursor { .. }
         | StatementKind::CloseCursor { .. }
         | StatementKind::Prepare { .. }
@@ -346,11 +351,11 @@ mod tests {
 
     use super::*;
 
-    fn limit(most: u64, key: &str) -> Option<Limit<u64>> {
-        Some(Limit {
+    fn limit(most: u64, key: &str) -> Limit<u64> {
+        Limit {
             most,
             rule: Arc::from(format!("g: limits.{key}")),
-        })
+        }
     }
 
     fn volume(rows: u64, bytes: u64) -> Volume {
@@ -360,8 +365,8 @@ mod tests {
     #[test]
     fn a_result_may_be_exactly_as_large_as_its_limit() {
         let limits = Limits {
-            rows: limit(10, "rows"),
-            bytes: limit(100, "bytes"),
+            rows: Some(limit(10, "rows")),
+            bytes: Some(limit(100, "bytes")),
             ..Limits::default()
         };
         let allowance = Allowance::new(&limits, Volume::default(), volume(1_000, 1_000));
@@ -381,7 +386,7 @@ mod tests {
     #[test]
     fn what_a_portal_has_returned_before_counts() {
         let limits = Limits {
-            rows: limit(10, "rows"),
+            rows: Some(limit(10, "rows")),
             ..Limits::default()
         };
         let allowance = Allowance::new(&limits, volume(7, 70), Volume::default());
@@ -394,8 +399,8 @@ mod tests {
     #[test]
     fn the_narrower_of_statement_and_session_holds() {
         let limits = Limits {
-            rows: limit(10, "rows"),
-            session_rows: limit(100, "session_rows"),
+            rows: Some(limit(10, "rows")),
+            session_rows: Some(limit(100, "session_rows")),
             ..Limits::default()
         };
         let early = Allowance::new(&limits, Volume::default(), volume(5, 0));
@@ -439,7 +444,7 @@ mod tests {
         assert!(rates.admit("a", "shop", 1, start).is_err());
         assert!(rates.admit("a", "other", 1, start).is_ok());
         assert!(rates.admit("b", "shop", 1, start).is_ok());
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert!(rates.admit("c", "shop", 1, later).is_ok());
         let windows = rates.windows.lock().unwrap();
         assert_eq!(windows.len(), 1, "{windows:?}");

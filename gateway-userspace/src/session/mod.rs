@@ -25,7 +25,7 @@ pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
 pub use hold::Hold;
-pub use limit::{Allowance, Volume};
+pub use limit::{Allowance, LimitReached, Volume};
 pub use names::*;
 pub use opening::*;
 pub use parameter::Parameter;

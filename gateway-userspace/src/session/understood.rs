@@ -169,6 +169,19 @@ impl Understood {
         }
     }
 
+    /// The server runs all of it before it describes its rows: all but a query that writes nothing.
+    pub fn gathers(&self) -> bool {
+        let writes = |used: &RelationUse| {
+            used.access.contains(&Access::Insert)
+                || used.access.contains(&Access::Delete)
+                || used
+                    .columns
+                    .values()
+                    .any(|uses| uses.iter().any(|how| how.is_written()))
+        };
+        self.statement.kind != StatementKind::Select || self.statement.relations.iter().any(writes)
+    }
+
     /// What it changes in the session once it has completed.
     pub fn effect(&self) -> SessionEffect {
         self.effect.clone()

@@ -6,17 +6,10 @@
 //! one. So the result is never less than the true depth; ASCII text adds at most a few dozen
 //! levels, because lengths over 127 need bytes above ASCII. Each byte is visited once.
 
-use super::statement::NotUnderstood;
-
-/// Fails if the messages in `bytes` are nested deeper than `limit` nodes.
-pub(super) fn check(bytes: &[u8], limit: usize) -> Result<(), NotUnderstood> {
+/// True if the messages in `bytes` are nested deeper than `limit` nodes.
+pub(super) fn exceeds(bytes: &[u8], limit: usize) -> bool {
     // A node is a message in a message.
-    if deeper_than(bytes, limit.saturating_mul(2)) {
-        return Err(NotUnderstood::Limit(format!(
-            "the statement is nested deeper than {limit} levels; split it into simpler ones"
-        )));
-    }
-    Ok(())
+    deeper_than(bytes, limit.saturating_mul(2))
 }
 
 fn deeper_than(bytes: &[u8], limit: usize) -> bool {

@@ -1,6 +1,8 @@
 //! `PostgreSQL`'s own grammar, through `libpg_query`: text in, one tree per statement out.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf;
@@ -8,14 +10,18 @@ use prost::Message;
 
 use super::depth;
 use super::operators::longest_run;
+use super::stack::run_on_big_stack;
 use super::statement::NotUnderstood;
 
 /// Longest text that is parsed.
 pub const MAX_TEXT: usize = 1024 * 1024;
 /// Longest run of operator characters: the lexer takes quadratic time over one run.
 pub const MAX_OPERATOR_RUN: usize = 256;
-/// Deepest nesting of an expression or sub-select.
-pub const MAX_DEPTH: usize = 500;
+/// Deepest nesting of an expression. Chains of one operator nest: `a || b || c`. The server's own
+/// stack ends at about as many, the C library's at 5,000. Sub-selects count for more.
+pub const MAX_DEPTH: usize = 4096;
+/// Trees that are not nested deeper than this can be dropped on any stack.
+const SHALLOW: usize = 256;
 
 /// One statement as the grammar reads it; names are not resolved yet.
 #[derive(Clone, Debug)]
@@ -24,9 +30,27 @@ pub struct Parsed {
     /// Where `text` starts in the text it was split from, in bytes and in characters.
     start_byte: usize,
     start_char: usize,
-    node: NodeEnum,
+    tree: Arc<Tree>,
     /// Declared types of its parameters, if one of them is `void`; else its text tells all.
     types: Vec<u32>,
+}
+
+/// A tree that may be dropped anywhere.
+#[derive(Debug)]
+struct Tree {
+    node: NodeEnum,
+    deep: bool,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if self.deep {
+            let empty = NodeEnum::Integer(protobuf::Integer::default());
+            // Without a thread for it, it is leaked rather than dropped on a stack that is too small.
+            let node = ManuallyDrop::new(std::mem::replace(&mut self.node, empty));
+            let _ = run_on_big_stack(move || drop(ManuallyDrop::into_inner(node)));
+        }
+    }
 }
 
 /// Type oid of `void`.
@@ -58,7 +82,7 @@ impl Parsed {
     /// True for SET TRANSACTION and its like: they mean the same whatever names mean, and the server
     /// takes some of them only before any query of the transaction.
     pub fn is_transaction_mode(&self) -> bool {
-        match &self.node {
+        match self.node() {
             NodeEnum::VariableSetStmt(set) => {
                 set.name.to_ascii_lowercase().starts_with("transaction")
             }
@@ -72,7 +96,7 @@ impl Parsed {
 
     /// The tree.
     pub(super) fn node(&self) -> &NodeEnum {
-        &self.node
+        &self.tree.node
     }
 
     /// Turns a location of the tree (bytes into the text that was split) into a position for an
@@ -91,7 +115,7 @@ impl Parsed {
 /// Wants a deep stack: call it on [`super::BigStack`].
 pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
     check_bytes(text)?;
-    let tree = parse(text)?;
+    let (tree, deep) = parse(text)?;
     let mut statements = Vec::with_capacity(tree.stmts.len());
     let outside =
         || NotUnderstood::Unsupported("the grammar places a statement outside its text".to_owned());
@@ -126,7 +150,7 @@ pub fn split(text: &str) -> Result<Vec<Parsed>, NotUnderstood> {
             text: slice.trim_end_matches(BETWEEN).to_owned(),
             start_byte: start,
             start_char: counted_char,
-            node,
+            tree: Arc::new(Tree { node, deep }),
             types: Vec::new(),
         });
     }
@@ -199,7 +223,8 @@ impl Drop for Freed {
     }
 }
 
-fn parse(text: &str) -> Result<protobuf::ParseResult, NotUnderstood> {
+/// The tree, and whether it is too deep to be dropped anywhere.
+fn parse(text: &str) -> Result<(protobuf::ParseResult, bool), NotUnderstood> {
     let input = CString::new(text).map_err(|error| {
         NotUnderstood::Limit(format!("the statement holds a NUL byte: {error}"))
     })?;
@@ -226,8 +251,14 @@ fn parse(text: &str) -> Result<protobuf::ParseResult, NotUnderstood> {
     let bytes = unsafe {
         std::slice::from_raw_parts(result.parse_tree.data.cast::<u8>(), result.parse_tree.len)
     };
-    depth::check(bytes, MAX_DEPTH)?;
+    let deep = depth::exceeds(bytes, SHALLOW);
+    if deep && depth::exceeds(bytes, MAX_DEPTH) {
+        return Err(NotUnderstood::Limit(format!(
+            "the statement is nested deeper than {MAX_DEPTH} levels; split it into simpler ones"
+        )));
+    }
     protobuf::ParseResult::decode(bytes)
+        .map(|tree| (tree, deep))
         .map_err(|error| NotUnderstood::Unsupported(format!("the tree cannot be read: {error}")))
 }
 

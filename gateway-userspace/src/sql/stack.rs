@@ -10,13 +10,14 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
-const STACK: usize = 32 * 1024 * 1024;
+/// Enough for the deepest tree without optimisation; memory only as far as it is used.
+const STACK: usize = 256 * 1024 * 1024;
 /// Jobs that wait; beyond that, callers wait to hand theirs in.
 const QUEUE: usize = 256;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads with 32 MiB stacks. They end when the last clone is dropped.
+/// A few threads with deep stacks. They end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct BigStack {
     jobs: mpsc::Sender<Job>,

@@ -45,6 +45,15 @@ pub struct CsvFormat {
 pub struct UnknownFormat;
 
 impl CopyFormat {
+    /// True if the first line has the columns' names.
+    pub fn has_header(&self) -> bool {
+        match self {
+            Self::Text(format) => format.header,
+            Self::Csv(format) => format.header,
+            Self::Binary => false,
+        }
+    }
+
     /// Reads options, each a name with its value as text.
     ///
     /// # Errors

@@ -41,8 +41,8 @@ fn folder() -> tempfile::TempDir {
 fn the_example_policy_loads() {
     let text = include_str!("../../../../docs/examples/policy.yaml");
     let policy = parse(text);
-    let [grant] = policy.grants() else {
-        panic!("one grant")
+    let [grant, narrowing, observing] = policy.grants() else {
+        panic!("three grants")
     };
     assert_eq!(grant.name, "agent-orders");
     assert_eq!(grant.login.as_deref(), Some("orders_agent"));
@@ -54,7 +54,7 @@ fn the_example_policy_loads() {
             grant.deny.len(),
             grant.mask.len()
         ),
-        (5, 3, 1, 2)
+        (6, 4, 1, 2)
     );
     assert_eq!(
         grant
@@ -62,7 +62,7 @@ fn the_example_policy_loads() {
             .iter()
             .map(|rule| rule.count)
             .collect::<Vec<_>>(),
-        [1, 1, 2]
+        [1, 1, 2, 1]
     );
     let MaskRule::Columns(first) = &grant.mask[0] else {
         panic!("a mask on a column")
@@ -70,12 +70,18 @@ fn the_example_policy_loads() {
     assert_eq!(first.mask, MaskKind::Partial);
     assert_eq!(
         policy.approver_groups().into_iter().collect::<Vec<_>>(),
-        ["dba"]
+        ["dba", "security"]
     );
+    assert_eq!(grant.limits.rows, Some(1_000_000));
+    assert_eq!(
+        (narrowing.login.as_ref(), narrowing.limits.rows),
+        (None, Some(1_000))
+    );
+    assert_eq!(observing.mode, Mode::Observe);
     assert_eq!(policy.issuers().into_iter().collect::<Vec<_>>(), ["github"]);
     assert_eq!(
         policy.logins().into_iter().collect::<Vec<_>>(),
-        [("shop", Some("orders_agent"))]
+        [("shop", None), ("shop", Some("orders_agent"))]
     );
 }
 

@@ -516,11 +516,8 @@ impl Connection {
         }
         self.barrier |= running.effect.is_barrier();
         running.copies_in = understood.copies_in();
-        self.limit(
-            &mut running,
-            understood.may_return_rows(),
-            understood.only_reads(),
-        );
+        self.limit(&mut running, understood);
+        running.gathers = understood.gathers();
         self.server.tx.extend_from_slice(execute);
         self.expected
             .push_back(Expected::Execute(Box::new(running)));

@@ -42,7 +42,7 @@ pub enum Close {
         message: String,
     },
     /// A limit of the policy ends the session.
-    Limit(Refusal),
+    Limit(Box<Refusal>),
     /// The database closed after a fatal error that the client has been sent already.
     Told(String),
     /// A refusal that has been written to this channel and only needs to be sent.

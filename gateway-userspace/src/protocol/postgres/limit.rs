@@ -20,12 +20,9 @@ use super::{
     connection::Connection,
     refuse::put_refusal,
     reply::{Expected, Running},
-    wire::put_bind_empty,
+    wire::{put_bind_empty, put_cstr, put_message},
 };
-use crate::{
-    policy::{LimitKind, LimitReached},
-    session::Volume,
-};
+use crate::session::{LimitReached, Understood, Volume};
 
 /// A cancel request on its way; ends when the server has passed it on.
 pub type Cancelling = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send>>;
@@ -92,7 +89,23 @@ impl Enforcement {
     }
 }
 
+/// Ends COPY data in binary format. No row looks like it, in any format.
+const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+
 impl Running {
+    /// As [`Running::count`], for a message of COPY data: a row, but for the header line and the end
+    /// of the binary format.
+    pub(super) fn count_copied(&mut self, data: &[u8]) -> Result<(), LimitReached> {
+        let row = !std::mem::take(&mut self.header) && data != COPY_TRAILER;
+        self.count(u64::from(row), data.len())
+    }
+
+    /// As [`Running::count`], for a row or COPY data of which only the length is known yet.
+    pub(super) fn count_partial(&mut self, tag: u8, bytes: usize) -> Result<(), LimitReached> {
+        let header = tag == b'd' && std::mem::take(&mut self.header);
+        self.count(u64::from(!header), bytes)
+    }
+
     /// Counts a message of the result, unless it would pass a limit: then that one.
     pub(super) fn count(&mut self, rows: u64, bytes: usize) -> Result<(), LimitReached> {
         let volume = Volume {
@@ -135,16 +148,18 @@ impl Connection {
         Ok(!self.failed_in_query)
     }
 
-    /// Sets the limits of a statement that is about to be sent. `cuttable`: it may return rows.
-    pub(super) fn limit(&mut self, running: &mut Running, cuttable: bool, only_reads: bool) {
+    /// Sets the limits of a statement that is about to be sent.
+    pub(super) fn limit(&mut self, running: &mut Running, understood: &Understood) {
         let before = running
             .portal
             .as_ref()
             .map_or_else(Volume::default, |portal| portal.returned());
         running.allowance = self.session.allowance(before);
-        running.cuttable = cuttable && running.allowance.is_limited();
+        running.cuttable = understood.may_return_rows() && running.allowance.is_limited();
+        running.header = running.cuttable
+            && matches!(understood.copy_format(), Some(Ok(format)) if format.has_header());
         self.barrier |= running.cuttable;
-        self.limits.changes |= !only_reads;
+        self.limits.changes |= !understood.only_reads();
     }
 
     /// Ends the statement in front for its client: it has passed a limit.
@@ -219,8 +234,8 @@ impl Connection {
 
     /// Looks whether the statement's or the session's time is over, and is woken when it will be.
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Result<(), Close> {
-        let session = self.session.session_limit();
-        let statement = self.session.statement_limit();
+        let session = self.session.end().map(Instant::from_std);
+        let statement = self.session.statement_time();
         if session.is_none() && statement.is_none() {
             self.limits.alarm = None;
             return Ok(());
@@ -241,23 +256,28 @@ impl Connection {
                 limits.since = None;
             }
             let mut next = None;
-            if let Some(limit) = session {
-                let end = Instant::from_std(self.session.opened()) + limit.most;
-                if now >= end {
-                    let reached = LimitReached::time(LimitKind::Session, limit);
-                    return Err(Close::Limit(self.session.over(&reached)));
+            if let Some(end) = session {
+                if now < end {
+                    next = Some(end);
+                } else if let Some(refusal) = self.session.over() {
+                    return Err(Close::Limit(Box::new(refusal)));
                 }
-                next = Some(end);
             }
-            if let Some(limit) = statement
+            if let Some(most) = statement
                 && let Some(since) = limits.since
                 && limits.overdue.is_none()
                 && !limits.told
             {
-                let end = since + limit.most;
+                let end = since + most;
                 if now >= end {
-                    limits.overdue = Some(LimitReached::time(LimitKind::Statement, limit));
+                    limits.overdue = self.session.overdue();
                     limits.cancel_due = true;
+                    if self.copy_in.is_some() && self.to_server.rest == 0 {
+                        // A server that waits for COPY data hears no cancel request.
+                        put_message(&mut self.server.tx, b'f', |out| {
+                            put_cstr(out, b"the statement ran too long");
+                        });
+                    }
                 } else {
                     next = Some(next.map_or(end, |next: Instant| next.min(end)));
                 }

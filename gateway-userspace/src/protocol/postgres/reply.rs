@@ -8,15 +8,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use bytes::{Bytes, BytesMut};
 use ring::digest;
 
 use super::wire::{Body, Malformed};
 use crate::{
     masking::{ColumnShape, CopyMasker, Format, RowMasker},
-    policy::LimitReached,
     session::{
-        Allowance, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect, Understood,
-        Volume,
+        Allowance, LimitReached, Outcome, OutcomeKind, Parameter, Permit, Refusal, SessionEffect,
+        Understood, Volume,
     },
 };
 
@@ -114,6 +114,10 @@ pub struct Running {
     pub origin: Origin,
     /// COPY FROM STDIN.
     pub copies_in: bool,
+    /// It has run before the first row comes.
+    pub gathers: bool,
+    /// RowDescription, kept back until it has run: an error comes in its stead.
+    pub description: Bytes,
     /// Rows sent to the client so far.
     pub rows: u64,
     /// Bytes of results sent to the client so far.
@@ -126,6 +130,8 @@ pub struct Running {
     pub allowance: Allowance,
     /// It may return rows, and a limit may end it.
     pub cuttable: bool,
+    /// The next message of COPY data has the columns' names.
+    pub header: bool,
     /// The limit that ended it for its client: what still comes is swallowed.
     pub limited: Option<LimitReached>,
     /// The portal that it runs.
@@ -149,14 +155,24 @@ impl Running {
             protects,
             origin,
             copies_in: false,
+            gathers: false,
+            description: Bytes::new(),
             rows: 0,
             bytes: 0,
             cells: 0,
             digest: digest::Context::new(&digest::SHA256),
             allowance: Allowance::unlimited(),
             cuttable: false,
+            header: false,
             limited: None,
             portal: None,
+        }
+    }
+
+    /// Passes a RowDescription on that was kept back.
+    pub fn describe(&mut self, client: &mut BytesMut) {
+        if !self.description.is_empty() {
+            client.extend_from_slice(&std::mem::take(&mut self.description));
         }
     }
 

@@ -18,12 +18,8 @@ use super::{
 };
 use crate::{
     masking::{CopyCount, CopyMasker, MalformedRow},
-    policy::LimitReached,
-    session::OutcomeKind,
+    session::{LimitReached, OutcomeKind},
 };
-
-/// Ends COPY data in binary format. No row looks like it, in any format.
-const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 impl Connection {
     /// Turns what the server has sent into what the client gets, as far as the client's buffer
@@ -89,7 +85,7 @@ impl Connection {
         if passes && self.server.rx.len() >= 64 * 1024 {
             if !swallow
                 && let Some(Expected::Execute(running)) = self.expected.front_mut()
-                && let Err(reached) = running.count(1, len.saturating_sub(HEADER))
+                && let Err(reached) = running.count_partial(tag, len.saturating_sub(HEADER))
             {
                 self.cut(reached);
                 swallow = true;
@@ -100,6 +96,7 @@ impl Connection {
                 swallow,
             };
             if !swallow && let Some(Expected::Execute(running)) = self.expected.front_mut() {
+                running.describe(&mut self.client.tx);
                 self.client.tx.extend_from_slice(&part);
                 running.digest.update(&part);
             }
@@ -124,6 +121,7 @@ impl Connection {
                     return Ok(());
                 }
                 let body = frame.get(HEADER..).unwrap_or_default();
+                running.describe(&mut self.client.tx);
                 let row = running
                     .masker
                     .mask(body, &mut self.client.tx)
@@ -238,11 +236,9 @@ impl Connection {
                         message: "a COPY of protected columns cannot be masked".to_owned(),
                     });
                 }
-                let (rows, bytes) = match tag {
-                    b'd' => (u64::from(body != COPY_TRAILER), body.len()),
-                    _ => (0, 0),
-                };
-                if let Err(reached) = running.count(rows, bytes) {
+                if tag == b'd'
+                    && let Err(reached) = running.count_copied(body)
+                {
                     self.cut(reached);
                     return Ok(());
                 }
@@ -260,7 +256,7 @@ impl Connection {
         }
     }
 
-    fn described(&mut self, tag: u8, frame: &[u8], body: &[u8]) -> Result<(), Close> {
+    fn described(&mut self, tag: u8, frame: &Bytes, body: &[u8]) -> Result<(), Close> {
         match self.expected.pop_front() {
             Some(Expected::DescribeStatement { forward, statement }) => {
                 let shape = if tag == b'T' {
@@ -287,7 +283,14 @@ impl Connection {
                 } else {
                     forward_no_data
                 };
-                self.forward_if(forward, frame);
+                match self.expected.front_mut() {
+                    Some(Expected::Execute(running))
+                        if forward && running.gathers && running.origin != Origin::Execute =>
+                    {
+                        running.description = frame.clone();
+                    }
+                    Some(_) | None => self.forward_if(forward, frame),
+                }
                 Ok(())
             }
             _ => Err(unexpected(tag)),
@@ -298,6 +301,9 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::Execute(running)) => {
                 let mut running = *running;
+                if running.limited.is_none() {
+                    running.describe(&mut self.client.tx);
+                }
                 self.limits.statement_ended();
                 let cut = running.limited.take();
                 let (kind, command) = if let Some(reached) = cut.clone() {

@@ -55,7 +55,8 @@ impl<'a> Walk<'a> {
         let Some(kind) = &node.node else {
             return Err(self.unsupported("an empty FROM item"));
         };
-        self.nested(|walk| walk.item_of_kind(scope, kind))
+        // Joins hand all columns on, from level to level.
+        self.deeper(8, |walk| walk.item_of_kind(scope, kind))
     }
 
     #[expect(

@@ -459,7 +459,9 @@ impl<'a> Walk<'a> {
             search_path: self.catalog.search_path.clone(),
             ..self.namespace.clone()
         };
-        let walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        let mut walk = Walk::new(parsed, self.catalog, &namespace, self.views + 1);
+        // On the same stack.
+        walk.depth = self.depth;
         match parsed.node() {
             NodeEnum::RuleStmt(rule) => walk.rule(rule),
             _ => walk.statement(),
@@ -508,6 +510,11 @@ impl<'a> Walk<'a> {
 
     /// Runs `work` one level deeper.
     fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.deeper(1, work)
+    }
+
+    /// Runs `work` deeper by so many levels.
+    fn deeper<T>(&mut self, levels: usize, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return Err(NotUnderstood::Limit(
@@ -515,14 +522,14 @@ impl<'a> Walk<'a> {
                     .to_owned(),
             ));
         }
-        if self.depth >= MAX_DEPTH {
+        if self.depth + levels > MAX_DEPTH {
             return Err(NotUnderstood::Limit(format!(
                 "the statement is nested deeper than {MAX_DEPTH} levels; split it into simpler ones"
             )));
         }
-        self.depth += 1;
+        self.depth += levels;
         let result = work(self);
-        self.depth -= 1;
+        self.depth -= levels;
         result
     }
 

@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
             let Some((schema, name, relation)) = known else {
                 continue;
             };
-            let index = self.use_of(schema, name, relation);
+            let index = self.use_with(used.rights, schema, name, relation);
             for access in &used.access {
                 self.access(index, *access);
             }

@@ -21,7 +21,12 @@ impl<'a> Walk<'a> {
         parent: Option<&Scope<'_, 'a>>,
         select: &'a SelectStmt,
     ) -> Result<Vec<Col<'a>>> {
-        self.nested(|walk| walk.select_publishing(parent, select, None))
+        // They take more of the stack than expressions.
+        let levels = match SetOperation::try_from(select.op) {
+            Ok(SetOperation::SetopNone) => 8,
+            Ok(_) | Err(_) => 2,
+        };
+        self.deeper(levels, |walk| walk.select_publishing(parent, select, None))
     }
 
     /// As [`Self::select`]; a recursive CTE's first arm is published before its second is read.

@@ -1543,7 +1543,7 @@ fn m15_a_write_does_what_rewrite_rules_make_of_it() {
     check(&[
         (
             "insert into mailing (id, mail) select customer_id, note from orders",
-            "audited:I(id=w) customers:SI(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
+            "audited:I(id=w) customers:S(email=w,id=w) customers:I(email=w,id=w) mailing:I(id=w,mail=w) orders:S(customer_id=s,note=s) fn:public.write_audit!",
         ),
         (
             "update mailing set mail = 'x' where id = 1",
@@ -1558,4 +1558,58 @@ fn m15_a_write_does_what_rewrite_rules_make_of_it() {
             "unsupported: RETURNING from public.mailing, whose rewrite rules say what is returned",
         ),
     ]);
+}
+
+#[test]
+fn f2_long_chains_and_lists_are_read() {
+    let repeated = |head: &str, part: &str, count: usize| format!("{head}{}", part.repeat(count));
+    for (sql, expected) in [
+        (
+            repeated("select id from orders where id = 0", " or id = 1", 5000),
+            "orders:S(id=of) -> id=orders.id",
+        ),
+        (
+            repeated("select id from orders where id > 0", " and id <> 1", 5000),
+            "orders:S(id=of) -> id=orders.id",
+        ),
+        (
+            repeated("select id from orders where id in (0", ", 1", 20_000) + ")",
+            "orders:S(id=of) -> id=orders.id",
+        ),
+        (
+            repeated("select 'a'", " || note", 4000) + " from orders",
+            "orders:S(note=d) -> ?column?<orders.note",
+        ),
+        (
+            repeated("select id", " + 1", 4000) + " from orders",
+            "orders:S(id=d) -> ?column?<orders.id",
+        ),
+        (
+            repeated(
+                "select id from orders",
+                " union all select id from orders",
+                1000,
+            ),
+            "orders:S(id=o) -> id=orders.id",
+        ),
+        (repeated("values (0)", ", (1)", 5000), "-> column1<"),
+        (
+            repeated("select 1 from orders", " cross join orders", 400),
+            "orders:S() -> ?column?<",
+        ),
+    ] {
+        let found = short(&sql);
+        assert_eq!(found, expected, "{}", sql.get(..60).unwrap_or_default());
+    }
+    // A deep tree may be dropped on a stack of any size.
+    let deep = repeated("select 1", " + 1", 4000);
+    let parsed = run_on_big_stack(move || split(&deep))
+        .expect("no panic")
+        .expect("parses");
+    std::thread::Builder::new()
+        .stack_size(64 * 1024)
+        .spawn(move || drop(parsed))
+        .expect("starts")
+        .join()
+        .expect("dropped");
 }

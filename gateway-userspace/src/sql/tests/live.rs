@@ -392,6 +392,8 @@ const REVIEWED: &[&str] = &[
     "json_to_tsvector",
     "jsonb_to_tsvector",
     "makeaclitem",
+    "max",
+    "min",
     "nameconcatoid",
     "numeric_in",
     "phraseto_tsquery",

@@ -1,0 +1,170 @@
+//! What the database's own definitions do for a statement: row-level security, defaults, rewrite
+//! rules, and what was prepared under a name.
+
+use anyhow::{Result, ensure};
+use cordon_tests::{Setup, Stand, canary, policies};
+
+/// Effects of the statement with this text, by the evidence.
+fn effects(stand: &Stand, text: &str) -> Result<Vec<String>> {
+    let evidence = stand.daemon.evidence_text()?;
+    for line in evidence.lines().filter(|line| line.contains(text)) {
+        let entry: serde_json::Value = serde_json::from_str(line)?;
+        let list = find(&entry, "effects").and_then(|effects| effects.as_array());
+        if let Some(list) = list {
+            let list = list.iter().filter_map(|effect| effect.as_str());
+            return Ok(list.map(str::to_owned).collect());
+        }
+    }
+    anyhow::bail!("no decision on `{text}` in {evidence}")
+}
+
+fn find<'v>(value: &'v serde_json::Value, key: &str) -> Option<&'v serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => map
+            .get(key)
+            .or_else(|| map.values().find_map(|inner| find(inner, key))),
+        serde_json::Value::Array(list) => list.iter().find_map(|inner| find(inner, key)),
+        _ => None,
+    }
+}
+
+#[test]
+fn m15_what_a_definition_reads_and_runs_is_on_record_and_needs_no_grant() -> Result<()> {
+    let stand = Stand::start(&Setup::default())?;
+    stand.cluster.admin(
+        "CREATE FUNCTION public.is_sku(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1 <> ''''; END'; \
+         CREATE SEQUENCE public.lot; GRANT USAGE ON public.lot TO agent_rw; \
+         ALTER TABLE public.imports ADD COLUMN lot bigint DEFAULT nextval('public.lot'), ADD CHECK (public.is_sku(sku)); \
+         ALTER TABLE public.imports ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY known ON public.imports TO agent_rw USING \
+         (EXISTS (SELECT FROM public.customers c WHERE c.ssn <> imports.sku AND c.country = 'GB' FOR UPDATE))",
+    )?;
+    let mut session = stand.job().live()?;
+    let output = session.query("SELECT sku FROM public.imports ORDER BY sku;")?;
+    ensure!(output.lines() == ["A-1", "A-2"], "{}", output.all());
+    let output = session.query("INSERT INTO public.imports (sku, quantity) VALUES ('A-3', 30);")?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    let read = effects(&stand, "SELECT sku FROM public.imports")?;
+    ensure!(
+        read.iter()
+            .any(|one| one == "implied: select public.customers"),
+        "{read:?}"
+    );
+    let written = effects(&stand, "INSERT INTO public.imports")?;
+    for expected in ["implied: advance public.lot", "implied: call public.is_sku"] {
+        ensure!(written.iter().any(|one| one == expected), "{written:?}");
+    }
+    // What is read for the policy may be quoted by an error, and is withheld.
+    let output = session.query("INSERT INTO public.imports (sku, quantity) VALUES ('A-3', 30);")?;
+    ensure!(output.sqlstates() == ["23505"], "{}", output.all());
+    canary::none_in("the errors", &output.all())?;
+    ensure!(!output.all().contains("(A-3)"), "{}", output.all());
+    Ok(())
+}
+
+#[test]
+fn m15_a_policy_that_changes_is_read_anew() -> Result<()> {
+    let stand = Stand::start(&Setup::default())?;
+    stand.cluster.admin(
+        "ALTER TABLE public.imports ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY known ON public.imports TO agent_rw USING (true)",
+    )?;
+    let mut session = stand.job().live()?;
+    session.query("SELECT sku FROM public.imports;")?;
+    stand.cluster.admin(
+        "ALTER POLICY known ON public.imports USING (quantity IN (SELECT 10 FROM public.secrets))",
+    )?;
+    let output = session.query("SELECT sku, 'anew' FROM public.imports;")?;
+    ensure!(output.lines() == ["A-1|anew"], "{}", output.all());
+    let read = effects(&stand, "anew")?;
+    ensure!(
+        read.iter()
+            .any(|one| one == "implied: select public.secrets"),
+        "{read:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn m15_a_rewrite_rule_needs_what_it_does() -> Result<()> {
+    let stand = Stand::with_policy(&policies::SHOP.replace(
+        "      - insert: [public.order_notes, public.imports]",
+        "      - insert: [public.order_notes, public.imports, public.notes]\n      - select: public.notes\n      - update: public.notes",
+    ))?;
+    stand.cluster.admin(
+        "CREATE VIEW public.notes AS SELECT order_id, body FROM public.order_notes; GRANT ALL ON public.notes TO agent_rw; \
+         CREATE RULE add AS ON INSERT TO public.notes DO INSTEAD \
+         INSERT INTO public.order_notes (order_id, body) VALUES (new.order_id, upper(new.body)); \
+         CREATE RULE leak AS ON UPDATE TO public.notes DO INSTEAD \
+         INSERT INTO public.order_notes (order_id, body) SELECT old.order_id, c.ssn FROM public.customers c",
+    )?;
+    let mut session = stand.job().live()?;
+    let output = session.query("INSERT INTO public.notes VALUES (2, 'ruled');")?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    let output = session.query("SELECT body FROM public.order_notes WHERE order_id = 2;")?;
+    ensure!(output.lines() == ["RULED"], "{}", output.all());
+    // A protected column would be copied to where no mask follows.
+    session
+        .query("UPDATE public.notes SET body = 'x' WHERE order_id = 1;")?
+        .refused_with("42501")?;
+    session
+        .query("INSERT INTO public.notes VALUES (2, 'x') RETURNING body;")?
+        .refused_with("0A000")?;
+    Ok(())
+}
+
+#[test]
+fn f3_what_executes_a_prepared_statement_is_judged_as_that() -> Result<()> {
+    let stand = Stand::start(&Setup::default())?;
+    let mut session = stand.job().live()?;
+    let output = session.query(
+        "PREPARE q (int) AS SELECT id, note FROM public.orders WHERE id = $1; \
+         EXPLAIN (COSTS off) EXECUTE q (1); EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) EXECUTE q (1);",
+    )?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    ensure!(output.all().contains("actual rows=1"), "{}", output.all());
+    let output = session.query(
+        "CREATE TEMP TABLE mine AS EXECUTE q (1); SELECT note FROM mine; EXPLAIN ANALYZE CREATE TEMP TABLE more AS EXECUTE q (3); SELECT note FROM more;",
+    )?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    ensure!(
+        output.all().contains("gift wrap") && output.all().contains("fragile"),
+        "{}",
+        output.all()
+    );
+    // What it would show masked, may not be stored; what asks by it, not be estimated.
+    session.query("PREPARE p AS SELECT email, ssn FROM public.customers;")?;
+    session
+        .query("CREATE TEMP TABLE theirs AS EXECUTE p;")?
+        .refused_with("42501")?;
+    session.query("PREPARE d AS DELETE FROM public.secrets;")?;
+    for text in ["EXPLAIN EXECUTE d;", "EXPLAIN ANALYZE EXECUTE d;"] {
+        session.query(text)?.refused_with("42501")?;
+    }
+    session
+        .query("EXPLAIN EXECUTE nothing;")?
+        .refused_with("26000")?;
+    let plan = session.query("EXPLAIN (VERBOSE, ANALYZE) EXECUTE p;")?;
+    canary::none_in("the plan", &plan.all())
+}
+
+#[test]
+fn f3_a_schema_is_made_with_its_objects_by_who_may() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    stand
+        .cluster
+        .admin("GRANT CREATE ON DATABASE shop TO agent_rw")?;
+    let output = stand.job().sql(
+        "CREATE SCHEMA films CREATE VIEW winners AS SELECT name FROM releases CREATE TABLE releases (name text PRIMARY KEY); \
+         INSERT INTO films.releases VALUES ('M'); SELECT name FROM films.winners;",
+    )?;
+    ensure!(output.lines().contains(&"M"), "{}", output.all());
+    let stand = Stand::start(&Setup::default())?;
+    let refused = stand
+        .job()
+        .sql("CREATE SCHEMA films CREATE VIEW seen AS SELECT value FROM public.secrets")?;
+    ensure!(!refused.sqlstates().is_empty(), "{}", refused.all());
+    let entry = stand.daemon.evidence_text()?;
+    ensure!(entry.contains("CREATE SCHEMA films"), "not recorded");
+    Ok(())
+}
