@@ -326,7 +326,13 @@ fn no_byte_that_a_client_receives_gives_a_protected_value_away() -> Result<()> {
             })
         };
         for way in ["simple", "extended-text", "extended-binary"] {
-            ensure!(came(way), "{sql} did not come as {way}");
+            let ends = || {
+                let same = streams
+                    .iter()
+                    .filter(|(stream, _)| stream["id"] == sql && stream["way"] == way);
+                same.map(|(stream, _)| stream["codes"].to_string()).collect::<Vec<_>>()
+            };
+            ensure!(came(way), "{sql} did not come as {way}: {:?}", ends());
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     close::Close,
-    confirm::{APART, Reading, ToRead},
+    confirm::{Reading, ToRead},
     connection::{Connection, MAX_CLIENT_MESSAGE},
     reply::{Expected, Origin, Portal, Prepared, Running, Undo},
     wire::{
@@ -20,6 +20,8 @@ use crate::{
     session::{Decision, Parameter, Permit, Phase, Refusal, Understood},
 };
 
+/// Name of a statement that the server is expected not to accept.
+const WORDED: &[u8] = b"\x01cordon words";
 /// Longest parameter kept for the evidence, in bytes.
 const MAX_PARAMETER: usize = 4096;
 
@@ -110,8 +112,9 @@ impl Connection {
     /// nothing, and its own words are what the client gets.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         if let Some(text) = refusal.asks() {
-            put_close(&mut self.server.tx, b'S', APART);
-            put_parse(&mut self.server.tx, APART, text.as_bytes(), &[]);
+            // It may have been accepted after all, and be there still.
+            put_close(&mut self.server.tx, b'S', WORDED);
+            put_parse(&mut self.server.tx, WORDED, text.as_bytes(), &[]);
         }
         let name = format!("cordon refused {}", refusal.reference());
         put_bind_empty(&mut self.server.tx, b"", name.as_bytes());
