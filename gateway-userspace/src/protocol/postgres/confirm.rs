@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Name of a statement that is only read; a client's name cannot hold it by accident.
-const APART: &[u8] = b"\x01cordon read";
+pub(super) const APART: &[u8] = b"\x01cordon read";
 
 /// What came of it.
 pub(super) enum Reading {

@@ -163,10 +163,10 @@ impl<'a> Walk<'a> {
             ObjectType::ObjectAttribute | ObjectType::ObjectType | ObjectType::ObjectDomain => {
                 self.old_type(kind, names)
             }
-            // The domain, and the constraint's name.
+            // The domain's type and the constraint's name, or the domain's name alone.
             ObjectType::ObjectDomconstraint => match names.first().map(|node| &node.node) {
                 Some(Some(NodeEnum::TypeName(domain))) => self.old_type(kind, &domain.names),
-                _ => Err(self.unsupported("a domain's constraint without domain")),
+                _ => self.old_type(kind, names),
             },
             ObjectType::ObjectFunction
             | ObjectType::ObjectProcedure

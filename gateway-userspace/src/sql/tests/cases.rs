@@ -1513,6 +1513,10 @@ fn columns_of_the_definition_itself_can_be_named_in_it() {
             "comment on constraint short on domain code is 'x'",
             "ddl:Alter domain public.code",
         ),
+        (
+            "alter domain code rename constraint short to shorter",
+            "ddl:Alter domain public.code",
+        ),
     ]);
 }
 
