@@ -1,6 +1,8 @@
 //! No leak: unique values in protected columns of every type, every path of EVASIONS' lists M and P
 //! on which a value can travel, and a search through every byte that the client received.
 
+use std::fmt::Write;
+
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use cordon_tests::{Stand, raw};
@@ -185,7 +187,10 @@ fn policy() -> String {
         "version: 1\ngrants:\n  - name: agent-vault\n    why: Works beside a vault.\n    who: { issuer: test, assurance: oidc-verified, claims: { repository_id: \"123456\" } }\n    database: shop\n    role: { login: agent_rw }\n    allow:\n      - select: \"public.vault*\"\n      - insert: public.vault\n      - update: public.vault (id, touched)\n    mask:\n",
     );
     for (table, mask) in MASKS {
-        policy += &format!("      - {{ column: \"public.{table}.c_*\", with: {mask} }}\n");
+        let _ = writeln!(
+            policy,
+            "      - {{ column: \"public.{table}.c_*\", with: {mask} }}"
+        );
     }
     policy
 }
@@ -199,11 +204,12 @@ fn plant(stand: &Stand) -> Result<()> {
     let values: Vec<&str> = PLANTED.iter().map(|planted| planted.value).collect();
     let mut sql = TYPES.to_owned();
     for (table, _) in MASKS {
-        sql += &format!(
+        write!(
+            sql,
             "CREATE TABLE public.{table} (id integer PRIMARY KEY, touched integer DEFAULT 0, {});\nINSERT INTO public.{table} VALUES (1, 0, {values}), (2, 0, {values});\n",
             columns.join(", "),
             values = values.join(", "),
-        );
+        )?;
     }
     // Two rows, so that portals can stop between them; what is unique differs.
     sql += "UPDATE public.vault SET c_text = 'mrkText-qv8' WHERE id = 2;\n";
@@ -330,7 +336,8 @@ fn no_byte_that_a_client_receives_gives_a_protected_value_away() -> Result<()> {
                 let same = streams
                     .iter()
                     .filter(|(stream, _)| stream["id"] == sql && stream["way"] == way);
-                same.map(|(stream, _)| stream["codes"].to_string()).collect::<Vec<_>>()
+                same.map(|(stream, _)| stream["codes"].to_string())
+                    .collect::<Vec<_>>()
             };
             ensure!(came(way), "{sql} did not come as {way}: {:?}", ends());
         }

@@ -246,7 +246,7 @@ impl Place {
     }
 
     fn directly(&self, script: &str) -> Result<Vec<u8>> {
-        let argv = self.argv()?;
+        let argv = Self::argv()?;
         let (program, rest) = argv.split_first().context("an empty command")?;
         let mut command = Command::new(program);
         command
@@ -262,7 +262,7 @@ impl Place {
         for (name, value) in &self.environment {
             job = job.env(name, value);
         }
-        let argv = self.argv()?;
+        let argv = Self::argv()?;
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let mut command = job.command(&argv)?;
         command.current_dir(self.shared.path());
@@ -270,7 +270,7 @@ impl Place {
     }
 
     /// As `pg_regress` starts it.
-    fn argv(&self) -> Result<Vec<String>> {
+    fn argv() -> Result<Vec<String>> {
         let psql = tools::postgres("psql")?.display().to_string();
         Ok([
             psql.as_str(),

@@ -105,10 +105,9 @@ impl Verifier {
             return Err(ScramError::Malformed("no GS2 header"));
         };
         let binding: &[u8] = match (flag, certificate_hash) {
-            ("n", None) => &[],
             // It would have bound, and was not offered to: somebody between us took that away.
             ("y", None) if offered => return Err(ScramError::Binding),
-            ("y", None) => &[],
+            ("n" | "y", None) => &[],
             (flag, Some(hash)) if flag.strip_prefix("p=") == Some(BINDING) => hash,
             _ => return Err(ScramError::Malformed("unexpected channel binding flag")),
         };

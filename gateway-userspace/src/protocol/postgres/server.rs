@@ -609,7 +609,7 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
     }
 }
 
-/// CopyOutResponse, CopyData or CopyDone of a COPY in which something is hidden.
+/// `CopyOutResponse`, `CopyData` or `CopyDone` of a COPY in which something is hidden.
 fn masked_copy(
     copy: &mut CopyMasker,
     tag: u8,
