@@ -326,6 +326,7 @@ fn only_reads(statement: &Statement) -> bool {
         | StatementKind::Procedural => false,
     };
     kind && statement.ddl.is_empty()
+        && statement.settings.is_empty()
         && statement
             .functions
             .iter()

@@ -243,9 +243,6 @@ async fn sqlx_work() -> Outcome {
                 .and_then(|error| error.code().map(|code| code.into_owned())))
             .err()
     );
-    // What the `query!` macro asks when it is compiled.
-    let described = pool.describe("SELECT t.id, t.name, p.mood FROM sx_towns t LEFT JOIN store.products p ON p.id = t.id WHERE t.size > $1").await?;
-    println!("{}", described.columns.len());
     pool.execute("SELECT 1; SELECT 2").await?;
     let mut copy = pool
         .copy_in_raw("COPY sx_towns (name, size) FROM STDIN (FORMAT csv)")
