@@ -100,7 +100,7 @@ fn unjudgeable(statement: &Statement) -> Option<&'static str> {
         StatementKind::Ddl => Some("data definition that reads nothing"),
         StatementKind::Empty => Some("empty"),
         StatementKind::Transaction(_) => Some("transaction control"),
-        StatementKind::Set { .. } | StatementKind::Show { .. } => Some("settings"),
+        StatementKind::Set | StatementKind::Show { .. } => Some("settings"),
         StatementKind::Fetch { .. } | StatementKind::CloseCursor { .. } => {
             Some("cursors: judged where they are declared")
         }

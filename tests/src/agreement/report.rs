@@ -140,27 +140,23 @@ impl Report {
         match verdict.reading {
             Reading::Refused(error) => {
                 let message = error.to_string();
-                match &verdict.answer.error {
-                    Some(server) => {
-                        let same = server.message == message || verdict.failed_transaction;
-                        let reason = format!(
-                            "{}{}",
-                            class(error),
-                            if same { ", in the same words" } else { "" }
-                        );
-                        let what = format!("{message} | {}: {}", server.sqlstate, server.message);
-                        self.refused_by_both.add(reason, case(&what));
-                    }
-                    None => {
-                        let tally = if is_by_design(&message) {
-                            &mut self.by_design
-                        } else {
-                            &mut self.refused
-                        };
-                        let reason = format!("{}: {}", class(error), normal(&message));
-                        tally.add(reason, case(&message));
-                    }
-                }
+                let tally = if let Some(server) = &verdict.answer.error {
+                    let same = server.message == message || verdict.failed_transaction;
+                    let reason = format!(
+                        "{}{}",
+                        class(error),
+                        if same { ", in the same words" } else { "" }
+                    );
+                    let what = format!("{message} | {}: {}", server.sqlstate, server.message);
+                    self.refused_by_both.add(reason, case(&what));
+                    return;
+                } else if is_by_design(&message) {
+                    &mut self.by_design
+                } else {
+                    &mut self.refused
+                };
+                let reason = format!("{}: {}", class(error), normal(&message));
+                tally.add(reason, case(&message));
                 return;
             }
             Reading::Several(_) => {
