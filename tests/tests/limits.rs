@@ -494,12 +494,12 @@ fn a_session_whose_time_is_over_ends_idle_busy_or_held() -> Result<()> {
     ] {
         let shown = raw::run(
             &stand.job(),
-            r#"
+            r"
 raw = logged_in()
 if sys.argv[1]:
     raw.send(query(sys.argv[1]))
 json.dump(raw.seen(), sys.stdout)
-"#,
+",
             &[sql],
         )?;
         let seen = Seen(&shown);

@@ -197,3 +197,47 @@ fn an_allowed_write_works_within_its_columns_only() -> Result<()> {
     );
     Ok(())
 }
+
+/// What cannot run anyway is refused in the server's own words: its hints help agents most.
+#[test]
+fn errors_that_are_the_servers_come_with_its_hints() -> Result<()> {
+    let stand = Stand::shared()?;
+    for (sql, sqlstate, hint) in [
+        (
+            "SELECT o.statuss FROM public.orders o",
+            "42703",
+            "Perhaps you meant to reference the column \"o.status\".",
+        ),
+        (
+            "SELECT orders.id FROM public.orders o",
+            "42P01",
+            "Perhaps you meant to reference the table alias \"o\".",
+        ),
+        (
+            "SELECT U&'wrong: \\061'",
+            "42601",
+            "Unicode escapes must be \\XXXX or \\+XXXXXX.",
+        ),
+        (
+            "SELECT nosuch('x'::date)",
+            "42883",
+            "No function matches the given name and argument types.",
+        ),
+    ] {
+        let mut session = stand.job().live()?;
+        for _ in 0..2 {
+            let output = session.query(&format!("{sql};"))?.refused_with(sqlstate)?;
+            ensure!(output.all().contains(hint), "{sql}: {}", output.all());
+            ensure!(!output.all().contains("cordon"), "{sql}: {}", output.all());
+        }
+        // In a transaction too, which it fails.
+        let output = session
+            .query(&format!("BEGIN; {sql};"))?
+            .refused_with(sqlstate)?;
+        ensure!(output.all().contains(hint), "{sql}: {}", output.all());
+        session.query("SELECT 1;")?.refused_with("25P02")?;
+        ensure!(session.query("ROLLBACK;")?.sqlstates().is_empty(), "stuck");
+        ensure!(session.query("SELECT 7;")?.lines() == ["7"], "lost");
+    }
+    Ok(())
+}

@@ -34,6 +34,9 @@ struct Keys {
 
 impl MaskKey {
     /// A key from 32 secret bytes.
+    ///
+    /// # Panics
+    /// Never: 2 and 10 are radixes that FF1 takes.
     pub fn new(secret: &[u8; 32]) -> Self {
         let hmac = hmac::Key::new(hmac::HMAC_SHA256, secret);
         // Keys of their own, so that no use of one tells anything of another.

@@ -106,7 +106,15 @@ impl Session {
         let reason = reason_of(error, &error.to_string());
         let number = self.next_number();
         match self.record_refusal(text, &reason, number).await {
-            Ok(()) => Refusal::not_understood(error, self.reference(number)),
+            Ok(()) => {
+                let refusal = Refusal::not_understood(error, self.reference(number));
+                match error {
+                    NotUnderstood::Syntax { .. } | NotUnderstood::UnknownName { .. } => {
+                        refusal.worded_by_server(text)
+                    }
+                    NotUnderstood::Limit(_) | NotUnderstood::Unsupported(_) => refusal,
+                }
+            }
             Err(refusal) => refusal,
         }
     }

@@ -18,6 +18,7 @@ pub struct Refusal {
     hint: Option<String>,
     position: Option<usize>,
     reference: String,
+    asks: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -30,6 +31,7 @@ impl Refusal {
             hint: Some(reason.hint.clone()).filter(|hint| !hint.is_empty()),
             position: None,
             reference,
+            asks: None,
         }
     }
 
@@ -43,7 +45,23 @@ impl Refusal {
             hint: None,
             position: None,
             reference: String::new(),
+            asks: None,
         }
+    }
+
+    /// Has the server word the error of this text, which it cannot read either: it knows hints
+    /// that help.
+    #[must_use]
+    pub fn worded_by_server(self, text: &str) -> Self {
+        Self {
+            asks: Some(text.into()),
+            ..self
+        }
+    }
+
+    /// The text that the server is asked about.
+    pub fn asks(&self) -> Option<&str> {
+        self.asks.as_deref()
     }
 
     /// A text that was not understood.

@@ -49,7 +49,7 @@ grants:
     allow:
       - all: "*.*"
       # Left out of `*`: what shows other sessions and stored values.
-      - select: "pg_catalog.*"
+      - all: ["pg_catalog.*", "pg_toast.*", "information_schema.*"]
 "#;
 
 /// What to compare.
@@ -151,7 +151,7 @@ impl Place {
                 let name = file.file_name().to_string_lossy().into_owned();
                 let mut content = fs::read(file.path())?;
                 if folder == "sql" && name != format!("{SETUP}.sql") {
-                    content = script::with_files_of_the_client(&content, shared.path());
+                    content = script::adapted(&content, shared.path());
                 }
                 shared.share(&format!("{folder}/{name}"), &content)?;
             }

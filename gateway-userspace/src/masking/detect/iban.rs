@@ -101,9 +101,8 @@ pub(super) fn at(text: &[u8], word: &Word<'_>) -> Option<usize> {
     let [a, b, c, d, ..] = word.text else {
         return None;
     };
-    if !(a.is_ascii_alphabetic() && b.is_ascii_alphabetic())
-        || !(c.is_ascii_digit() && d.is_ascii_digit())
-    {
+    let begins = a.is_ascii_alphabetic() && b.is_ascii_alphabetic();
+    if !begins || !c.is_ascii_digit() || !d.is_ascii_digit() {
         return None;
     }
     let country = [a.to_ascii_uppercase(), b.to_ascii_uppercase()];

@@ -20,6 +20,9 @@ pub(super) fn with_letters(word: &Word<'_>) -> Option<usize> {
     fits.then_some(word.end)
 }
 
+/// Whether digits are a number of some country.
+type Check = fn(&[u8]) -> bool;
+
 /// The end of the number of digits that a run begins with.
 pub(super) fn at(text: &[u8], start: usize, run: &Run) -> Option<usize> {
     use Separator::{Dash, Dot, None as First, Space};
@@ -51,7 +54,7 @@ pub(super) fn at(text: &[u8], start: usize, run: &Run) -> Option<usize> {
             return Some(end);
         }
     }
-    let shaped: [(&[(Separator, usize)], fn(&[u8]) -> bool); 7] = [
+    let shaped: [(&[(Separator, usize)], Check); 7] = [
         (&[(First, 3), (Dot, 3), (Dot, 3), (Dash, 2)], brazilian),
         (
             &[(First, 2), (Dot, 2), (Dot, 2), (Dash, 3), (Dot, 2)],
@@ -237,7 +240,7 @@ fn french_key(digits: &[u8; 15], less: u64) -> bool {
 fn dutch(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2]);
     let last = digits.last().copied().map_or(0, u64::from);
-    sum > 0 && (sum + 11 - last) % 11 == 0
+    sum > 0 && (sum + 11 - last).is_multiple_of(11)
 }
 
 /// CPF: two check digits modulo 11.
@@ -263,7 +266,7 @@ fn brazilian(digits: &[u8]) -> bool {
 fn polish(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]);
     let number = |from: usize| value(digits.get(from..from + 2).unwrap_or_default());
-    digits.len() == 11 && sum % 10 == 0 && is_date(number(2) % 20, number(4))
+    digits.len() == 11 && sum.is_multiple_of(10) && is_date(number(2) % 20, number(4))
 }
 
 /// The tax id of persons: ISO 7064 modulo 11, 10.
@@ -296,7 +299,7 @@ fn belgian(digits: &[u8]) -> bool {
 /// AHV number: the EAN of a number that begins with 756.
 fn swiss(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]);
-    digits.len() == 13 && digits.starts_with(&[7, 5, 6]) && sum % 10 == 0
+    digits.len() == 13 && digits.starts_with(&[7, 5, 6]) && sum.is_multiple_of(10)
 }
 
 /// Personnummer: date and Luhn.

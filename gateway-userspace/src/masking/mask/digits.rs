@@ -212,7 +212,7 @@ mod tests {
                 assert_eq!(
                     mask.as_ref().map(|m| m.write(value, out)),
                     Some(Written::Replaced)
-                )
+                );
             },
             &value.to_string(),
         );

@@ -304,7 +304,9 @@ fn values_of_hstore_are_masked_and_keys_are_scanned() {
             .unwrap()
             .to_be_bytes()
             .to_vec();
-        values.iter().for_each(|value| put(&mut bytes, *value));
+        for value in values {
+            put(&mut bytes, *value);
+        }
         bytes
     };
     let plain = pairs(&[Some(b"name"), Some(b"alice"), Some(b"age"), None]);

@@ -219,11 +219,8 @@ fn protection<'a>(
         });
         match &rule.path {
             None => {
-                found.mask = Some(
-                    found
-                        .mask
-                        .map_or(rule.mask, |mask| mask.stricter(rule.mask)),
-                )
+                let stricter = |mask: MaskKind| mask.stricter(rule.mask);
+                found.mask = Some(found.mask.map_or(rule.mask, stricter));
             }
             Some(path) => found.parts.push((path, rule.mask)),
         }

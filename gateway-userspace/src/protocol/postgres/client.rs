@@ -12,7 +12,7 @@ use super::{
     reply::{Expected, Origin, Portal, Prepared, Running, Undo},
     wire::{
         Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty, put_close,
-        put_describe, put_flush, put_message, put_sync,
+        put_describe, put_flush, put_message, put_parse, put_sync,
     },
 };
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
     session::{Decision, Parameter, Permit, Phase, Refusal, Understood},
 };
 
+/// Name of a statement that the server is expected not to accept.
+const WORDED: &[u8] = b"\x01cordon words";
 /// Longest parameter kept for the evidence, in bytes.
 const MAX_PARAMETER: usize = 4096;
 
@@ -105,7 +107,15 @@ impl Connection {
     /// Lets the server fail in the place of a refused statement, so that its transaction and the
     /// rest of the pipeline end as after any other error, and answers with the refusal instead.
     /// The name in the provoked error lets the database's log be matched with the evidence.
+    ///
+    /// Where the server would not accept the text either, it is asked to parse it, which runs
+    /// nothing, and its own words are what the client gets.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
+        if let Some(text) = refusal.asks() {
+            // It may have been accepted after all, and be there still.
+            put_close(&mut self.server.tx, b'S', WORDED);
+            put_parse(&mut self.server.tx, WORDED, text.as_bytes(), &[]);
+        }
         let name = format!("cordon refused {}", refusal.reference());
         put_bind_empty(&mut self.server.tx, b"", name.as_bytes());
         self.expected

@@ -12,13 +12,13 @@ use super::{
     refuse::{self, Screen},
     reply::{Expected, Origin, text_row},
     wire::{
-        Body, Framing, HEADER, error_field, error_fields, framing, put_cstr, put_message,
-        put_parameter_status, put_ready, row_description,
+        Body, Framing, HEADER, Report, error_field, error_fields, framing, put_cstr, put_message,
+        put_parameter_status, put_ready, put_report, row_description,
     },
 };
 use crate::{
     masking::{CopyCount, CopyMasker, MalformedRow},
-    session::{LimitReached, OutcomeKind},
+    session::{LimitReached, OutcomeKind, Refusal},
 };
 
 impl Connection {
@@ -157,7 +157,9 @@ impl Connection {
         match tag {
             b'1' => match self.expected.pop_front() {
                 Some(Expected::Parse { forward, .. }) => self.forward_if(forward, frame),
-                Some(internal @ Expected::Internal { .. }) => self.expected.push_front(internal),
+                Some(waits @ (Expected::Internal { .. } | Expected::Refused(_))) => {
+                    self.expected.push_front(waits);
+                }
                 _ => return Err(unexpected(tag)),
             },
             b'2' => match self.expected.pop_front() {
@@ -177,6 +179,7 @@ impl Connection {
                     });
                 }
                 Some(Expected::Internal { .. }) => {}
+                Some(refused @ Expected::Refused(_)) => self.expected.push_front(refused),
                 _ => return Err(unexpected(tag)),
             },
             b't' => match self.expected.front() {
@@ -357,7 +360,15 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::Failure) => {}
             Some(Expected::Refused(refusal)) => {
-                refuse::put_refusal(&mut self.client.tx, &refusal);
+                // It may accept the text after all, or find something else wrong with it.
+                let words = refusal.asks().is_some()
+                    && sqlstate == refusal.sqlstate()
+                    && text(b'R') != "exec_parse_message";
+                if words {
+                    self.put_words(&refusal, &text(b'M'), &text(b'D'), &text(b'H'));
+                } else {
+                    refuse::put_refusal(&mut self.client.tx, &refusal);
+                }
             }
             Some(Expected::Internal {
                 for_client: false, ..
@@ -426,6 +437,19 @@ impl Connection {
         }
         self.skip_to_ready();
         Ok(())
+    }
+
+    /// A refusal in the server's words.
+    fn put_words(&mut self, refusal: &Refusal, message: &str, detail: &str, hint: &str) {
+        let report = Report {
+            severity: "ERROR",
+            code: refusal.sqlstate(),
+            message,
+            detail: Some(detail).filter(|detail| !detail.is_empty()),
+            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            position: refusal.position(),
+        };
+        put_report(&mut self.client.tx, b'E', &report);
     }
 
     fn put_error(&mut self, frame: &[u8], fields: &[(u8, &[u8])], overdue: Option<&LimitReached>) {
