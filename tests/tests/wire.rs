@@ -406,6 +406,71 @@ fn a_storm_of_cancel_requests_costs_statements_at_most() -> Result<()> {
     Ok(())
 }
 
+/// COPY FROM STDIN that fails before the server reads any data, or at its first row, as a Query,
+/// in a Query with more, and as drivers send it.
+const FAILED_COPY: &str = r#"
+out = {}
+for name, sql, data in (
+    ("before", "COPY public.parted FROM STDIN (FREEZE)", b"1\n"),
+    ("within", "COPY public.parted FROM STDIN", b"no number\n"),
+    ("large", "COPY public.parted FROM STDIN", b"no number\n" * 100000),
+):
+    for way in ("simple", "several", "extended"):
+        raw = logged_in()
+        for turn in range(2):
+            if way == "simple":
+                raw.send(query(sql))
+            elif way == "several":
+                raw.send(query("SELECT 1; " + sql + "; SELECT 2"))
+            else:
+                raw.send(parse(sql) + bind() + execute() + SYNC)
+            tags = b""
+            while not tags.endswith(b"G"):
+                tags += raw.message()[0]
+            # Without waiting for the error, as a client does that has much to send.
+            raw.send(frame(b"d", data) + frame(b"c") + (SYNC if way == "extended" else b""))
+            seen = [raw.seen()]
+            # Of its two Syncs the server ignores the first, or answers both.
+            raw.send(query("SELECT 'alive'"))
+            seen.append(raw.seen())
+            if not seen[-1]["rows"]:
+                seen.append(raw.seen())
+            out["%s %s %d" % (name, way, turn)] = seen
+print(json.dumps(out))
+"#;
+
+/// P9: whichever Sync of a failed COPY the server answers, the session goes on.
+#[test]
+fn a_copy_that_fails_before_or_within_its_data_costs_no_session() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    stand.cluster.admin(
+        "CREATE TABLE public.parted (id int) PARTITION BY RANGE (id); \
+         CREATE TABLE public.part PARTITION OF public.parted FOR VALUES FROM (0) TO (9); \
+         GRANT ALL ON public.parted TO agent_rw",
+    )?;
+    let results = raw::run(&stand.job(), FAILED_COPY, &[])?;
+    for (name, seen) in results.as_object().context("no object")? {
+        let first = Seen(&seen[0]);
+        let codes = first.sqlstates();
+        let expected = if name.starts_with("before") {
+            "0A000"
+        } else {
+            "22P02"
+        };
+        ensure!(codes == [expected], "{name}: {seen}");
+        let last = seen
+            .as_array()
+            .and_then(|all| all.last())
+            .context("nothing")?;
+        ensure!(Seen(last).rows() == [[Some("alive")]], "{name}: {seen}");
+        ensure!(
+            name.contains("extended") || seen[2].is_null(),
+            "{name}: ready twice: {seen}"
+        );
+    }
+    Ok(())
+}
+
 /// Logs in with libpq and says how.
 const LIBPQ: &str = r#"
 import json, sys, psycopg

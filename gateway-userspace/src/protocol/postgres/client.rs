@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     close::Close,
     confirm::{Reading, ToRead},
-    connection::{Connection, MAX_CLIENT_MESSAGE},
+    connection::{Connection, HIGH_WATER, MAX_CLIENT_MESSAGE},
     reply::{Expected, Origin, Portal, Prepared, Running, Undo},
     wire::{
         Bind, Framing, FrontendMessage, HEADER, Parse, Target, framing, put_bind_empty, put_close,
@@ -605,9 +605,6 @@ impl Connection {
             self.to_server.rest -= now;
             // The server has seen the length: it gets every byte, even if the COPY has failed.
             self.server.tx.extend_from_slice(&part);
-            if self.to_server.rest == 0 && std::mem::take(&mut self.sync_after_relay) {
-                self.sync(true);
-            }
             return Ok(now > 0);
         }
         match framing(&self.client.rx) {
@@ -630,6 +627,16 @@ impl Connection {
         }
     }
 
+    /// Passes on what is left of a message whose beginning the server has.
+    pub(super) async fn past_relay(&mut self) -> Result<(), Close> {
+        while self.to_server.rest > 0 {
+            if self.server.tx.len() >= HIGH_WATER || !self.step_copy()? {
+                self.pump().await?;
+            }
+        }
+        Ok(())
+    }
+
     fn copy_message(&mut self, tag: u8, frame: &BytesMut) -> Result<(), Close> {
         match tag {
             b'd' => self.server.tx.extend_from_slice(frame),
@@ -638,12 +645,9 @@ impl Connection {
                 FrontendMessage::decode(tag, body)
                     .map_err(|error| Close::protocol(error.to_string()))?;
                 self.server.tx.extend_from_slice(frame);
-                match self.copy_in.take() {
-                    Some(Origin::QueryLast) => self.sync(true),
-                    // The server has ignored the Flush that came with the statement.
-                    Some(Origin::QueryMore | Origin::Execute) => put_flush(&mut self.server.tx),
-                    None => {}
-                }
+                self.copy_in = false;
+                // The server has ignored the Flush that came with the statement.
+                put_flush(&mut self.server.tx);
             }
             // The server ignores these during a COPY.
             b'H' | b'S' => {}

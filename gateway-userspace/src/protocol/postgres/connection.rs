@@ -18,7 +18,7 @@ use super::{
     close::Close,
     limit::{Canceller, Enforcement},
     names::InternalError,
-    reply::{Expected, Origin, Portal, Prepared},
+    reply::{Expected, Portal, Prepared},
     wire::{Framing, Report, put_flush, put_parameter_status, put_report, put_terminate},
 };
 use crate::{session::Session, transport::Channel};
@@ -57,13 +57,15 @@ pub struct Connection {
     pub(super) skip_until_sync: bool,
     /// A statement in flight may change how the next one is read.
     pub(super) barrier: bool,
-    pub(super) copy_in: Option<Origin>,
+    /// The server receives COPY data.
+    pub(super) copy_in: bool,
+    /// Syncs that were on their way when it began to: it ignores them, unless the COPY fails before
+    /// the first of its data is read.
+    pub(super) ignored_syncs: usize,
     /// Rest of a large server message on its way to the client.
     pub(super) to_client: Relay,
     /// Rest of a large CopyData on its way to the server.
     pub(super) to_server: Relay,
-    /// A Sync is due as soon as the CopyData being relayed is complete.
-    pub(super) sync_after_relay: bool,
     /// Bytes of an oversized client message still to be thrown away.
     pub(super) discard: usize,
     /// Rows of the gateway's own query in progress.
@@ -107,10 +109,10 @@ impl Connection {
             pipeline_open: false,
             skip_until_sync: false,
             barrier: false,
-            copy_in: None,
+            copy_in: false,
+            ignored_syncs: 0,
             to_client: Relay::default(),
             to_server: Relay::default(),
-            sync_after_relay: false,
             discard: 0,
             internal: Vec::new(),
             internal_error: None,
@@ -193,7 +195,7 @@ impl Connection {
             self.discard -= now;
             return Ok(now > 0);
         }
-        if self.to_server.rest > 0 || self.copy_in.is_some() {
+        if self.to_server.rest > 0 || self.copy_in {
             return self.step_copy();
         }
         match super::wire::framing(&self.client.rx) {
@@ -332,10 +334,7 @@ impl Connection {
             }
             self.process_server()?;
             while !self.expected.is_empty() || self.limits.is_cancelling() {
-                while self.copy_in.is_some()
-                    && self.server.tx.len() < HIGH_WATER
-                    && self.step_copy()?
-                {}
+                while self.copy_in && self.server.tx.len() < HIGH_WATER && self.step_copy()? {}
                 self.pump().await?;
                 self.process_server()?;
             }

@@ -272,7 +272,7 @@ impl Connection {
                 if now >= end {
                     limits.overdue = self.session.overdue();
                     limits.cancel_due = true;
-                    if self.copy_in.is_some() && self.to_server.rest == 0 {
+                    if self.copy_in && self.to_server.rest == 0 {
                         // A server that waits for COPY data hears no cancel request.
                         put_message(&mut self.server.tx, b'f', |out| {
                             put_cstr(out, b"the statement ran too long");

@@ -197,14 +197,16 @@ impl Connection {
             b'A' => self.notification(frame, body)?,
             b'Z' => self.ready(body)?,
             b'G' => {
-                let Some(Expected::Execute(running)) = self.expected.front() else {
+                if !matches!(self.expected.front(), Some(Expected::Execute(_))) {
                     return Err(unexpected(tag));
-                };
-                self.copy_in = Some(running.origin);
+                }
+                self.copy_in = true;
+                self.ignored_syncs = 0;
                 // The server ignores a Sync while it receives COPY data: those already on their
                 // way will not be answered.
                 while matches!(self.expected.back(), Some(Expected::Ready { .. })) {
                     self.expected.pop_back();
+                    self.ignored_syncs += 1;
                 }
                 self.pipeline_open = true;
                 self.forward_if(true, frame);
@@ -382,16 +384,7 @@ impl Connection {
                 let mut running = *running;
                 let protects = running.protects;
                 self.limits.statement_ended();
-                if self.copy_in == Some(Origin::QueryLast) {
-                    // The client of a Query sends no Sync; the one sent with the statement was
-                    // swallowed by the COPY.
-                    if self.to_server.rest == 0 {
-                        self.sync(true);
-                    } else {
-                        self.sync_after_relay = true;
-                    }
-                }
-                self.copy_in = None;
+                self.copy_in = false;
                 let number = running.permit.number();
                 let kind = match running.limited.take().or_else(|| overdue.clone()) {
                     Some(reached) => OutcomeKind::Limited(reached),
@@ -524,6 +517,17 @@ impl Connection {
                 if forward && !self.failed_behind(status) {
                     put_ready(&mut self.client.tx, status);
                 }
+                Ok(())
+            }
+            other if self.ignored_syncs > 0 => {
+                // It was not ignored after all; the client has sent it.
+                self.ignored_syncs -= 1;
+                if let Some(other) = other {
+                    self.expected.push_front(other);
+                }
+                self.status = status;
+                self.session.transaction_status(status);
+                put_ready(&mut self.client.tx, status);
                 Ok(())
             }
             _ => Err(unexpected(b'Z')),

@@ -115,7 +115,10 @@ impl Connection {
         });
         let mut execute = BytesMut::with_capacity(16);
         put_execute(&mut execute, b"");
-        let origin = if last {
+        // While it receives COPY data the server ignores a Sync, but not if it fails before that:
+        // whether one sent with the statement is answered nobody can tell.
+        let ends = last && !understood.copies_in();
+        let origin = if ends {
             Origin::QueryLast
         } else {
             Origin::QueryMore
@@ -123,7 +126,7 @@ impl Connection {
         let (effect, protects) = (understood.effect(), understood.protects());
         let running = Running::new(permit, masker, effect, protects, origin);
         self.send_execute(running, understood, &execute);
-        if last {
+        if ends {
             if !self.past_commit().await? {
                 return Ok(self.query_over(None));
             }
@@ -133,7 +136,11 @@ impl Connection {
         self.failed_in_query = false;
         self.settle().await?;
         if self.failed_in_query {
+            self.past_relay().await?;
             return Ok(self.query_over(None));
+        }
+        if last {
+            self.sync(true);
         }
         Ok(true)
     }
