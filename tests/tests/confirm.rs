@@ -58,6 +58,7 @@ fn an_explained_statement_may_lock_what_it_does_not_write() -> Result<()> {
     for sql in [
         "EXPLAIN SELECT id FROM public.orders FOR UPDATE;",
         "EXPLAIN UPDATE public.orders SET status = 'open' WHERE id = 1;",
+        "MERGE INTO public.orders o USING public.order_items i ON o.id = i.order_id WHEN MATCHED THEN DO NOTHING;",
         "EXPLAIN INSERT INTO public.order_notes (order_id, author, body) VALUES (1, 'a', 'b');",
     ] {
         let output = session.query(sql)?;

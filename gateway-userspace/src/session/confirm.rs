@@ -88,10 +88,10 @@ impl Session {
                     relation.is_some_and(|relation| relation.kind == b'v')
                 })
         });
-        // It locks what its query would write, and writes nothing.
-        let explain = matches!(
+        // EXPLAIN locks what its query would write, MERGE its target whatever its actions do.
+        let reads = matches!(
             understood.statement.kind,
-            StatementKind::Explain { analyze: false }
+            StatementKind::Explain { analyze: false } | StatementKind::Merge
         );
         let mut unexplained = Vec::new();
         for row in after.iter().filter(|row| !earlier.contains(row)) {
@@ -106,7 +106,7 @@ impl Session {
                 .relations
                 .iter()
                 .chain(&understood.statement.implied.relations)
-                .any(|used| used.relation.oid == relation && explains(used, mode, explain));
+                .any(|used| used.relation.oid == relation && explains(used, mode, reads));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
                 unexplained.push(Unexplained { relation });
@@ -204,7 +204,7 @@ WHERE c.oid IN ({oids}) ORDER BY 1, 2"
 }
 
 /// True if what is reported of a relation covers a lock of this mode. `reads`: the statement
-/// writes nothing, whatever it locks.
+/// may lock like a writer what it only reads.
 fn explains(used: &RelationUse, mode: &str, reads: bool) -> bool {
     match mode {
         "AccessShareLock" => true,

@@ -36,7 +36,7 @@ fn compare() -> Result<bool> {
         }
     }
     let report = transparency::run(&selection)?;
-    println!("{}", report.table());
+    println!("{}", report.table()?);
     for (count, text) in report.refusals().iter().take(60) {
         println!("{count:>5}  {text}");
     }
@@ -44,5 +44,12 @@ fn compare() -> Result<bool> {
         fs::write(&path, serde_json::to_vec_pretty(&report.json())?)
             .with_context(|| format!("writing {path}"))?;
     }
-    Ok(report.differing().is_empty())
+    let unexplained = report.unexplained()?;
+    for outcome in &unexplained {
+        println!(
+            "{}: {} lines differ, more than explained",
+            outcome.script, outcome.differing
+        );
+    }
+    Ok(unexplained.is_empty())
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write, fs, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::host::Scratch;
@@ -78,6 +79,19 @@ impl Outcome {
     }
 }
 
+/// A difference that is known, and why it is there.
+#[derive(Clone, Debug, Deserialize)]
+struct Explained {
+    script: String,
+    /// Lines that differ, at most.
+    differing: usize,
+    reason: String,
+}
+
+fn explained() -> Result<Vec<Explained>> {
+    serde_json::from_str(include_str!("explained.json")).context("explained.json")
+}
+
 /// All scripts.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -96,20 +110,36 @@ impl Report {
             .collect()
     }
 
-    /// A table of what differs, and of the refusals behind it.
-    pub fn table(&self) -> String {
+    /// Scripts that differ in more lines than are explained.
+    pub fn unexplained(&self) -> Result<Vec<&Outcome>> {
+        let known = explained()?;
+        let all = self.differing().into_iter();
+        let more = all.filter(|outcome| {
+            !known
+                .iter()
+                .any(|known| known.script == outcome.script && outcome.differing <= known.differing)
+        });
+        Ok(more.collect())
+    }
+
+    /// A table of what differs, and why.
+    pub fn table(&self) -> Result<String> {
+        let known = explained()?;
         let mut table = format!(
-            "{:<28} {:>8} {:>8} {:>8}\n",
-            "script", "lines", "differ", "refused"
+            "{:<20} {:>7} {:>7}  {}\n",
+            "script", "lines", "differ", "why"
         );
         for outcome in self.differing() {
             let _ = writeln!(
                 table,
-                "{:<28} {:>8} {:>8} {:>8}",
+                "{:<20} {:>7} {:>7}  {}",
                 outcome.script,
                 outcome.lines,
                 outcome.differing,
-                outcome.refusals.len()
+                known
+                    .iter()
+                    .find(|known| known.script == outcome.script)
+                    .map_or("NOT EXPLAINED", |known| known.reason.as_str())
             );
         }
         let same = self.outcomes.len() - self.differing().len();
@@ -122,7 +152,7 @@ impl Report {
             sum(|outcome| outcome.directly),
             sum(|outcome| outcome.through),
         );
-        table
+        Ok(table)
     }
 
     /// Cordon's refusals, the most frequent first.

@@ -120,9 +120,14 @@ impl CancelTarget {
         self.requested.store(false, Ordering::SeqCst);
     }
 
-    /// True if there was a request; it counts once.
-    pub fn take(&self) -> bool {
-        self.requested.swap(false, Ordering::SeqCst)
+    /// True if there was a request; it counts once. If it went to the server as well, it has landed
+    /// there, and does not meet what is sent next.
+    pub async fn take(&self) -> bool {
+        let requested = self.requested.swap(false, Ordering::SeqCst);
+        if requested {
+            drop(self.flight.lock().await);
+        }
+        requested
     }
 }
 

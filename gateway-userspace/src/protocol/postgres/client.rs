@@ -498,7 +498,7 @@ impl Connection {
         phase: Phase,
         parameters: &[Parameter],
     ) -> Result<Result<Permit, Refusal>, Close> {
-        if self.cancel.take() {
+        if self.cancel.take().await {
             // It came while nothing of the client's ran upstream.
             return Ok(Err(Refusal::as_server(
                 "57014",

@@ -24,7 +24,7 @@ impl Connection {
         put_own_notice(&mut self.client.tx, &message, &hint);
         self.cancel.held.store(true, Ordering::SeqCst);
         // One that came before nobody was there to be woken.
-        let outcome = if self.cancel.take() {
+        let outcome = if self.cancel.take().await {
             Ok(false)
         } else {
             self.wait_held(&mut hold).await
@@ -62,7 +62,7 @@ impl Connection {
                 Event::Answered => return Ok(true),
                 Event::Cancelled => {
                     // A wake-up may be left over from an earlier statement.
-                    if self.cancel.take() {
+                    if self.cancel.take().await {
                         return Ok(false);
                     }
                 }

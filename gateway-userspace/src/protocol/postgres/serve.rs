@@ -374,12 +374,13 @@ impl Service {
             );
             return;
         };
-        if !entry.target.request() {
+        if entry.target.held.load(Ordering::SeqCst) {
+            entry.target.request();
             return;
         }
+        // Whoever finds the request waits until it has landed at the server.
         let _flight = entry.target.flight.lock().await;
-        if entry.target.internal.load(Ordering::SeqCst) {
-            // The client's statement will find the request when its turn comes.
+        if !entry.target.request() {
             return;
         }
         if let Err(error) = cancel_upstream(&entry.upstream).await {
