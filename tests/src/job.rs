@@ -156,6 +156,12 @@ impl<'d> JobCommand<'d> {
         self.run(&argv)
     }
 
+    /// Puts a file where the job can read it.
+    pub fn share(&self, name: &str, content: &[u8]) -> Result<String> {
+        let file = self.daemon.scratch().share(name, content)?;
+        Ok(file.display().to_string())
+    }
+
     /// A psql session that is driven line by line.
     pub fn live(&self) -> Result<LivePsql> {
         let psql = tools::postgres("psql")?.display().to_string();

@@ -1,9 +1,14 @@
 //! Python programs that speak the wire protocol byte by byte, run inside jobs.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+};
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::job::JobCommand;
+use crate::{host, job::JobCommand, tools};
 
 const PRELUDE: &str = include_str!("../fixtures/raw/pgraw.py");
 
@@ -26,6 +31,53 @@ pub fn program(body: &str) -> String {
 /// Runs a program in a job and reads the JSON it prints.
 pub fn run(job: &JobCommand<'_>, body: &str, args: &[&str]) -> Result<Value> {
     job.python(&program(body), args)?.success()?.json()
+}
+
+/// A program that does a step for each line that it reads, and answers with a line of JSON.
+#[derive(Debug)]
+pub struct Live {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Live {
+    /// Starts the program in a job.
+    pub fn start(job: &JobCommand<'_>, body: &str) -> Result<Self> {
+        let file = job.share(
+            &format!("live-{}.py", host::unique()),
+            program(body).as_bytes(),
+        )?;
+        let mut child = job
+            .command(&[tools::PYTHON, &file])?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take();
+        let output = child.stdout.take().context("no output")?;
+        Ok(Self {
+            child,
+            input,
+            output: BufReader::new(output),
+        })
+    }
+
+    /// Has a step done.
+    pub fn step(&mut self, line: &str) -> Result<Value> {
+        let input = self.input.as_mut().context("no input")?;
+        writeln!(input, "{line}")?;
+        let mut answer = String::new();
+        self.output.read_line(&mut answer)?;
+        serde_json::from_str(&answer).with_context(|| format!("after {line:?}: {answer:?}"))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It ends at the end of its input.
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
 }
 
 /// What one exchange showed.

@@ -147,6 +147,8 @@ pub enum ReasonCode {
     TooLong,
     /// The session lasted as long as a limit allows: 57P01.
     SessionOver,
+    /// Definitions that it relies on have changed meanwhile: 40001.
+    Changed,
     /// The evidence cannot be written, or another fault of Cordon's own: 58000.
     Fault,
 }
@@ -163,6 +165,7 @@ impl ReasonCode {
             Self::TooOften => "53400",
             Self::SessionOver => "57P01",
             Self::NotAttributed => "28000",
+            Self::Changed => "40001",
             Self::Fault => "58000",
         }
     }

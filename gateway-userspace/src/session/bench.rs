@@ -66,7 +66,7 @@ impl Desk {
             .map_err(|refusal| format!("{refusal:?}"))?;
         let saved = include_str!("../../../docs/examples/shop/shop.catalog.json");
         let (catalog, _) = SavedCatalog::parse(saved)?.open()?;
-        let cell = |text: &str| vec![vec![Some(text.to_owned())]];
+        let cell = |text: &str| vec![vec![Some("1:1:".to_owned()), Some(text.to_owned())]];
         let namespace = vec![vec![
             Some(r#"["pg_catalog","public"]"#.to_owned()),
             Some("agent".to_owned()),
@@ -81,6 +81,7 @@ impl Desk {
             fingerprint,
             kinship: Arc::new(Kinship::of(&catalog)),
             catalog: Arc::new(catalog),
+            versions: Arc::default(),
         });
         Ok(Self {
             session,

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use super::{
     Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
+    guard::Versions,
     limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
@@ -231,11 +232,16 @@ impl Session {
         Ok(self.names.wants_catalog())
     }
 
-    /// Takes the rows of the catalog queries.
+    /// Takes the rows of [`NameQueries::VERSIONS`](super::NameQueries::VERSIONS), then those of the
+    /// catalog queries.
     ///
     /// # Errors
     /// If the rows are not what the queries give.
     pub fn install_catalog(&mut self, rows: &[Rows], private: bool) -> Result<(), String> {
+        let Some((versions, rows)) = rows.split_first() else {
+            return Err("the catalog queries gave no rows".to_owned());
+        };
+        let versions = Arc::new(Versions::from_rows(versions)?);
         let catalog = Catalog::from_rows(rows).map_err(|error| error.to_string())?;
         let Some(fingerprint) = self.names.fingerprint().cloned() else {
             return Err("the catalog was read before its fingerprint".to_owned());
@@ -245,6 +251,7 @@ impl Session {
             fingerprint,
             catalog: Arc::new(catalog),
             kinship,
+            versions,
         };
         if !private && !self.names.is_own() {
             let mut shared = self

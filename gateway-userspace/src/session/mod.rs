@@ -7,6 +7,7 @@
 mod bench;
 mod confirm;
 mod gate;
+mod guard;
 mod hold;
 mod limit;
 mod names;
@@ -24,6 +25,7 @@ mod understood;
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
 pub use gate::*;
+pub use guard::{GUARD, GUARD_CHANGED};
 pub use hold::Hold;
 pub use limit::{Allowance, LimitReached, Volume};
 pub use names::*;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::guard::{VERSIONS, Versions};
 use crate::{
     policy::Kinship,
     sql::{CATALOG_QUERIES, Catalog, NAMESPACE_SQL, Namespace},
@@ -24,10 +25,10 @@ impl NameQueries {
     /// The effective search path and user.
     pub const NAMESPACE: &'static str = NAMESPACE_SQL;
 
-    /// A text that changes whenever a user's object does: each row of these catalogs that is
+    /// The transactions that it sees, and a text that changes whenever a user's object does: each row of these catalogs that is
     /// inserted, updated or deleted changes a sum. Much cheaper than reading them. Temporary
     /// objects of other sessions do not count.
-    pub const FINGERPRINT: &'static str = "WITH f AS MATERIALIZED (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname ~ '^pg_(toast_)?temp_' AND n.oid <> pg_catalog.pg_my_temp_schema()) SELECT pg_catalog.concat_ws(' ', \
+    pub const FINGERPRINT: &'static str = "WITH f AS MATERIALIZED (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname ~ '^pg_(toast_)?temp_' AND n.oid <> pg_catalog.pg_my_temp_schema()) SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.concat_ws(' ', \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8 * (c.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_class AS c WHERE c.oid >= 16384 AND c.relnamespace NOT IN (SELECT f.oid FROM f)), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8 * ((a.attrelid::pg_catalog.int8 * (a.attnum + 2000))::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid >= 16384 AND a.attrelid NOT IN (SELECT k.oid FROM pg_catalog.pg_class AS k WHERE k.relnamespace IN (SELECT f.oid FROM f))), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8 * (p.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_proc AS p), \
@@ -42,6 +43,10 @@ impl NameQueries {
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(d.xmin::pg_catalog.text::pg_catalog.int8 * (d.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_attrdef AS d), \
 (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8 * (n.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_namespace AS n WHERE n.oid NOT IN (SELECT f.oid FROM f)))";
 
+    /// The versions of what a catalog holds; to be asked before the catalog itself, so that it is
+    /// never of a later state.
+    pub const VERSIONS: &'static str = VERSIONS;
+
     /// The queries that fill a catalog.
     pub fn catalog() -> &'static [&'static str] {
         CATALOG_QUERIES
@@ -54,6 +59,7 @@ pub(super) struct Snapshot {
     pub(super) fingerprint: Arc<str>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) kinship: Arc<Kinship>,
+    pub(super) versions: Arc<Versions>,
 }
 
 /// A session's names.
@@ -62,6 +68,8 @@ pub(super) struct Names {
     pub(super) snapshot: Option<Snapshot>,
     pub(super) namespace: Option<Arc<Namespace>>,
     fingerprint: Option<Arc<str>>,
+    /// `pg_current_snapshot()` when the fingerprint was read.
+    pub(super) transactions: String,
     checked: Option<Instant>,
     /// Count of definitions made through Cordon when the names were looked up.
     epoch: u64,
@@ -99,6 +107,12 @@ impl Names {
         self.defined_in_transaction |= defines;
     }
 
+    /// Something was changed outside of Cordon.
+    pub(super) fn mark_outdated(&mut self) {
+        self.outdated = true;
+        self.stale = true;
+    }
+
     /// Takes the rows of [`NameQueries::NAMESPACE`] and [`NameQueries::FINGERPRINT`]. `true`:
     /// what names mean has changed.
     pub(super) fn install_namespace(
@@ -112,15 +126,16 @@ impl Names {
         };
         let row = namespace.first().ok_or("the search path cannot be read")?;
         let namespace = Namespace::from_row(row).map_err(|error| error.to_string())?;
-        let fingerprint = fingerprint
-            .first()
-            .and_then(|row| row.first())
-            .and_then(|cell| cell.as_deref())
-            .ok_or("the catalog's fingerprint cannot be read")?;
+        let [Some(transactions), Some(fingerprint)] =
+            fingerprint.first().map_or(&[][..], Vec::as_slice)
+        else {
+            return Err("the catalog's fingerprint cannot be read".to_owned());
+        };
         let changed = self.namespace.as_deref() != Some(&namespace)
-            || self.fingerprint.as_deref() != Some(fingerprint);
+            || self.fingerprint.as_deref() != Some(fingerprint.as_str());
         self.namespace = Some(Arc::new(namespace));
-        self.fingerprint = Some(Arc::from(fingerprint));
+        self.fingerprint = Some(Arc::from(fingerprint.as_str()));
+        self.transactions.clone_from(transactions);
         self.checked = Some(Instant::now());
         self.stale = false;
         self.epoch = epoch;

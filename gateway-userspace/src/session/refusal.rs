@@ -160,6 +160,7 @@ pub(super) fn code_name(code: ReasonCode) -> &'static str {
         ReasonCode::TooOften => "too-often",
         ReasonCode::TooLong => "too-long",
         ReasonCode::SessionOver => "session-over",
+        ReasonCode::Changed => "changed",
         ReasonCode::Fault => "fault",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Parameter, Refusal, Session, Understood, hex};
+use super::{Parameter, Refusal, Session, Understood, guard::Relies, hex};
 use crate::{
     policy::{Kinship, Reason, ReasonCode, Verdict, evaluate_in},
     sql::{
@@ -152,12 +152,18 @@ impl Session {
             (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
         };
         let protects = self.touches_protected(&statement);
+        let relies = self
+            .names
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| Relies::of(&statement, &snapshot.versions));
         let text = statement.text.clone();
         Understood::new(
             Arc::new(statement),
             verdict,
             self.generation,
             protects,
+            relies,
             text,
         )
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
+use super::guard::Relies;
 use crate::{
     masking::{ColumnShape, CopyFormat, UnknownFormat},
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
@@ -19,6 +20,9 @@ pub struct Understood {
     pub(super) verdict: Verdict,
     pub(super) generation: u64,
     pub(super) protects: bool,
+    /// What must not have changed when it runs.
+    pub(super) relies: Option<Relies>,
+    lists_prepared: bool,
     pub(super) relations: Vec<String>,
     pub(super) effects: Vec<String>,
     pub(super) masked: Vec<String>,
@@ -97,8 +101,13 @@ impl Understood {
         verdict: Verdict,
         generation: u64,
         protects: bool,
+        relies: Option<Relies>,
         text: String,
     ) -> Self {
+        let lists_prepared = statement
+            .relations
+            .iter()
+            .any(|used| used.relation.name == "pg_prepared_statements");
         let effect = effect_of(&statement);
         let fleeting =
             statement.executes.is_some() || matches!(statement.kind, StatementKind::Fetch { .. });
@@ -130,6 +139,8 @@ impl Understood {
             verdict,
             generation,
             protects,
+            relies,
+            lists_prepared,
             effect,
             fleeting,
             confirms,
@@ -146,6 +157,11 @@ impl Understood {
     /// For what runs a prepared statement: its name, as long as it is not resolved.
     pub fn executes(&self) -> Option<&str> {
         self.statement.executes.as_deref()
+    }
+
+    /// It reads `pg_prepared_statements`.
+    pub fn lists_prepared(&self) -> bool {
+        self.lists_prepared
     }
 
     /// COPY FROM STDIN: the client's data follows.

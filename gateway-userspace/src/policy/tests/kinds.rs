@@ -207,6 +207,7 @@ fn every_reason_code_has_its_sqlstate() {
         (ReasonCode::NotApproved, "57014"),
         (ReasonCode::NotAttributed, "28000"),
         (ReasonCode::NotMaskable, "42501"),
+        (ReasonCode::Changed, "40001"),
         (ReasonCode::Fault, "58000"),
     ];
     for (code, sqlstate) in codes {

@@ -29,6 +29,7 @@ impl Connection {
     pub(super) async fn handle_client(&mut self, tag: u8, frame: &Bytes) -> Result<(), Close> {
         if tag != b'X' {
             self.past_limits().await?;
+            self.past_guarded().await?;
         }
         if self.skip_until_sync && !matches!(tag, b'S' | b'X') {
             return Ok(());
@@ -467,6 +468,9 @@ impl Connection {
                     Origin::Execute,
                 );
                 running.portal = Some(portal);
+                if phase != Phase::Resume {
+                    self.put_guard(&understood, false);
+                }
                 self.send_execute(running, &understood, frame);
             }
             Err(refusal) => self.refuse_pipeline(refusal),

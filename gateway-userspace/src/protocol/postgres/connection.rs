@@ -16,6 +16,7 @@ use std::{
 use super::{
     cancel::CancelTarget,
     close::Close,
+    guard::Guarding,
     limit::{Canceller, Enforcement},
     names::InternalError,
     reply::{Expected, Portal, Prepared},
@@ -86,6 +87,8 @@ pub struct Connection {
     pub(super) failed_in_query: bool,
     /// Limits that are being enforced.
     pub(super) limits: Enforcement,
+    /// The query that stands before statements.
+    pub(super) guard: Guarding,
 }
 
 impl Connection {
@@ -123,6 +126,7 @@ impl Connection {
             probed: false,
             failed_in_query: false,
             limits: Enforcement::new(canceller),
+            guard: Guarding::default(),
         }
     }
 
@@ -175,6 +179,9 @@ impl Connection {
                     break;
                 }
                 self.process_server()?;
+            }
+            if self.expected.is_empty() {
+                self.past_repeat().await?;
             }
             if self.expected.is_empty() && self.client.is_eof() {
                 return Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into()));

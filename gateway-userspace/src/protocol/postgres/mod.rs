@@ -12,6 +12,7 @@ mod client;
 pub mod close;
 pub mod confirm;
 mod connection;
+mod guard;
 mod hold;
 mod limit;
 mod names;

@@ -64,7 +64,10 @@ impl Connection {
             .install_namespace(&rows, private, epoch)
             .map_err(Close::Upstream)?;
         if wants_catalog || force {
-            let rows = self.gateway_query(NameQueries::catalog()).await?;
+            let queries: Vec<&str> = std::iter::once(NameQueries::VERSIONS)
+                .chain(NameQueries::catalog().iter().copied())
+                .collect();
+            let rows = self.gateway_query(&queries).await?;
             self.session
                 .install_catalog(&rows, private)
                 .map_err(Close::Upstream)?;
@@ -241,6 +244,7 @@ impl Connection {
             }
             Some(PreparedChange::Clear { portals }) => {
                 self.statements.clear();
+                self.guard.forgotten();
                 if *portals {
                     self.portals.clear();
                 }

@@ -261,6 +261,15 @@ pub enum Expected {
         /// An error of it is the client's: it belongs to a statement of theirs.
         for_client: bool,
     },
+    /// Replies to the query that guards the statement behind it; swallowed.
+    Guard {
+        /// CloseComplete still to come.
+        closes: u8,
+        /// Its statement is kept for the next one.
+        stays: bool,
+        /// The one statement of a Query that is its own transaction: it can be run again.
+        query: Option<Arc<Understood>>,
+    },
     /// ReadyForQuery.
     Ready {
         /// Forward it.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     close::Close,
+    guard::guard_failed,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
     names::InternalError,
     refuse::{self, Screen},
@@ -148,6 +149,10 @@ impl Connection {
                 }
                 Ok(())
             }
+            Some(Expected::Guard { .. }) => {
+                drop(self.server.rx.split_to(len));
+                Ok(())
+            }
             _ => Err(unexpected(b'D')),
         }
     }
@@ -160,6 +165,18 @@ impl Connection {
                 Some(waits @ (Expected::Internal { .. } | Expected::Refused(_))) => {
                     self.expected.push_front(waits);
                 }
+                Some(Expected::Guard {
+                    closes,
+                    stays,
+                    query,
+                }) => {
+                    self.guard.prepared(stays);
+                    self.expected.push_front(Expected::Guard {
+                        closes,
+                        stays,
+                        query,
+                    });
+                }
                 _ => return Err(unexpected(tag)),
             },
             b'2' => match self.expected.pop_front() {
@@ -168,6 +185,7 @@ impl Connection {
                     self.internal.push(Vec::new());
                     self.expected.push_front(internal);
                 }
+                Some(guard @ Expected::Guard { .. }) => self.expected.push_front(guard),
                 _ => return Err(unexpected(tag)),
             },
             b'3' => match self.expected.pop_front() {
@@ -178,7 +196,18 @@ impl Connection {
                         for_client,
                     });
                 }
-                Some(Expected::Internal { .. }) => {}
+                Some(Expected::Guard {
+                    closes,
+                    stays,
+                    query,
+                }) if closes > 1 => {
+                    self.expected.push_front(Expected::Guard {
+                        closes: closes - 1,
+                        stays,
+                        query,
+                    });
+                }
+                Some(Expected::Internal { .. } | Expected::Guard { .. }) => {}
                 Some(refused @ Expected::Refused(_)) => self.expected.push_front(refused),
                 _ => return Err(unexpected(tag)),
             },
@@ -336,9 +365,9 @@ impl Connection {
                 self.forward_if(true, frame);
                 Ok(())
             }
-            Some(internal @ Expected::Internal { .. }) => {
-                // CloseComplete ends the gateway's own query.
-                self.expected.push_front(internal);
+            Some(own @ (Expected::Internal { .. } | Expected::Guard { .. })) => {
+                // CloseComplete ends a query of the gateway's own.
+                self.expected.push_front(own);
                 Ok(())
             }
             _ => Err(unexpected(tag)),
@@ -379,6 +408,14 @@ impl Connection {
                     sqlstate,
                     message: text(b'M'),
                 });
+            }
+            Some(Expected::Guard { query, .. }) => {
+                self.guard.forgotten();
+                if overdue.is_none() && guard_failed(&sqlstate) {
+                    self.changed(query);
+                } else {
+                    self.put_error(frame, &fields, overdue.as_ref());
+                }
             }
             Some(Expected::Execute(running)) => {
                 let mut running = *running;
@@ -494,6 +531,7 @@ impl Connection {
                 | Expected::Refused(_)
                 | Expected::Failure
                 | Expected::Internal { .. }
+                | Expected::Guard { .. }
                 | Expected::Ready { .. } => {}
             }
         }
@@ -514,6 +552,10 @@ impl Connection {
                     self.portals.clear();
                 }
                 self.session.transaction_status(status);
+                if self.guard.will_repeat() {
+                    // The client has seen nothing of it.
+                    return Ok(());
+                }
                 if forward && !self.failed_behind(status) {
                     put_ready(&mut self.client.tx, status);
                 }
@@ -537,7 +579,7 @@ impl Connection {
     fn notice(&mut self, frame: &[u8]) {
         let protects = match self.expected.front() {
             Some(Expected::Execute(running)) => running.protects,
-            Some(Expected::Internal { .. }) => return,
+            Some(Expected::Internal { .. } | Expected::Guard { .. }) => return,
             _ => self.session.has_masks(),
         };
         let session = &self.session;

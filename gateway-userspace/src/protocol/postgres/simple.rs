@@ -34,7 +34,7 @@ impl Connection {
         };
         // The usual case: one statement that has been understood before.
         if let Some(understood) = self.cached(text, &[]) {
-            self.statement(&understood, true).await?;
+            self.statement(&understood, true, true).await?;
             return Ok(());
         }
         let statements = match self.session.split(text).await {
@@ -64,15 +64,21 @@ impl Connection {
             if count == 1 {
                 self.session.remember(text, &understood);
             }
-            if !self.statement(&understood, last).await? {
+            if !self.statement(&understood, last, count == 1).await? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Runs one statement of a Query. `false`: it failed or was refused, and the Query is over.
-    async fn statement(&mut self, understood: &Arc<Understood>, last: bool) -> Result<bool, Close> {
+    /// Runs one statement of a Query. `alone`: it is the only one. `false`: it failed or was
+    /// refused, and the Query is over.
+    async fn statement(
+        &mut self,
+        understood: &Arc<Understood>,
+        last: bool,
+        alone: bool,
+    ) -> Result<bool, Close> {
         let mut understood = understood.clone();
         let parsed = match self.read_query(&mut understood).await? {
             Ok(parsed) => parsed,
@@ -108,6 +114,7 @@ impl Connection {
             forward: false,
             undo: Undo::nothing(),
         });
+        self.put_guard(understood, alone && !understood.copies_in());
         put_describe(&mut self.server.tx, b'P', b"");
         self.expected.push_back(Expected::DescribePortal {
             forward_rows: true,

@@ -176,6 +176,21 @@ pub fn put_bind_empty(out: &mut BytesMut, portal: &[u8], statement: &[u8]) {
     });
 }
 
+/// `Bind` with parameters and results in text.
+pub fn put_bind_texts(out: &mut BytesMut, portal: &[u8], statement: &[u8], parameters: &[&str]) {
+    put_message(out, b'B', |out| {
+        put_cstr(out, portal);
+        put_cstr(out, statement);
+        out.put_u16(0);
+        out.put_u16(u16::try_from(parameters.len()).unwrap_or(u16::MAX));
+        for text in parameters {
+            out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.put_u16(0);
+    });
+}
+
 /// `Describe` a statement (`S`) or portal (`P`).
 pub fn put_describe(out: &mut BytesMut, kind: u8, name: &[u8]) {
     put_message(out, b'D', |out| {
