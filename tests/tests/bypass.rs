@@ -1,5 +1,6 @@
 //! Ways round that were found in, or reported against, real gateways. Rows stay. Each goes through
-//! the real wire, as a simple query and as a prepared statement with binary results.
+//! the real wire in four forms: as a simple query, through the unnamed statement, as a prepared
+//! statement with binary results, and prepared in SQL; what can be executed twice is.
 
 use std::collections::BTreeMap;
 
@@ -369,19 +370,23 @@ fn state(stand: &Stand) -> Result<String> {
     Ok(parts.join("\n"))
 }
 
-fn run(stand: &Stand, rows: &[Row], extended: bool) -> Result<BTreeMap<String, Value>> {
+fn run(stand: &Stand, rows: &[Row], form: &str) -> Result<BTreeMap<String, Value>> {
     let list: Vec<Value> = rows
         .iter()
         .map(|row| {
             let steps: Vec<String> = row.steps.iter().map(|step| text_of(step)).collect();
-            json!({ "id": row.id, "steps": steps, "extended": extended, "binary": extended })
+            json!({ "id": row.id, "steps": steps })
         })
         .collect();
     let file = stand
         .daemon
         .scratch()
         .share("rows.json", serde_json::to_string(&list)?.as_bytes())?;
-    let result = raw::run(&stand.job(), raw::ROWS, &[&file.display().to_string()])?;
+    let result = raw::run(
+        &stand.job(),
+        raw::ROWS,
+        &[&file.display().to_string(), form],
+    )?;
     ensure!(
         Seen(&result["last"]).rows() == [[Some("1")]],
         "the session did not survive: {}",
@@ -434,9 +439,9 @@ fn judge(row: &Row, shown: &Value, statements: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn none_succeeds(stand: &Stand, rows: &[Row], extended: bool) -> Result<()> {
+fn none_succeeds(stand: &Stand, rows: &[Row], form: &str) -> Result<()> {
     let before = state(stand)?;
-    let shown = run(stand, rows, extended)?;
+    let shown = run(stand, rows, form)?;
     let statements = stand.cluster.statements()?;
     let mut wrong = Vec::new();
     for row in rows {
@@ -468,13 +473,25 @@ fn none_succeeds(stand: &Stand, rows: &[Row], extended: bool) -> Result<()> {
 #[test]
 fn no_row_succeeds_as_a_simple_query() -> Result<()> {
     let stand = Stand::with_policy(policies::NO_APPROVALS)?;
-    none_succeeds(&stand, ROWS, false)
+    none_succeeds(&stand, ROWS, "simple")
+}
+
+#[test]
+fn no_row_succeeds_through_the_unnamed_statement() -> Result<()> {
+    let stand = Stand::with_policy(policies::NO_APPROVALS)?;
+    none_succeeds(&stand, ROWS, "extended")
 }
 
 #[test]
 fn no_row_succeeds_as_a_prepared_statement_with_binary_results() -> Result<()> {
     let stand = Stand::with_policy(policies::NO_APPROVALS)?;
-    none_succeeds(&stand, ROWS, true)
+    none_succeeds(&stand, ROWS, "prepared")
+}
+
+#[test]
+fn no_row_succeeds_as_a_statement_prepared_in_sql() -> Result<()> {
+    let stand = Stand::with_policy(policies::NO_APPROVALS)?;
+    none_succeeds(&stand, ROWS, "sql")
 }
 
 #[test]
@@ -509,7 +526,7 @@ fn a_destructive_statement_in_any_shape_is_held_and_given_up() -> Result<()> {
         ..Setup::default()
     })?;
     let before = state(&stand)?;
-    let shown = run(&stand, HELD, false)?;
+    let shown = run(&stand, HELD, "simple")?;
     let statements = stand.cluster.statements()?;
     for row in HELD {
         let steps = shown
