@@ -64,9 +64,9 @@ UNION ALL SELECT 'f', p.proname::pg_catalog.text, pg_catalog.sum(",
     ")::pg_catalog.text FROM pg_catalog.pg_proc AS p WHERE p.oid >= 16384 GROUP BY p.proname"
 );
 
-/// Fails with SQLSTATE 22P02 if the versions have changed. Its parameters, as text: the snapshot
-/// of transactions in which the catalog was read, the relations' oids, their names, functions'
-/// names, and the sum of the versions.
+/// Returns an empty text if the versions are as they were. Its parameters, as text: the snapshot of
+/// transactions in which the catalog was read, the relations' oids, their names, functions' names,
+/// the sum of the versions, and whether to fail with SQLSTATE 22P02 if they have changed.
 pub const GUARD: &str = concat!(
     "SELECT CASE WHEN pg_catalog.pg_current_snapshot()::pg_catalog.text = $1::pg_catalog.text THEN '' WHEN \
 COALESCE((SELECT pg_catalog.sum(",
@@ -80,7 +80,7 @@ COALESCE((SELECT pg_catalog.sum(",
     ") FROM pg_catalog.pg_class AS c WHERE c.relname = ANY($3::pg_catalog.name[]) AND c.oid >= 16384 AND c.relpersistence <> 't'), 0) + COALESCE((SELECT pg_catalog.sum(",
     function!(),
     ") FROM pg_catalog.pg_proc AS p WHERE p.proname = ANY($4::pg_catalog.name[]) AND p.oid >= 16384), 0) = $5::pg_catalog.numeric \
-THEN '' ELSE pg_catalog.concat('definitions changed since ', $1)::pg_catalog.int4::pg_catalog.text END"
+THEN '' WHEN $6::pg_catalog.bool THEN pg_catalog.concat('definitions changed since ', $1)::pg_catalog.int4::pg_catalog.text ELSE 'changed' END"
 );
 
 /// SQLSTATE of [`GUARD`] where definitions have changed.

@@ -83,6 +83,7 @@ impl Connection {
         }
         if confirms {
             self.put_internal(LOCKS, true);
+            self.ask_guard(understood);
         }
         if to_read.close {
             put_close(&mut self.server.tx, b'S', to_read.name);
@@ -112,11 +113,12 @@ impl Connection {
             before: rows.pop().unwrap_or_default(),
             shape: to_read.statement.shape.get().cloned().flatten(),
         };
-        if self.disagreement(understood, &facts).await?.is_none() {
+        // Something may have been defined behind our back.
+        let changed = self.guard.take_told();
+        if !changed && self.disagreement(understood, &facts).await?.is_none() {
             self.session.confirm(understood);
             return Ok(Reading::Agrees);
         }
-        // Something may have been defined behind our back.
         self.refresh_names(true).await?;
         let again = match self
             .understand_one(understood.text(), &to_read.statement.types)

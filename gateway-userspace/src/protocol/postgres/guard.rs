@@ -28,6 +28,8 @@ pub(super) struct Guarding {
     repeat: Option<Arc<Understood>>,
     /// It is being run again: once will do.
     repeats: bool,
+    /// It was asked, and said that definitions have changed.
+    told: bool,
 }
 
 impl Guarding {
@@ -39,6 +41,17 @@ impl Guarding {
     /// The server may not have its statement any more.
     pub(super) fn forgotten(&mut self) {
         self.prepared = false;
+    }
+
+    /// A row of the guard, which says something only where definitions have changed.
+    pub(super) fn row(&mut self, frame: &[u8]) {
+        // Header, count of columns, length of the first.
+        self.told |= !frame.ends_with(&0_u32.to_be_bytes());
+    }
+
+    /// What it was last asked for, once.
+    pub(super) fn take_told(&mut self) -> bool {
+        std::mem::take(&mut self.told)
     }
 
     /// The Query that has just ended will be run again.
@@ -56,11 +69,28 @@ impl Connection {
     /// Puts the guard before the Execute of a statement whose portal is bound, so that what it
     /// reads is locked. `alone`: it is a Query, so that it may be run again.
     pub(super) fn put_guard(&mut self, understood: &Arc<Understood>, alone: bool) {
-        // Nobody need know.
-        let hides = understood.lists_prepared() && self.guard.prepared;
-        let Some(parameters) = self.session.guard(understood) else {
-            if hides {
-                self.guard.prepared = false;
+        let repeatable = alone && self.status == b'I' && !self.guard.repeats;
+        let query = repeatable.then(|| understood.clone());
+        let sent = self.put(understood, query, "t");
+        self.guard.under_way |= repeatable && sent;
+    }
+
+    /// Asks the same of a statement that is only read: [`Guarding::take_told`] has the answer.
+    pub(super) fn ask_guard(&mut self, understood: &Understood) {
+        self.put(understood, None, "f");
+    }
+
+    fn put(
+        &mut self,
+        understood: &Understood,
+        query: Option<Arc<Understood>>,
+        fails: &'static str,
+    ) -> bool {
+        let stays = !understood.lists_prepared();
+        let Some([snapshot, oids, names, functions, version]) = self.session.guard(understood)
+        else {
+            if !stays && std::mem::take(&mut self.guard.prepared) {
+                // Nobody need know of it.
                 put_close(&mut self.server.tx, b'S', NAME);
                 self.expected.push_back(Expected::Close {
                     forward: false,
@@ -68,8 +98,9 @@ impl Connection {
                     portal: Undo::nothing(),
                 });
             }
-            return;
+            return false;
         };
+        let parameters = [snapshot, oids, names, functions, version, fails];
         let out = &mut self.server.tx;
         let mut closes = 1;
         if !self.guard.prepared {
@@ -81,20 +112,17 @@ impl Connection {
         put_bind_texts(out, NAME, NAME, &parameters);
         put_execute(out, NAME);
         put_close(out, b'P', NAME);
-        let stays = !understood.lists_prepared();
         if !stays {
             put_close(out, b'S', NAME);
             closes += 1;
             self.guard.prepared = false;
         }
-        let repeatable = alone && self.status == b'I' && !self.guard.repeats;
-        let query = repeatable.then(|| understood.clone());
-        self.guard.under_way |= repeatable;
         self.expected.push_back(Expected::Guard {
             closes,
             stays,
             query,
         });
+        true
     }
 
     /// The guard has stopped the statement behind it.

@@ -150,7 +150,8 @@ impl Connection {
                 Ok(())
             }
             Some(Expected::Guard { .. }) => {
-                drop(self.server.rx.split_to(len));
+                let frame = self.server.rx.split_to(len);
+                self.guard.row(&frame);
                 Ok(())
             }
             _ => Err(unexpected(b'D')),
