@@ -449,6 +449,66 @@ fn g7_recorded_every_decision_is_in_evidence_that_verifies_and_shows_no_protecte
     Ok(())
 }
 
+/// What an auditor does with the public key, an older checkpoint and a proof, without the log.
+#[test]
+fn g7_recorded_an_entry_and_the_growth_of_the_log_can_be_proven_to_others() -> Result<()> {
+    let stand = Stand::start(&cordon_tests::Setup::default())?;
+    let dir = stand.daemon.evidence_dir();
+    let folder = dir.display().to_string();
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = stand.daemon.scratch().path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let evidence = |args: &[&str]| -> Result<Output> {
+        let all = [&["evidence", "--dir", &folder][..], args].concat();
+        Ok(Output::from(stand.daemon.cli(&all).output()?))
+    };
+    let older = file("older", &evidence(&["checkpoint"])?.success()?.stdout)?;
+    stand.job().sql("SELECT count(*) FROM public.orders")?;
+    eventually("a newer checkpoint", || {
+        let newer = evidence(&["checkpoint"])?.success()?.stdout;
+        Ok((newer != std::fs::read_to_string(&older)?).then_some(()))
+    })?;
+    let key = dir.join("keys/log.pub").display().to_string();
+    let check = |args: &[&str]| -> Result<Output> {
+        let all = [
+            &[
+                "evidence",
+                "--dir",
+                "/nonexistent",
+                "--public-key",
+                &key,
+                "check",
+            ][..],
+            args,
+        ]
+        .concat();
+        Ok(Output::from(stand.daemon.cli(&all).output()?))
+    };
+    let entry = file("entry", "")?;
+    let proof = evidence(&["prove", "--entry", "1", "--entry-file", &entry])?.success()?;
+    let proof = file("proof", &proof.stdout)?;
+    check(&[&proof, "--entry", &entry])?.success()?;
+    let growth = evidence(&["prove", "--since", &older])?.success()?;
+    let growth = file("growth", &growth.stdout)?;
+    check(&[&growth, "--since", &older])?.success()?;
+    ensure!(check(&[&growth, "--entry", &entry])?.success().is_err());
+    let mut bytes = std::fs::read(&entry)?;
+    bytes.push(b' ');
+    std::fs::write(&entry, bytes)?;
+    ensure!(check(&[&proof, "--entry", &entry])?.success().is_err());
+    let tiles = stand.daemon.scratch().path().join("tiles");
+    evidence(&["export", "tiles", "--to", &tiles.display().to_string()])?.success()?;
+    ensure!(tiles.join("checkpoint").exists(), "no tiles");
+    let lines = evidence(&["export", "jsonl"])?.success()?;
+    ensure!(
+        lines.stdout.contains("\"type\":\"session-opened\""),
+        "no lines"
+    );
+    Ok(())
+}
+
 #[test]
 fn g8_short_lived_the_end_of_the_job_ends_its_sessions_and_backends() -> Result<()> {
     let stand = Stand::with_policy(policies::ALLOW_ALL)?;

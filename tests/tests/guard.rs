@@ -153,9 +153,9 @@ fn m14_other_ways_to_change_what_a_text_means() -> Result<()> {
 #[test]
 fn g10_truncate_analyze_grants_and_writes_by_others_stop_no_statement() -> Result<()> {
     let stand = harmless()?;
-    stand.cluster.admin(
-        "CREATE MATERIALIZED VIEW public.totals AS SELECT count(*) FROM public.orders",
-    )?;
+    stand
+        .cluster
+        .admin("CREATE MATERIALIZED VIEW public.totals AS SELECT count(*) FROM public.orders")?;
     let mut session = raw::Live::start(&stand.job(), STEPS)?;
     for change in [
         "TRUNCATE public.imports",

@@ -18,11 +18,13 @@ mod hex;
 mod key;
 mod layout;
 mod log;
+mod proof;
 mod recover;
 mod scrub;
 mod segment;
 mod sessions;
 mod state;
+mod tiles;
 mod tree;
 mod verify;
 
@@ -37,12 +39,15 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use event::*;
 pub(crate) use hex::encode as to_hex;
 pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
+pub use proof::{export_entries, prove_entry, prove_growth};
 pub use recover::{Cut, Recovery};
 pub use scrub::scrub_command_line;
 pub use sessions::{
     Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,
     read_sessions,
 };
+pub use tiles::{TilesWritten, export_tiles};
 pub use verify::{
-    DeclaredGap, Problem, Progress, Report, VerifyOptions, latest_checkpoint, verify,
+    Claim, DeclaredGap, Problem, Progress, Proven, Report, VerifyOptions, check_proof,
+    latest_checkpoint, note_size, verify,
 };

@@ -407,6 +407,10 @@ fn grants(names: &Names, statement: &Statement) -> String {
             continue;
         }
         let mut rights = rights(names, used);
+        if statement.kind == StatementKind::Lock && used.access.contains(&Access::Select) {
+            // The weakest lock, which is a read: of the table, no column will do.
+            rights.push("SELECT".to_owned());
+        }
         if definition {
             rights.extend(["REFERENCES".to_owned(), "TRIGGER".to_owned()]);
         }

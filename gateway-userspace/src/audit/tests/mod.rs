@@ -3,6 +3,7 @@
 mod append;
 mod crash;
 mod full;
+mod proofs;
 mod tamper;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

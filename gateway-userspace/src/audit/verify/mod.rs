@@ -3,6 +3,7 @@
 
 mod frame;
 mod notes;
+mod proof;
 mod report;
 mod tree;
 mod walk;
@@ -17,6 +18,7 @@ use self::{
     walk::Walk,
 };
 
+pub use proof::{Claim, Proven, check_proof};
 pub use report::{DeclaredGap, Problem, Report};
 
 /// Progress is told after this many bytes.
@@ -68,6 +70,11 @@ pub fn latest_checkpoint(dir: &Path, public_key: Option<&str>) -> Result<String,
     key.open(&note)
         .map_err(|what| problem(&notes.path, notes.offset, what))?;
     Ok(note)
+}
+
+/// The number of entries that a checkpoint is of; its signature is not looked at.
+pub fn note_size(note: &str) -> Option<u64> {
+    note.lines().nth(1)?.parse().ok()
 }
 
 fn check(

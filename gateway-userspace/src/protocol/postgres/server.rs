@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{
     close::Close,
-    guard::guard_failed,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
+    guard::guard_failed,
     names::InternalError,
     refuse::{self, Screen},
     reply::{Expected, Origin, text_row},

@@ -1,4 +1,6 @@
-//! `cordon evidence`: checks the log offline.
+//! `cordon evidence`: checks the log offline, and proves to others what is in it.
+
+mod prove;
 
 use std::{
     fs,
@@ -44,6 +46,15 @@ enum EvidenceCommand {
     },
     /// Print the last signed checkpoint, to be kept elsewhere.
     Checkpoint,
+    /// Print a proof that an entry is in the log, or that an older checkpoint's log is its beginning.
+    Prove(prove::ProveArgs),
+    /// Check such a proof, with nothing but the public key; exits with 1 if it shows nothing.
+    Check(prove::CheckArgs),
+    /// Write the log in another form.
+    Export {
+        #[command(subcommand)]
+        command: prove::ExportCommand,
+    },
 }
 
 /// Runs the command. The exit code is 1 if the log is not what it should be.
@@ -79,6 +90,13 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        EvidenceCommand::Prove(args) => {
+            prove::prove(&mut output, &dir, key.as_deref(), &args, json)
+        }
+        EvidenceCommand::Check(args) => prove::check(&mut output, &dir, key.as_deref(), &args),
+        EvidenceCommand::Export { command } => {
+            prove::export(&mut output, &dir, key.as_deref(), &command)
         }
         EvidenceCommand::Checkpoint => match latest_checkpoint(&dir, key.as_deref()) {
             Ok(note) if json => output
