@@ -96,3 +96,44 @@ fn evidence_files(dir: &Path) -> Vec<String> {
     files.sort();
     files
 }
+
+/// A log of one job with a session that read and was denied a delete. Its entries.
+pub(super) async fn written(dir: &Path) -> u64 {
+    let (log, _) = open(dir);
+    let now = Durability::Now;
+    let job = JobStarted {
+        job: "job-1".into(),
+        issuer: "github".into(),
+        subject: "repo:shop".into(),
+        ..JobStarted::default()
+    };
+    let session = SessionOpened {
+        session: "s".into(),
+        job: "job-1".into(),
+        database: "shop".into(),
+        original: "192.0.2.7:5432".into(),
+        ..SessionOpened::default()
+    };
+    log.append(Event::JobStarted(job), now).await.unwrap();
+    log.append(Event::SessionOpened(session), now)
+        .await
+        .unwrap();
+    log.append(decided("s", 1, "SELECT 1"), now).await.unwrap();
+    log.record_later(completed("s", 1));
+    let Event::StatementDecided(mut denied) = decided("s", 2, "DELETE FROM t") else {
+        unreachable!()
+    };
+    denied.effects = vec!["delete public.t".into()];
+    denied.decision = Decision::Deny {
+        code: "not-permitted".into(),
+        sqlstate: "42501".into(),
+        rule: "default deny".into(),
+        reason: "no".into(),
+        hint: String::new(),
+    };
+    log.append(Event::StatementDecided(denied), now)
+        .await
+        .unwrap();
+    log.close("test").await.unwrap();
+    note_size(&latest_checkpoint(dir, None).unwrap()).unwrap()
+}

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::{Output, ProgressLine, key_text, read_text};
 use crate::audit::{
-    Claim, Progress, Proven, check_proof, export_entries, export_tiles, latest_checkpoint,
-    note_size, prove_entry, prove_growth,
+    Claim, Progress, Proven, ReadError, check_proof, export_entries, export_tiles,
+    latest_checkpoint, note_size, ocsf_events, prove_entry, prove_growth,
 };
 
 /// What to prove.
@@ -69,6 +69,9 @@ pub enum ExportCommand {
         #[arg(long, value_name = "INDEX", default_value_t = 0)]
         from: u64,
     },
+    /// OCSF events of class 6005 (Datastore Activity), a line each, on standard output: sessions,
+    /// statements and refusals.
+    Ocsf,
     /// Files in the C2SP tlog-tiles form, which other tools for transparency logs read.
     Tiles {
         /// The folder; made if it is not there.
@@ -182,6 +185,13 @@ pub(super) fn export(
         ExportCommand::Jsonl { from } => {
             let mut lines = BufWriter::with_capacity(256 * 1024, io::stdout());
             export_entries(dir, size, *from, &mut lines)?;
+            lines.flush()?;
+        }
+        ExportCommand::Ocsf => {
+            let mut lines = BufWriter::with_capacity(256 * 1024, io::stdout());
+            ocsf_events(dir, size, |event| {
+                writeln!(lines, "{event}").map_err(ReadError::io(Path::new("the output")))
+            })?;
             lines.flush()?;
         }
         ExportCommand::Tiles { to } => {
