@@ -13,6 +13,7 @@ mod frontend;
 mod mutate;
 mod planted;
 mod rows;
+#[cfg(test)]
 mod seeds;
 mod server;
 mod stand;

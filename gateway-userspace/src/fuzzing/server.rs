@@ -123,8 +123,7 @@ impl Server {
     async fn message(&mut self, tag: u8, body: &[u8]) -> Option<()> {
         let message = FrontendMessage::decode(tag, body).expect("the gateway sends what decodes");
         if self.copies_in {
-            self.copy(&message);
-            return Some(());
+            return self.copy(&message);
         }
         if self.failed && !matches!(message, FrontendMessage::Sync | FrontendMessage::Terminate) {
             return Some(());
@@ -175,8 +174,9 @@ impl Server {
         Some(())
     }
 
-    fn copy(&mut self, message: &FrontendMessage<'_>) {
+    fn copy(&mut self, message: &FrontendMessage<'_>) -> Option<()> {
         match message {
+            FrontendMessage::CopyData | FrontendMessage::Flush | FrontendMessage::Sync => {}
             FrontendMessage::CopyDone => {
                 self.copies_in = false;
                 self.complete("COPY 0");
@@ -185,9 +185,14 @@ impl Server {
                 self.copies_in = false;
                 self.error("57014", "COPY from stdin failed");
             }
-            FrontendMessage::CopyData | FrontendMessage::Flush | FrontendMessage::Sync => {}
-            other => panic!("the gateway sent {other:?} during COPY"),
+            FrontendMessage::Terminate => return None,
+            // As PostgreSQL does: it takes it for the end of the data.
+            _ => {
+                self.copies_in = false;
+                self.error("08P01", "unexpected message type during COPY from stdin");
+            }
         }
+        Some(())
     }
 
     fn error(&mut self, code: &str, message: &str) {

@@ -9,7 +9,11 @@ use std::{
 };
 
 use ring::rand::SystemRandom;
-use tokio::{io::DuplexStream, runtime::Runtime};
+use tokio::{
+    io::DuplexStream,
+    runtime::Runtime,
+    task::{JoinError, JoinHandle},
+};
 use zeroize::Zeroizing;
 
 use super::server::{self, Script};
@@ -46,11 +50,15 @@ pub(super) struct Stand {
     service: Arc<Service>,
     databases: Vec<Arc<Database>>,
     script: Arc<Mutex<Script>>,
+    /// The servers' side of the connections so far.
+    servers: Servers,
     /// The certificate that clients trust.
     pub certificate: String,
     folder: PathBuf,
     runs: usize,
 }
+
+type Servers = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// How a client comes.
 #[derive(Clone, Debug, Default)]
@@ -96,12 +104,17 @@ impl Stand {
         );
         let authority = Arc::new(Authority::open(&folder).expect("an authority"));
         let script: Arc<Mutex<Script>> = Arc::default();
-        let reads = Arc::clone(&script);
+        let servers: Servers = Arc::default();
+        let (reads, started) = (Arc::clone(&script), Arc::clone(&servers));
         let address = Address::Memory(Arc::new(move || {
             let script = reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let reads = script.reads;
             let (ours, theirs) = tokio::io::duplex(PIPE);
-            tokio::spawn(server::serve(theirs, script));
+            let server = tokio::spawn(server::serve(theirs, script));
+            started
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(server);
             pieces(Memory::new(ours), reads)
         }));
         let databases = DATABASES
@@ -133,6 +146,7 @@ impl Stand {
             service: Service::new(gate, authority),
             databases,
             script,
+            servers,
             folder,
             runs: 0,
         }
@@ -173,6 +187,7 @@ impl Stand {
         ));
         let service = self.service.clone();
         let databases = self.databases.clone();
+        let servers = &self.servers;
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE);
             let socket = pieces(Memory::new(theirs), arrival.client_reads);
@@ -186,13 +201,23 @@ impl Stand {
                     .await;
             });
             let seen = client(ours).await;
-            if let Err(error) = gateway.await
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
+            without_panic(gateway.await);
+            // The connections that the gateway opened end with the one that it served.
+            let servers =
+                std::mem::take(&mut *servers.lock().unwrap_or_else(PoisonError::into_inner));
+            for server in servers {
+                without_panic(server.await);
             }
             seen
         })
+    }
+}
+
+fn without_panic(outcome: Result<(), JoinError>) {
+    if let Err(error) = outcome
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
     }
 }
 
