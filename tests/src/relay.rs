@@ -26,11 +26,12 @@ pub enum Act {
     Flood(&'static [u8]),
 }
 
-/// A notice of 60 bytes.
-const NOTICE: &[u8] = b"N\0\0\0\x3bSNOTICE\0VNOTICE\0C00000\0Mxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\0\0";
+/// A notice.
+const NOTICE: &[u8] =
+    b"N\0\0\0ZSNOTICE\0VNOTICE\0C00000\0Mxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\0\0";
 /// ParseComplete, BindComplete and the description of one column of text.
 const DESCRIBED: &[u8] =
-    b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x1e\0\x01?\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    b"1\0\0\0\x042\0\0\0\x04T\0\0\0\x1a\0\x01?\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
 
 /// Acts by name.
 pub const ACTS: &[(&str, Act)] = &[
@@ -49,7 +50,7 @@ pub const ACTS: &[(&str, Act)] = &[
         Act::Close(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     ),
     ("unknown tag", Act::Stall(b"y\0\0\0\x04")),
-    ("a client's message", Act::Stall(b"Q\0\0\0\x06x\0")),
+    ("message of a client", Act::Stall(b"Q\0\0\0\x06x\0")),
     ("length of 2", Act::Stall(b"1\0\0\0\x02")),
     ("length of 2^31-1", Act::Stall(b"Z\x7f\xff\xff\xffI")),
     ("negative length", Act::Stall(b"Z\xff\xff\xff\xffI")),
@@ -72,7 +73,7 @@ pub const ACTS: &[(&str, Act)] = &[
     ("an error without an end", Act::Stall(b"E\0\0\0\x0aSERROR")),
     (
         "an error that is fatal",
-        Act::Stall(b"E\0\0\0\x1cSFATAL\0VFATAL\0C57P01\0Mx\0\0"),
+        Act::Stall(b"E\0\0\0\x1dSFATAL\0VFATAL\0C57P01\0Mx\0\0"),
     ),
     ("endless notices", Act::Flood(NOTICE)),
     ("endless rows", Act::Flood(b"D\0\0\0\x0b\0\x01\0\0\0\x01x")),
@@ -95,7 +96,7 @@ pub const AT_LOGIN: &[(&str, Act)] = &[
     ),
     ("ready before the login", Act::Stall(b"Z\0\0\0\x05I")),
     ("endless notices at the login", Act::Flood(NOTICE)),
-    ("endless parameters", Act::Flood(b"S\0\0\0\x09a\0bcd\0")),
+    ("endless parameters", Act::Flood(b"S\0\0\0\x0aa\0bcd\0")),
     ("no answer to the login", Act::Stall(b"")),
 ];
 
@@ -103,21 +104,23 @@ pub const AT_LOGIN: &[(&str, Act)] = &[
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
+    server: Arc<Mutex<String>>,
     at_login: Arc<Mutex<Option<Act>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Relay {
-    /// Starts one on a port of its own.
-    pub fn start(server: &str) -> Result<Self> {
+    /// Starts one on a port of its own, in front of nothing yet.
+    pub fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the relay")?;
         let relay = Self {
             address: listener.local_addr()?,
+            server: Arc::default(),
             at_login: Arc::default(),
             stop: Arc::default(),
         };
         let (server, at_login, stop) = (
-            server.to_owned(),
+            Arc::clone(&relay.server),
             Arc::clone(&relay.at_login),
             Arc::clone(&relay.stop),
         );
@@ -127,7 +130,10 @@ impl Relay {
                     return;
                 }
                 let act = *at_login.lock().unwrap_or_else(PoisonError::into_inner);
-                let server = server.clone();
+                let server = server
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
                 // Whatever fails ends this connection alone.
                 thread::spawn(move || match act {
                     Some(act) => log_in(client, act),
@@ -141,6 +147,16 @@ impl Relay {
     /// Where it listens.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Puts it in front of a server.
+    pub fn before(&self, server: &str) {
+        server.clone_into(&mut self.server.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What it does with logins from now on; `None`: it passes them on.

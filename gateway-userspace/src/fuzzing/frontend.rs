@@ -72,6 +72,7 @@ fn script(reads: usize) -> Script {
         ],
         only: "SELECT id FROM public.orders".to_owned(),
         results: Some(Arc::from([Bytes::from(rows)])),
+        breaks_off: false,
         reads,
     }
 }

@@ -19,6 +19,8 @@ mod server;
 mod stand;
 mod startup;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 pub use frames::mutate_wire;
 pub use frontend::pg_frontend;

@@ -98,6 +98,7 @@ pub fn pg_backend_rows(input: &[u8]) {
             shapes: vec![(SELECT, columns)],
             only: statement,
             results: Some(result(rest, format)),
+            breaks_off: false,
             reads: usize::from(*reads),
         },
     };

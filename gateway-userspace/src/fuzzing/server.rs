@@ -30,6 +30,8 @@ pub(super) struct Script {
     pub only: String,
     /// That result up to the end of the statement, in pieces.
     pub results: Option<Arc<[Bytes]>>,
+    /// The server goes away behind that.
+    pub breaks_off: bool,
     /// Bytes that one read of the gateway gives at most; 0: no limit.
     pub reads: usize,
 }
@@ -258,7 +260,7 @@ impl Server {
                 self.flush().await?;
                 tokio::task::yield_now().await;
             }
-            return Some(());
+            return (!self.script.breaks_off).then_some(());
         }
         match &*word {
             "BEGIN" | "START" if self.status == b'I' => self.status = b'T',

@@ -18,6 +18,9 @@ use crate::transport::{Address, Channel, Stream, UpstreamTls};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest message accepted before the session is up, in bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
+/// Most that a server may say before the session is up, in bytes: its notices and parameters are
+/// kept until then.
+const MAX_LOGIN: usize = 4 * MAX_MESSAGE;
 
 /// Where and as whom to log in.
 pub struct Destination<'a> {
@@ -189,8 +192,15 @@ async fn login(
         secret: Vec::new(),
     };
     channel.drain().await.map_err(BackendError::Io)?;
+    let mut said = 0;
     loop {
         let (tag, message) = read_message(&mut channel).await?;
+        said += message.len();
+        if said > MAX_LOGIN {
+            return Err(BackendError::Protocol(
+                "the database says too much during start-up".to_owned(),
+            ));
+        }
         let mut body = Body(message.get(HEADER..).unwrap_or_default());
         let malformed = |_| BackendError::Protocol("malformed message from the database".into());
         match tag {

@@ -137,7 +137,9 @@ impl Connection {
             Ok(never) => match never {},
             Err(close) => close,
         };
-        if let Some(farewell) = close.farewell() {
+        if let Some(farewell) = close.farewell()
+            && !self.inside_message()
+        {
             let report = Report {
                 severity: "FATAL",
                 code: farewell.code,
@@ -251,7 +253,7 @@ impl Connection {
         if self.client.stream().is_tls() || self.lacks_data() {
             return Err(gone());
         }
-        if !std::mem::replace(&mut self.probed, true) {
+        if !self.inside_message() && !std::mem::replace(&mut self.probed, true) {
             put_parameter_status(&mut self.client.tx, b"integer_datetimes", b"on");
         }
         let pumped = std::future::poll_fn(|cx| self.poll_pump(cx));
@@ -263,6 +265,12 @@ impl Connection {
             None => Ok(()),
             Some(error) => Err(Close::Client(error)),
         }
+    }
+
+    /// The client has the beginning of a message whose rest is still to come: whatever else it were
+    /// sent, it would take for that.
+    fn inside_message(&self) -> bool {
+        self.to_client.rest > 0 && !self.to_client.swallow
     }
 
     /// The server waits for COPY data of a client that will send no more.
