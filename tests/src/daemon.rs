@@ -1,6 +1,7 @@
 //! The daemon as a process of its own, with its configuration, policy, cgroups and pins.
 
 use std::{
+    fmt::Write,
     fs,
     io::{BufRead, BufReader},
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -50,6 +51,8 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// A further database `relayed`, which is the cluster's behind this address, without TLS.
+    pub relay: Option<String>,
 }
 
 impl Default for Setup {
@@ -64,6 +67,7 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            relay: None,
         }
     }
 }
@@ -176,6 +180,13 @@ impl Daemon {
                  - user: {login}\n        password_file: {file}\n",
                 ca = self.cluster.ca_file().display(),
                 file = file.display(),
+            );
+        }
+        if let Some(address) = &setup.relay {
+            let _ = write!(
+                further,
+                "  - name: relayed\n    dbname: {DATABASE}\n    address: {address}\n    tls: disable\n    logins:\n      \
+                 - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
         let config = format!(
@@ -306,6 +317,19 @@ impl Daemon {
     /// Process id of the running daemon.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("the daemon does not run")?.id())
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
+    }
+
+    /// How many sessions it says are open.
+    pub fn sessions(&self) -> Result<u64> {
+        let output = Output::from(self.cli(&["status", "--json"]).output()?);
+        output.success()?.json()?["sessions"]
+            .as_u64()
+            .context("no count of sessions")
     }
 
     /// Resident memory of the daemon in KiB: now, and the highest ever.

@@ -19,6 +19,7 @@ pub mod output;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
+pub mod relay;
 pub mod stand;
 pub mod tools;
 #[cfg(feature = "agreement")]

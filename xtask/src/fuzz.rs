@@ -30,6 +30,9 @@ pub struct Fuzz {
     /// How long, in minutes.
     #[arg(long, default_value_t = 30)]
     minutes: u32,
+    /// How long, in seconds, instead.
+    #[arg(long)]
+    seconds: Option<u32>,
     /// Processes side by side.
     #[arg(long, default_value_t = 2)]
     jobs: u32,
@@ -48,7 +51,10 @@ pub fn execute(args: &Fuzz) -> Result<()> {
     let artifacts = folder.join("artifacts").join(&args.target);
     fs::create_dir_all(&corpus).context("a folder for the corpus")?;
     fs::create_dir_all(&artifacts).context("a folder for what is found")?;
-    seed(&fuzz.join("seeds/statements.sql"), &corpus)?;
+    let scratch = folder.join("tmp").join(&args.target);
+    fs::create_dir_all(&scratch).context("a folder for what runs leave behind")?;
+    seed(&fuzz.join("seeds").join(&args.target), &corpus)?;
+    let seconds = args.seconds.unwrap_or(args.minutes * 60);
     let target_dir = folder.join("target");
     let command_of = |verb: &str| {
         let mut command = std::process::Command::new(&tool);
@@ -65,14 +71,15 @@ pub fn execute(args: &Fuzz) -> Result<()> {
         command
     };
     step("build the fuzz target", || run(&mut command_of("build")))?;
-    step(
-        &format!("fuzz {} for {} minutes", args.target, args.minutes),
+    let outcome = step(
+        &format!("fuzz {} for {seconds} seconds", args.target),
         || {
             let mut fuzzing = command_of("run");
             fuzzing
+                .env("TMPDIR", &scratch)
                 .arg(&corpus)
                 .arg("--")
-                .arg(format!("-max_total_time={}", args.minutes * 60))
+                .arg(format!("-max_total_time={seconds}"))
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 .arg(format!("-fork={}", args.jobs))
                 .args([
@@ -94,14 +101,26 @@ pub fn execute(args: &Fuzz) -> Result<()> {
             }
             run(&mut limited)
         },
-    )
+    );
+    let _ = fs::remove_dir_all(&scratch);
+    outcome
 }
 
-/// Puts each seed into a file of its own.
+/// Copies the target's seeds; of statements each into a file of its own.
 fn seed(seeds: &Path, corpus: &Path) -> Result<()> {
-    let text = fs::read_to_string(seeds).with_context(|| format!("reading {}", seeds.display()))?;
-    for (number, seed) in text.split("\n;\n").enumerate() {
-        fs::write(corpus.join(format!("seed-{number:04}")), seed.trim())?;
+    let entries = fs::read_dir(seeds).with_context(|| format!("reading {}", seeds.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let seed = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            let text = String::from_utf8(seed).context("statements that are not UTF-8")?;
+            for (number, seed) in text.split("\n;\n").enumerate() {
+                fs::write(corpus.join(format!("seed-{number:04}")), seed.trim())?;
+            }
+        } else {
+            fs::write(corpus.join(name), seed)?;
+        }
     }
     Ok(())
 }

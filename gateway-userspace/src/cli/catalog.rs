@@ -82,7 +82,7 @@ pub async fn connect(url: &str, name: Option<&str>) -> anyhow::Result<SavedCatal
         Tls::Disable => None,
     };
     let destination = Destination {
-        address,
+        address: &address.into(),
         host: &server.host,
         tls: tls.as_ref(),
         database: &server.database,

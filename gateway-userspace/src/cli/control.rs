@@ -211,7 +211,7 @@ async fn read_catalog(database: &Database, login: Option<&str>) -> Result<SavedC
         )
     })?;
     let destination = Destination {
-        address: database.address,
+        address: &database.address,
         host: &database.host,
         tls: database.tls.as_ref(),
         database: &database.dbname,

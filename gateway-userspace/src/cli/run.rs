@@ -311,7 +311,7 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                     name: database.name.clone(),
                     dbname: database.dbname.clone(),
                     host: database.host.clone(),
-                    address,
+                    address: address.into(),
                     tls,
                     client_password: database
                         .client_password

@@ -127,8 +127,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A principal that nobody attested, for benchmarks.
-    #[cfg(feature = "bench")]
+    /// A principal that nobody attested, for benchmarks, fuzz targets and tests.
+    #[cfg(any(test, fuzzing, feature = "bench"))]
     pub(crate) fn supposed(job: JobIdentity) -> Self {
         Self {
             job: Arc::new(job),

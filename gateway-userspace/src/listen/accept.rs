@@ -84,7 +84,9 @@ impl Acceptor {
         let host = self.host(&conn);
         let original = conn.original;
         self.postgres
-            .serve(tcp, conn, identity, &host, |name| self.find(original, name))
+            .serve(tcp.into(), conn, identity, &host, |name| {
+                self.find(original, name)
+            })
             .await;
     }
 

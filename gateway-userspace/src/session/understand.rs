@@ -50,7 +50,7 @@ impl Session {
     }
 
     /// True as long as neither names nor policy have changed since it was understood.
-    fn is_current(&self, understood: &Understood) -> bool {
+    pub(super) fn is_current(&self, understood: &Understood) -> bool {
         understood.generation == self.generation
     }
 

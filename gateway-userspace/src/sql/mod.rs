@@ -23,6 +23,8 @@ pub use analyze::analyze;
 pub use catalog::*;
 pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, VOID, split};
 pub use saved::{SavedCatalog, SavedCatalogError};
+#[cfg(any(test, fuzzing))]
+pub(crate) use snapshot::query_name;
 pub use snapshot::{CATALOG_QUERIES, NAMESPACE_SQL, Row, SnapshotError};
 pub use stack::{BigStack, BigStackError, run_on_big_stack};
 pub use statement::*;

@@ -402,7 +402,7 @@ impl Catalog {
 }
 
 /// What a query of [`CATALOG_QUERIES`] is called in messages and files.
-pub(super) fn query_name(index: usize) -> &'static str {
+pub(crate) fn query_name(index: usize) -> &'static str {
     [
         "path",
         "relations",

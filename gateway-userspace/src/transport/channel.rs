@@ -7,10 +7,9 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::ReadBuf;
+
+use super::{Socket, socket::ReadWrite};
 
 /// How much one read asks for, in bytes.
 const READ_SIZE: usize = 32 * 1024;
@@ -18,12 +17,12 @@ const READ_SIZE: usize = 32 * 1024;
 /// A connection, plain or inside TLS.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP as it is.
-    Plain(TcpStream),
+    /// As it is.
+    Plain(Socket),
     /// We are the TLS server.
-    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<Socket>>),
     /// We are the TLS client.
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -40,9 +39,6 @@ impl Stream {
         }
     }
 }
-
-trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
 
 /// A stream with its buffers. Reading and writing are polled, so that one task can serve both
 /// directions of both sides without locks.
@@ -128,12 +124,12 @@ impl Channel {
 
     /// A pending error of the socket: a reset that no read or write has met yet.
     pub fn take_error(&self) -> Option<io::Error> {
-        let tcp = match &self.stream {
-            Stream::Plain(tcp) => tcp,
+        let socket = match &self.stream {
+            Stream::Plain(socket) => socket,
             Stream::TlsServer(tls) => tls.get_ref().0,
             Stream::TlsClient(tls) => tls.get_ref().0,
         };
-        tcp.take_error().unwrap_or_else(Some)
+        socket.take_error()
     }
 
     /// Reads until `rx` holds at least `len` bytes.

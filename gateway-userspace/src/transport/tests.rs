@@ -30,8 +30,8 @@ async fn tls_pair() -> Result<(Channel, Channel), Box<dyn Error>> {
         listener.accept()
     );
     let (server, client) = tokio::join!(
-        authority.accept(accepted?.0, "localhost", LOOPBACK, false),
-        connector.connect(dialled?, "localhost"),
+        authority.accept(accepted?.0.into(), "localhost", LOOPBACK, false),
+        connector.connect(dialled?.into(), "localhost"),
     );
     Ok((Channel::new(server?.stream), Channel::new(client?)))
 }

@@ -21,10 +21,9 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
 };
-use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
-use super::Stream;
+use super::{Socket, Stream};
 
 /// Leaves kept; a job that asks for ever new names makes us mint again, not grow.
 const MAX_LEAVES: usize = 256;
@@ -154,7 +153,7 @@ impl Authority {
     /// If the handshake fails.
     pub async fn accept(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         fallback: &str,
         address: IpAddr,
         alpn_required: bool,
@@ -291,7 +290,7 @@ impl UpstreamTls {
     ///
     /// # Errors
     /// If the name cannot be verified or the handshake fails.
-    pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Stream, TlsError> {
+    pub async fn connect(&self, stream: Socket, host: &str) -> Result<Stream, TlsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_invalid| TlsError::Name(host.to_owned()))?;
         let tls = self

@@ -1,6 +1,6 @@
 //! The connection to the database: TLS, start-up, authentication with Cordon's own credential.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::{
@@ -10,20 +10,22 @@ use postgres_protocol::{
     },
     message::frontend,
 };
-use tokio::net::TcpStream;
 
 use super::wire::{Body, Framing, HEADER, error_field, error_fields, framing};
-use crate::transport::{Channel, Stream, UpstreamTls};
+use crate::transport::{Address, Channel, Stream, UpstreamTls};
 
 /// How long the database may take to accept a connection and log us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest message accepted before the session is up, in bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
+/// Most that a server may say before the session is up, in bytes: its notices and parameters are
+/// kept until then.
+const MAX_LOGIN: usize = 4 * MAX_MESSAGE;
 
 /// Where and as whom to log in.
 pub struct Destination<'a> {
     /// Address that the client dialled: the one of the database's that is used.
-    pub address: SocketAddr,
+    pub address: &'a Address,
     /// Host name, for the certificate.
     pub host: &'a str,
     /// TLS, or `None` where the configuration disables it.
@@ -43,7 +45,7 @@ pub struct Destination<'a> {
 pub enum BackendError {
     /// TCP.
     #[error("cannot connect to the database at {0}")]
-    Connect(SocketAddr, #[source] io::Error),
+    Connect(Address, #[source] io::Error),
     /// The server does not offer TLS.
     #[error("the database offers no TLS, and the configuration demands it")]
     NoTls,
@@ -133,14 +135,16 @@ pub async fn cancel(destination: &Destination<'_>, key: &CancelKey) -> Result<()
 }
 
 async fn dial(destination: &Destination<'_>) -> Result<Stream, BackendError> {
-    let tcp = TcpStream::connect(destination.address)
+    let socket = destination
+        .address
+        .connect()
         .await
-        .map_err(|error| BackendError::Connect(destination.address, error))?;
-    tcp.set_nodelay(true).map_err(BackendError::Io)?;
+        .map_err(|error| BackendError::Connect(destination.address.clone(), error))?;
+    socket.set_nodelay().map_err(BackendError::Io)?;
     let Some(tls) = destination.tls else {
-        return Ok(Stream::Plain(tcp));
+        return Ok(Stream::Plain(socket));
     };
-    let mut channel = Channel::new(Stream::Plain(tcp));
+    let mut channel = Channel::new(Stream::Plain(socket));
     frontend::ssl_request(&mut channel.tx);
     channel.drain().await.map_err(BackendError::Io)?;
     channel.fill_to(1).await.map_err(BackendError::Io)?;
@@ -153,10 +157,10 @@ async fn dial(destination: &Destination<'_>) -> Result<Stream, BackendError> {
             "the database sent unencrypted data after its answer to the SSL request".to_owned(),
         ));
     }
-    let Stream::Plain(tcp) = channel.into_stream() else {
+    let Stream::Plain(socket) = channel.into_stream() else {
         return Err(BackendError::NoTls);
     };
-    Ok(tls.connect(tcp, destination.host).await?)
+    Ok(tls.connect(socket, destination.host).await?)
 }
 
 fn startup(channel: &mut Channel, destination: &Destination<'_>) -> Result<(), BackendError> {
@@ -188,8 +192,15 @@ async fn login(
         secret: Vec::new(),
     };
     channel.drain().await.map_err(BackendError::Io)?;
+    let mut said = 0;
     loop {
         let (tag, message) = read_message(&mut channel).await?;
+        said += message.len();
+        if said > MAX_LOGIN {
+            return Err(BackendError::Protocol(
+                "the database says too much during start-up".to_owned(),
+            ));
+        }
         let mut body = Body(message.get(HEADER..).unwrap_or_default());
         let malformed = |_| BackendError::Protocol("malformed message from the database".into());
         match tag {

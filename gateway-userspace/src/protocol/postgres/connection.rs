@@ -83,6 +83,8 @@ pub struct Connection {
     pub(super) has_ended: bool,
     /// A half-closed client has been probed.
     pub(super) probed: bool,
+    /// The server has been asked for what a half-closed client's last pipeline gave.
+    flushed: bool,
     /// The server reported an error since a statement of a Query set this to `false`.
     pub(super) failed_in_query: bool,
     /// Limits that are being enforced.
@@ -124,6 +126,7 @@ impl Connection {
             ended,
             has_ended: false,
             probed: false,
+            flushed: false,
             failed_in_query: false,
             limits: Enforcement::new(canceller),
             guard: Guarding::default(),
@@ -138,7 +141,9 @@ impl Connection {
             Ok(never) => match never {},
             Err(close) => close,
         };
-        if let Some(farewell) = close.farewell() {
+        if let Some(farewell) = close.farewell()
+            && !self.inside_message()
+        {
             let report = Report {
                 severity: "FATAL",
                 code: farewell.code,
@@ -183,8 +188,14 @@ impl Connection {
             if self.expected.is_empty() {
                 self.past_repeat().await?;
             }
-            if self.expected.is_empty() && self.client.is_eof() {
-                return Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into()));
+            if self.client.is_eof() {
+                if self.expected.is_empty() {
+                    return Err(Close::Client(std::io::ErrorKind::UnexpectedEof.into()));
+                }
+                if self.pipeline_open && !std::mem::replace(&mut self.flushed, true) {
+                    // No Sync will come, and the server keeps its answers until one does.
+                    put_flush(&mut self.server.tx);
+                }
             }
             if self.expected.is_empty() {
                 self.client.release_idle();
@@ -246,10 +257,10 @@ impl Connection {
         // Half-closed: the client may still wait for what it asked for. One that is gone answers
         // the probe with a reset.
         let gone = || Close::Client(std::io::ErrorKind::UnexpectedEof.into());
-        if self.client.stream().is_tls() {
+        if self.client.stream().is_tls() || self.lacks_data() {
             return Err(gone());
         }
-        if !std::mem::replace(&mut self.probed, true) {
+        if !self.inside_message() && !std::mem::replace(&mut self.probed, true) {
             put_parameter_status(&mut self.client.tx, b"integer_datetimes", b"on");
         }
         let pumped = std::future::poll_fn(|cx| self.poll_pump(cx));
@@ -261,6 +272,25 @@ impl Connection {
             None => Ok(()),
             Some(error) => Err(Close::Client(error)),
         }
+    }
+
+    /// The client has the beginning of a message whose rest is still to come: whatever else it were
+    /// sent, it would take for that.
+    fn inside_message(&self) -> bool {
+        self.to_client.rest > 0 && !self.to_client.swallow
+    }
+
+    /// The server waits for COPY data of a client that will send no more.
+    fn lacks_data(&self) -> bool {
+        let rest = self.to_server.rest;
+        if rest > 0 {
+            return self.client.rx.is_empty();
+        }
+        self.copy_in
+            && !matches!(
+                super::wire::framing(&self.client.rx),
+                Framing::Complete { .. }
+            )
     }
 
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Close>> {

@@ -75,16 +75,19 @@ fn put_redacted(
                         b"the message is withheld: the statement touches protected columns",
                     );
                 }
-                b'M' | b'D' | b'H' | b'W' | b'q' => {
+                b'S' | b'V' | b'C' | b'P' | b's' | b't' | b'c' | b'd' | b'n' | b'F' | b'L'
+                | b'R' => {
+                    out.put_u8(*code);
+                    put_cstr(out, value);
+                }
+                // A field of a server that is newer, or no server: nobody knows what it quotes.
+                code if protects && !matches!(code, b'M' | b'D' | b'H' | b'W' | b'q' | b'p') => {}
+                code => {
                     out.put_u8(*code);
                     match screen {
                         None => put_cstr(out, value),
                         Some(screen) => put_cstr(out, &screen(value)),
                     }
-                }
-                code => {
-                    out.put_u8(*code);
-                    put_cstr(out, value);
                 }
             }
         }
@@ -131,6 +134,25 @@ mod tests {
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(!text.contains("ada@example.com"), "{text}");
         assert!(text.contains("violates not-null"), "{text}");
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_does_not_reach_the_client() {
+        let body = b"SERROR\0VERROR\0C23505\0Mduplicate key\0xada@example.com\0\0";
+        let mut frame = BytesMut::new();
+        put_message(&mut frame, b'E', |out| out.put_slice(body));
+        let fields = error_fields(body).unwrap();
+        let shown = |protects: bool, screen: Screen<'_>| {
+            let mut out = BytesMut::new();
+            put_server_error(&mut out, &frame, &fields, protects, screen);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let protected = shown(true, None);
+        assert!(protected.contains("Mduplicate key\0"), "{protected:?}");
+        assert!(!protected.contains("ada@example.com"), "{protected:?}");
+        let screen = |_: &[u8]| b"***".to_vec();
+        let screened = shown(false, Some(&screen));
+        assert!(screened.contains("x***\0"), "{screened:?}");
     }
 
     #[test]

@@ -2,12 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::{
@@ -32,7 +30,7 @@ use crate::{
         ConnectionRefused, Gate, Opening, ProcessRecord, Refusal, RefusalCause, Session,
         process_record,
     },
-    transport::{Authority, Channel, UpstreamTls},
+    transport::{Address, Authority, Channel, Socket, UpstreamTls},
 };
 
 /// A protected database, as the protocol needs it.
@@ -44,7 +42,7 @@ pub struct Database {
     /// Host name, for certificates on both sides.
     pub host: String,
     /// Address to dial.
-    pub address: SocketAddr,
+    pub address: Address,
     /// TLS; `None` where the configuration disables it.
     pub tls: Option<UpstreamTls>,
     /// What clients are asked for; `None`: nothing.
@@ -64,14 +62,13 @@ pub struct Service {
 #[derive(Clone)]
 struct Upstream {
     database: Arc<Database>,
-    address: SocketAddr,
     key: CancelKey,
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream")
-            .field("address", &self.address)
+            .field("address", &self.database.address)
             .finish_non_exhaustive()
     }
 }
@@ -102,16 +99,16 @@ impl Service {
     /// at the address that was dialled; `host` is the name behind that address.
     pub async fn serve(
         &self,
-        tcp: TcpStream,
+        socket: Socket,
         conn: InterceptedConn,
         identity: Result<Principal, IdentityRefusal>,
         host: &str,
         find: impl Fn(&str) -> Option<Arc<Database>>,
     ) {
-        if let Err(error) = tcp.set_nodelay(true) {
+        if let Err(error) = socket.set_nodelay() {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let outcome = start(tcp, &self.authority, host, conn.original.ip()).await;
+        let outcome = start(socket, &self.authority, host, conn.original.ip()).await;
         match outcome {
             Ok((channel, Start::Session(message))) => {
                 self.session(channel, &message, &conn, identity, find).await;
@@ -311,7 +308,7 @@ impl Service {
             return Err((session, error));
         };
         let destination = Destination {
-            address: database.address,
+            address: &database.address,
             host: &database.host,
             tls: database.tls.as_ref(),
             database: &database.dbname,
@@ -326,7 +323,6 @@ impl Service {
         let target = Arc::new(CancelTarget::default());
         let upstream = Arc::new(Upstream {
             database: database.clone(),
-            address: database.address,
             key: backend.key,
         });
         let entry = CancelEntry {
@@ -419,7 +415,7 @@ impl Service {
 async fn cancel_upstream(upstream: &Upstream) -> Result<(), BackendError> {
     let database = &upstream.database;
     let destination = Destination {
-        address: upstream.address,
+        address: &database.address,
         host: &database.host,
         tls: database.tls.as_ref(),
         database: &database.dbname,

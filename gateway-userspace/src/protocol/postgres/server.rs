@@ -103,6 +103,12 @@ impl Connection {
             }
             return Ok(true);
         }
+        if !passes && len > MAX_MASKED_ROW && !matches!(tag, b'D' | b'd') {
+            return Err(Close::Upstream(format!(
+                "a message {:?} of {len} bytes from the database is too long",
+                char::from(tag)
+            )));
+        }
         if !passes && len > MAX_MASKED_ROW {
             return Err(Close::Fatal {
                 code: "54000",

@@ -5,12 +5,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
 
 use super::{close::Close, wire::Body};
 use crate::{
     session::shadows_system,
-    transport::{Authority, Channel, Stream},
+    transport::{Authority, Channel, Socket, Stream},
 };
 
 /// The newest minor version of the protocol that is spoken: 3.2, with longer cancel keys.
@@ -93,33 +92,32 @@ impl StartupMessage {
 /// # Errors
 /// If the peer speaks something else, is too slow, or closes.
 pub async fn start(
-    tcp: TcpStream,
+    socket: Socket,
     authority: &Authority,
     host: &str,
     address: IpAddr,
 ) -> Result<(Channel, Start), Close> {
-    tokio::time::timeout(STARTUP_TIMEOUT, negotiate(tcp, authority, host, address))
+    tokio::time::timeout(STARTUP_TIMEOUT, negotiate(socket, authority, host, address))
         .await
         .map_err(|_elapsed| Close::Silent("no start-up message in time"))?
 }
 
 async fn negotiate(
-    tcp: TcpStream,
+    mut socket: Socket,
     authority: &Authority,
     host: &str,
     address: IpAddr,
 ) -> Result<(Channel, Start), Close> {
-    let mut first = [0_u8; 1];
-    if tcp.peek(&mut first).await.map_err(Close::client)? == 0 {
+    let Some(first) = socket.peek().await.map_err(Close::client)? else {
         return Err(Close::Silent("closed before the start-up message"));
-    }
+    };
     let mut certificate_hash = None;
-    let mut channel = if first == [TLS_HANDSHAKE] {
-        let accepted = authority.accept(tcp, host, address, true).await?;
+    let mut channel = if first == TLS_HANDSHAKE {
+        let accepted = authority.accept(socket, host, address, true).await?;
         certificate_hash = Some(accepted.certificate_hash);
         Channel::new(accepted.stream)
     } else {
-        Channel::new(Stream::Plain(tcp))
+        Channel::new(Stream::Plain(socket))
     };
     let mut gss_refused = false;
     loop {
@@ -138,10 +136,10 @@ async fn negotiate(
                 }
                 channel.tx.extend_from_slice(b"S");
                 channel.drain().await.map_err(Close::client)?;
-                let Stream::Plain(tcp) = channel.into_stream() else {
+                let Stream::Plain(socket) = channel.into_stream() else {
                     return Err(Close::protocol("SSL request inside TLS"));
                 };
-                let accepted = authority.accept(tcp, host, address, false).await?;
+                let accepted = authority.accept(socket, host, address, false).await?;
                 certificate_hash = Some(accepted.certificate_hash);
                 channel = Channel::new(accepted.stream);
             }
