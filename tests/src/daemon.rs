@@ -51,8 +51,8 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
-    /// A further database `relayed`, which is the cluster's behind this address, without TLS.
-    pub relay: Option<String>,
+    /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
+    pub relay: Option<(String, &'static str)>,
 }
 
 impl Default for Setup {
@@ -182,10 +182,10 @@ impl Daemon {
                 file = file.display(),
             );
         }
-        if let Some(address) = &setup.relay {
+        if let Some((address, tls)) = &setup.relay {
             let _ = write!(
                 further,
-                "  - name: relayed\n    dbname: {DATABASE}\n    address: {address}\n    tls: disable\n    logins:\n      \
+                "  - name: relayed\n    dbname: {DATABASE}\n    address: {address}\n    tls: {tls}\n    logins:\n      \
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }

@@ -171,7 +171,7 @@ fn stand(relay: Option<&Relay>) -> Result<Stand> {
     };
     Stand::start(&Setup {
         policy,
-        relay: relay.map(Relay::address),
+        relay: relay.map(|relay| (relay.address(), "disable")),
         ..Setup::default()
     })
 }

@@ -3,13 +3,15 @@
 //! must go on serving.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use cordon_tests::{
-    Setup, Stand, canary,
+    Cluster, Daemon, Issuer, Setup, Stand, canary,
     cluster::PLACEHOLDER,
-    host::eventually,
+    host::{Scratch, eventually},
     policies,
     raw::{self, Seen},
     tools,
@@ -670,5 +672,70 @@ fn only_the_same_job_with_the_right_key_can_cancel() -> Result<()> {
     ensure!(Seen(&result[0]).sqlstates() == ["57014"], "{result}");
     ensure!(Seen(&result[1]).rows() == [[Some("alive")]], "{result}");
     child.wait()?;
+    Ok(())
+}
+
+/// Ends with its process.
+struct Between(std::process::Child, u16);
+
+impl Between {
+    fn start(certificate: &Path, key: &Path, server: &str) -> Result<Self> {
+        let (host, port) = server.rsplit_once(':').context("no port")?;
+        let mut child = Command::new(tools::PYTHON)
+            .args(["-c", include_str!("../fixtures/raw/between.py")])
+            .args([certificate, key])
+            .args([host, port])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        Ok(Self(child, line.trim().parse()?))
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// P: with `tls: require` no name is verified, but the login is bound to the certificate that
+/// Cordon was shown. The same relay with the server's own certificate is the control.
+#[test]
+fn a_login_is_worth_nothing_to_somebody_between_cordon_and_the_database() -> Result<()> {
+    let cluster = Arc::new(Cluster::start()?);
+    let issuer = Arc::new(Issuer::start()?);
+    let folder = cluster.ca_file().with_file_name("");
+    let scratch = Scratch::new("between")?;
+    let key = rcgen::KeyPair::generate()?;
+    let certificate =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
+    let other = (
+        scratch.path().join("other.pem"),
+        scratch.path().join("other.key"),
+    );
+    std::fs::write(&other.0, certificate.pem())?;
+    std::fs::write(&other.1, key.serialize_pem())?;
+    let own = (folder.join("server.pem"), folder.join("server.key"));
+    let policy = policies::ALLOW_ALL.replace("database: shop", "database: relayed");
+    for (files, works) in [(own, true), (other, false)] {
+        let between = Between::start(&files.0, &files.1, &cluster.address())?;
+        let setup = Setup {
+            policy: policy.clone(),
+            relay: Some((format!("127.0.0.1:{}", between.1), "require")),
+            ..Setup::default()
+        };
+        let daemon = Daemon::start(&cluster, &issuer, &setup)?;
+        let output = daemon
+            .job()
+            .env("PGPORT", &between.1.to_string())
+            .sql("SELECT 7")?;
+        if works {
+            ensure!(output.lines() == ["7"], "{}", output.all());
+        } else {
+            ensure!(output.all().contains("channel binding"), "{}", output.all());
+        }
+    }
     Ok(())
 }

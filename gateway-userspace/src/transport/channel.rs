@@ -26,6 +26,18 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The hash of the certificate that the server has shown us (`tls-server-end-point`, RFC 5929
+    /// §4); `None` without TLS, or if its kind of signature has no hash of its own.
+    pub fn server_end_point(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::TlsClient(tls) => {
+                let (_, connection) = tls.get_ref();
+                super::tls::end_point(connection.peer_certificates()?.first()?)
+            }
+            Self::Plain(_) | Self::TlsServer(_) => None,
+        }
+    }
+
     /// True inside TLS.
     pub fn is_tls(&self) -> bool {
         !matches!(self, Self::Plain(_))

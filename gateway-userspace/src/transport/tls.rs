@@ -302,6 +302,33 @@ impl UpstreamTls {
     }
 }
 
+/// The hash of a certificate by the function of its signature, SHA-256 for MD5 and SHA-1.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    use x509_parser::oid_registry::{
+        OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA,
+        OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
+        OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512,
+    };
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let signature = &parsed.signature_algorithm.algorithm;
+    let is = |oids: &[x509_parser::der_parser::oid::Oid<'static>]| oids.contains(signature);
+    let function = if is(&[
+        OID_PKCS1_SHA256WITHRSA,
+        OID_SIG_ECDSA_WITH_SHA256,
+        OID_PKCS1_SHA1WITHRSA,
+        OID_PKCS1_MD5WITHRSAENC,
+    ]) {
+        &digest::SHA256
+    } else if is(&[OID_PKCS1_SHA384WITHRSA, OID_SIG_ECDSA_WITH_SHA384]) {
+        &digest::SHA384
+    } else if is(&[OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA512]) {
+        &digest::SHA512
+    } else {
+        return None;
+    };
+    Some(digest::digest(function, certificate).as_ref().to_vec())
+}
+
 /// Accepts any certificate whose key signs the handshake.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);

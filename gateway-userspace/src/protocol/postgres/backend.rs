@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use postgres_protocol::{
     authentication::{
         md5_hash,
-        sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256},
+        sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256},
     },
     message::frontend,
 };
@@ -232,19 +232,29 @@ async fn login(
                             .map_err(BackendError::Io)?;
                     }
                     10 => {
-                        let mut offered = false;
+                        let (mut plain, mut plus) = (false, false);
                         while let Ok(name) = body.cstr() {
-                            offered |= name == SCRAM_SHA_256.as_bytes();
+                            plain |= name == SCRAM_SHA_256.as_bytes();
+                            plus |= name == SCRAM_SHA_256_PLUS.as_bytes();
                         }
-                        if !offered {
+                        // Bound to the certificate, the proof is worth nothing to somebody in
+                        // between; and the server notices if they have struck the offer out.
+                        let (mechanism, binding) = match channel.stream().server_end_point() {
+                            Some(hash) if plus => (
+                                SCRAM_SHA_256_PLUS,
+                                ChannelBinding::tls_server_end_point(hash),
+                            ),
+                            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+                            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+                        };
+                        if mechanism == SCRAM_SHA_256 && !plain {
                             return Err(BackendError::Protocol(
                                 "the database offers no SCRAM-SHA-256".to_owned(),
                             ));
                         }
-                        let client =
-                            ScramSha256::new(destination.password, ChannelBinding::unsupported());
+                        let client = ScramSha256::new(destination.password, binding);
                         frontend::sasl_initial_response(
-                            SCRAM_SHA_256,
+                            mechanism,
                             client.message(),
                             &mut channel.tx,
                         )
