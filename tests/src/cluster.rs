@@ -13,7 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -60,13 +60,17 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a new cluster holding `fixtures/shop.sql`.
     pub fn start() -> Result<Self> {
+        Self::start_at(host::free_port()?)
+    }
+
+    /// As [`Cluster::start`], on a port that its clients cannot choose.
+    pub fn start_at(port: u16) -> Result<Self> {
         host::require_root()?;
         let postgres = host::user("postgres")?;
         let scratch = Scratch::new("pg")?;
         own(scratch.path(), &postgres)?;
         copy(&template(&postgres)?, &scratch.path().join("data"))?;
         certificates(scratch.path(), &postgres)?;
-        let port = host::free_port()?;
         let child = serve(scratch.path(), port, &postgres)?;
         Ok(Self {
             child,
@@ -122,6 +126,17 @@ impl Cluster {
             self.scratch.path().display(),
             self.port
         )
+    }
+
+    /// Puts lines before those of `pg_hba.conf`.
+    pub fn trust(&self, lines: &str) -> Result<()> {
+        let file = self.scratch.path().join("data/pg_hba.conf");
+        let rest = fs::read_to_string(&file).context("reading pg_hba.conf")?;
+        fs::write(&file, format!("{lines}{rest}"))?;
+        self.admin("SELECT pg_reload_conf()")?;
+        let wrong = self.count("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL")?;
+        ensure!(wrong == 0, "pg_hba.conf has {wrong} lines that are wrong");
+        Ok(())
     }
 
     /// A number from the superuser's side.

@@ -20,6 +20,8 @@ pub mod policies;
 pub mod raw;
 pub mod reaper;
 pub mod stand;
+#[cfg(feature = "drivers")]
+pub mod suites;
 pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
