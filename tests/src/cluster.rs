@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     host::{self, Scratch, User, eventually},
+    live::LivePsql,
     output::Output,
     reaper, tools,
 };
@@ -181,6 +182,23 @@ impl Cluster {
             .current_dir("/");
         command.envs(self.client_env(user, password));
         Ok(command)
+    }
+
+    /// A psql of the superuser over the Unix socket, driven line by line.
+    pub fn live_admin(&self) -> Result<LivePsql> {
+        let psql = tools::postgres("psql")?.display().to_string();
+        let [shell, rest @ ..] = LivePsql::argv(&psql);
+        let mut command = Command::new(shell);
+        command
+            .args(rest)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("PGHOST", self.scratch.path())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", DATABASE)
+            .current_dir("/");
+        LivePsql::start(command)
     }
 
     /// The environment of a client that dials the server's address.

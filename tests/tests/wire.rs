@@ -672,3 +672,93 @@ fn only_the_same_job_with_the_right_key_can_cancel() -> Result<()> {
     child.wait()?;
     Ok(())
 }
+
+/// Clients tell their own notifications from others' by the process id.
+#[test]
+fn the_process_id_that_a_client_is_told_is_its_backends() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+import json
+import psycopg
+with psycopg.connect(autocommit=True) as conn:
+    conn.execute("LISTEN work")
+    conn.execute("NOTIFY work, 'hello'")
+    [notify] = conn.notifies(timeout=30, stop_after=1)
+    asked = conn.execute("SELECT pg_backend_pid()").fetchone()[0]
+    print(json.dumps([conn.info.backend_pid, asked, notify.pid]))
+"#;
+    let pids = stand.job().driver(program, &[])?.success()?.json()?;
+    ensure!(
+        pids[0].as_u64().is_some_and(|pid| pid > 0) && pids[0] == pids[1] && pids[1] == pids[2],
+        "{pids}"
+    );
+    Ok(())
+}
+
+/// The server keeps this name of UTF8 as it is given; others it replaces.
+#[test]
+fn unicode_is_a_name_of_utf8() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    for name in ["UNICODE", "unicode", "utf-8"] {
+        let set = format!("SET client_encoding TO '{name}'");
+        let output = stand
+            .job()
+            .sqls(&[&set, "SELECT 'snow \u{2603}'"])?
+            .success()
+            .with_context(|| name.to_owned())?;
+        ensure!(
+            output.lines() == ["snow \u{2603}"],
+            "{name}: {}",
+            output.all()
+        );
+    }
+    let output = stand
+        .job()
+        .sqls(&["SET client_encoding TO 'LATIN1'", "SELECT 1"])?
+        .refused_with("42501")?;
+    ensure!(output.lines() == ["1"], "{}", output.all());
+    Ok(())
+}
+
+/// A session's own time-out that ends while names are looked up for a statement ends the statement,
+/// not the session.
+#[test]
+fn a_time_out_while_names_are_looked_up_is_the_statements() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let mut admin = stand.cluster.live_admin()?;
+    let mut session = stand.job().live()?;
+    for (timeout, sqlstate) in [("statement_timeout", "57014"), ("lock_timeout", "55P03")] {
+        for begin in [true, false] {
+            // A new search path makes the session look names up for the next statement. Inside the
+            // transaction nothing may have been looked up yet, or the lock would wait for it.
+            let begin_now = if begin { "BEGIN;" } else { "" };
+            let ready = session.query(&format!(
+                "RESET ALL; SELECT 1; SET {timeout} = '1s'; SET search_path = public, pg_temp; \
+                 {begin_now} SET search_path = public;"
+            ))?;
+            ensure!(ready.sqlstates().is_empty(), "{}", ready.all());
+            let locked = admin
+                .query("BEGIN; LOCK TABLE pg_catalog.pg_inherits IN ACCESS EXCLUSIVE MODE;")?;
+            ensure!(locked.sqlstates().is_empty(), "{}", locked.all());
+            let failed = session.query("SELECT count(*) FROM orders;")?;
+            admin.query("ROLLBACK;")?;
+            ensure!(
+                failed.sqlstates() == [sqlstate],
+                "{timeout}, {begin}: {}",
+                failed.all()
+            );
+            if begin {
+                let aborted = session.query("SELECT 1;")?;
+                ensure!(aborted.sqlstates() == ["25P02"], "{}", aborted.all());
+                session.query("ROLLBACK;")?;
+            }
+            let after = session.query("SELECT count(*) > 0 FROM orders;")?;
+            ensure!(
+                after.sqlstates().is_empty() && after.lines() == ["t"],
+                "{timeout}, {begin}: {}",
+                after.all()
+            );
+        }
+    }
+    Ok(())
+}

@@ -51,7 +51,13 @@ fn sources() -> Result<PathBuf> {
         fs::write(folder.join("package.json"), packages().to_string())?;
         sources::run(
             Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+                .args([
+                    "install",
+                    "--silent",
+                    "--no-audit",
+                    "--no-fund",
+                    "--ignore-scripts",
+                ])
                 .current_dir(folder),
             "the packages come from the npm registry",
         )?;
@@ -78,7 +84,12 @@ pub(super) fn pg() -> Result<Prepared> {
         run: Box::new(move |place, way| {
             let mut results = Results::default();
             // As its Makefile does first.
-            node(place, way, &folder, &["script/create-test-tables.js", "postgres://"])?;
+            node(
+                place,
+                way,
+                &folder,
+                &["script/create-test-tables.js", "postgres://"],
+            )?;
             for file in tests_below(&folder.join("test/integration"))? {
                 let name = file.strip_prefix(&folder)?.display().to_string();
                 let printed = node(place, way, &folder, &[&name, "postgres://"])?;
@@ -102,7 +113,12 @@ pub(super) fn mocha(package: &'static str) -> Result<Prepared> {
                 place,
                 way,
                 &folder,
-                &["../node_modules/mocha/bin/mocha.js", "--exit", "--reporter", "json-stream"],
+                &[
+                    "../node_modules/mocha/bin/mocha.js",
+                    "--exit",
+                    "--reporter",
+                    "json-stream",
+                ],
             )?;
             let mut results = Results::default();
             for line in printed.lines() {
@@ -158,13 +174,20 @@ fn note(results: &mut Results, file: &str, printed: &str) {
         let line = line.trim();
         for (mark, ending) in [
             (" ✔", Ending::Passed),
-            (" FAILED!", Ending::Failed(printed.chars().take(1500).collect())),
+            (
+                " FAILED!",
+                Ending::Failed(printed.chars().take(1500).collect()),
+            ),
             (" ? - SKIPPED", Ending::Skipped),
         ] {
             if let Some(name) = line.strip_suffix(mark) {
                 let count = seen.entry(name.to_owned()).or_default();
                 *count += 1;
-                let again = if *count > 1 { format!(" ({count})") } else { String::new() };
+                let again = if *count > 1 {
+                    format!(" ({count})")
+                } else {
+                    String::new()
+                };
                 results.note(format!("{file}: {name}{again}"), ending);
             }
         }

@@ -89,9 +89,8 @@ impl Place {
     /// A new database, and nothing of what a run left.
     pub fn afresh(&self, needs: &Needs) -> Result<()> {
         let admin = |sql: &str| self.cluster.admin_in("template1", sql);
-        let transactions = admin(
-            "SELECT database || ' ' || quote_literal(gid) FROM pg_prepared_xacts",
-        )?;
+        let transactions =
+            admin("SELECT database || ' ' || quote_literal(gid) FROM pg_prepared_xacts")?;
         for line in transactions.lines() {
             if let Some((database, gid)) = line.split_once(' ') {
                 self.cluster

@@ -102,7 +102,9 @@ mod tests {
             "test a ... ok\ntest b ... FAILED\ntest c ... ignored, why\n\nfailures:\n\n---- b stdout ----\nassertion\n\nfailures:\n",
         );
         assert_eq!(results.passed(), 1);
-        assert!(matches!(results.tests.get("p::b"), Some(Ending::Failed(text)) if text.starts_with("assertion")));
+        assert!(
+            matches!(results.tests.get("p::b"), Some(Ending::Failed(text)) if text.starts_with("assertion"))
+        );
         assert_eq!(results.tests.get("p::c"), Some(&Ending::Skipped));
         results.note("p::a".to_owned(), Ending::Failed("teardown".to_owned()));
         results.note("p::a".to_owned(), Ending::Passed);

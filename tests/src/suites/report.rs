@@ -87,7 +87,8 @@ impl Outcome {
 
     /// How many of those that pass directly pass through Cordon as well.
     pub fn passed_both_ways(&self) -> usize {
-        let passed = |results: &Results, test: &str| results.tests.get(test) == Some(&Ending::Passed);
+        let passed =
+            |results: &Results, test: &str| results.tests.get(test) == Some(&Ending::Passed);
         self.directly
             .tests
             .keys()
@@ -141,7 +142,11 @@ impl Report {
                 let _ = writeln!(text, "{}: {}", outcome.suite, difference.test);
                 match &difference.reason {
                     Some(reason) => writeln!(text, "    {reason}"),
-                    None => writeln!(text, "    NOT EXPLAINED: {}", difference.said.replace('\n', "\n      ")),
+                    None => writeln!(
+                        text,
+                        "    NOT EXPLAINED: {}",
+                        difference.said.replace('\n', "\n      ")
+                    ),
                 }?;
             }
         }

@@ -53,7 +53,10 @@ pub(super) fn tokio_postgres() -> Result<Prepared> {
     let folder = sources::kept("tokio-postgres-tests", |folder| {
         copy(&upstream, folder)?;
         let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
-        fs::write(folder.join("Cargo.toml"), format!("{manifest}\n[workspace]\n"))?;
+        fs::write(
+            folder.join("Cargo.toml"),
+            format!("{manifest}\n[workspace]\n"),
+        )?;
         Ok(())
     })?;
     let features = "array-impls,with-bit-vec-0_8,with-chrono-0_4,with-eui48-1,with-geo-types-0_7,with-serde_json-1,with-time-0_3,with-uuid-1";

@@ -599,7 +599,9 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
         b"client_encoding" => b"UTF8",
         _ => return Ok(()),
     };
-    if value == expected {
+    // The server keeps this one of UTF8's other names, for JDBC.
+    let unicode = name == b"client_encoding" && value.eq_ignore_ascii_case(b"UNICODE");
+    if value == expected || unicode {
         Ok(())
     } else {
         Err(Close::Fatal {
