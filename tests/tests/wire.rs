@@ -762,3 +762,41 @@ fn a_time_out_while_names_are_looked_up_is_the_statements() -> Result<()> {
     }
     Ok(())
 }
+
+/// What follows a failed statement in a pipeline is void up to Sync, also where it is new to Cordon and
+/// the server would have to read it first.
+#[test]
+fn a_new_statement_behind_a_failed_one_does_not_wait_for_an_answer() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+raw = logged_in()
+raw.sock.settimeout(30)
+def part(sql, name=""):
+    return parse(sql, name=name) + bind(statement=name) + execute()
+out = []
+for third in ("SELECT 3 FROM orders LIMIT 1", "SELECT 4"):
+    raw.send(part("SELECT 1") + part("SELECT 1/0 FROM orders") + part(third, "third") + SYNC)
+    out.append(raw.seen())
+    # Its name is not taken.
+    raw.send(part(third, "third") + SYNC)
+    out.append(raw.seen())
+    raw.send(frame(b"C", b"Sthird\0") + SYNC)
+    raw.seen()
+print(json.dumps(out))
+"#;
+    let shown = raw::run(&stand.job(), program, &[])?;
+    let [first, again, second, once_more] = shown.as_array().context("no list")?.as_slice() else {
+        bail!("{shown}");
+    };
+    for (failed, after, value) in [(first, again, "3"), (second, once_more, "4")] {
+        let failed = Seen(failed);
+        ensure!(
+            failed.rows() == [[Some("1")]]
+                && failed.sqlstates() == ["22012"]
+                && failed.ready() == 1,
+            "{shown}"
+        );
+        ensure!(Seen(after).rows() == [[Some(value)]], "{shown}");
+    }
+    Ok(())
+}

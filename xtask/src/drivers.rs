@@ -17,14 +17,12 @@ const FURTHER: &[(&str, &str)] = &[
     // To read the metadata of psycopg 2's source package.
     ("libpq-dev", "pg_config"),
     ("python3-dev", "/usr/share/doc/python3-dev"),
-    ("nodejs", "node"),
-    ("npm", "npm"),
 ];
 
 /// Arguments of `cargo xtask test-drivers`.
 #[derive(Args)]
 pub struct TestDrivers {
-    /// Run only suites whose name contains one of these (`psycopg2`, `asyncpg`, `sqlalchemy`, `node-postgres`, `tokio-postgres`, `sqlx`).
+    /// Run only suites whose name begins with one of these (`psycopg2`, `asyncpg`, `sqlalchemy`, `node-postgres`, `tokio-postgres`, `sqlx`).
     suites: Vec<String>,
     /// Write the results to this file.
     #[arg(long)]

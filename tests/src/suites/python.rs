@@ -31,9 +31,11 @@ fn python() -> Result<PathBuf> {
         format!("SQLAlchemy[asyncio]=={SQLALCHEMY}"),
         "pytest==8.4.2".to_owned(),
         "pytest-timeout==2.4.0".to_owned(),
+        // What asyncpg's tests import.
+        "distro==1.9.0".to_owned(),
     ];
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    tools::python_with("suites-venv", &packages)
+    tools::python_with("suites-python", &packages)
 }
 
 /// The tests alone: beside the driver's sources Python would take those instead of what is installed.

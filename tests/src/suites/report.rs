@@ -115,6 +115,8 @@ impl Outcome {
 pub struct Report {
     /// In the order they ran.
     pub outcomes: Vec<Outcome>,
+    /// Suites that could not run, and why.
+    pub broken: Vec<String>,
 }
 
 impl Report {

@@ -80,6 +80,8 @@ pub(super) fn sqlx() -> Result<Prepared> {
         copy(&upstream, folder)?;
         let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
         fs::write(folder.join("Cargo.toml"), sqlx_manifest(&manifest))?;
+        // The compiler of this project builds it.
+        fs::remove_file(folder.join("rust-toolchain.toml"))?;
         fs::create_dir_all(folder.join("sqlx-test/src"))?;
         fs::write(
             folder.join("sqlx-test/Cargo.toml"),
