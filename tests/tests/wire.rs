@@ -800,3 +800,29 @@ print(json.dumps(out))
     }
     Ok(())
 }
+
+/// Drivers send the next statement when they see the error, before the server is ready.
+#[test]
+fn a_cancel_request_that_has_met_its_statement_does_not_meet_the_next() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+raw, watcher = logged_in(), logged_in()
+raw.send(parse("SELECT pg_sleep(600)") + bind() + execute() + FLUSH)
+asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND wait_event = 'PgSleep'"
+while True:
+    watcher.send(query(asleep))
+    if watcher.seen()["rows"] == [["1"]]:
+        break
+cancel(raw.key)
+order = ""
+while not order.endswith("E"):
+    tag, body = raw.message()
+    order += tag.decode()
+raw.send(SYNC + query("SELECT 'alive'"))
+print(json.dumps([fields(body)["C"], raw.seen(readies=2)]))
+"#;
+    let shown = raw::run(&stand.job(), program, &[])?;
+    ensure!(shown[0] == "57014", "{shown}");
+    ensure!(Seen(&shown[1]).rows() == [[Some("alive")]], "{shown}");
+    Ok(())
+}

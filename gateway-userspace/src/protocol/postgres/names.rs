@@ -19,7 +19,7 @@ use crate::{
 /// Name of the gateway's own statement and portal; a client's name cannot hold it by accident.
 const INTERNAL: &[u8] = b"\x01cordon";
 /// `query_canceled`.
-const QUERY_CANCELED: &str = "57014";
+pub(super) const QUERY_CANCELED: &str = "57014";
 /// `lock_not_available`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// How often a query of the gateway's own is repeated that the client's cancel requests hit.

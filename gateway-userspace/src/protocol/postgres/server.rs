@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
-    names::InternalError,
+    names::{InternalError, QUERY_CANCELED},
     refuse::{self, Screen},
     reply::{Expected, Origin, text_row},
     wire::{
@@ -355,6 +355,18 @@ impl Connection {
         };
         let sqlstate = text(b'C');
         self.failed_in_query = true;
+        let of_client = !matches!(
+            self.expected.front(),
+            Some(Expected::Internal {
+                for_client: false,
+                ..
+            })
+        );
+        if of_client && sqlstate == QUERY_CANCELED {
+            // A cancel request has met what it was for. Clients may send the next statement before
+            // they hear that the server is ready.
+            self.cancel.forget();
+        }
         let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
         let overdue = self.limits.overdue(&sqlstate);
         let told = self.limits.told && !fatal;
