@@ -13,12 +13,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     host::{self, Scratch, User, eventually},
+    live::LivePsql,
     output::Output,
     reaper, tools,
 };
@@ -60,13 +61,17 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a new cluster holding `fixtures/shop.sql`.
     pub fn start() -> Result<Self> {
+        Self::start_at(host::free_port()?)
+    }
+
+    /// As [`Cluster::start`], on a port that its clients cannot choose.
+    pub fn start_at(port: u16) -> Result<Self> {
         host::require_root()?;
         let postgres = host::user("postgres")?;
         let scratch = Scratch::new("pg")?;
         own(scratch.path(), &postgres)?;
         copy(&template(&postgres)?, &scratch.path().join("data"))?;
         certificates(scratch.path(), &postgres)?;
-        let port = host::free_port()?;
         let child = serve(scratch.path(), port, &postgres)?;
         Ok(Self {
             child,
@@ -124,6 +129,17 @@ impl Cluster {
         )
     }
 
+    /// Puts lines before those of `pg_hba.conf`.
+    pub fn trust(&self, lines: &str) -> Result<()> {
+        let file = self.scratch.path().join("data/pg_hba.conf");
+        let rest = fs::read_to_string(&file).context("reading pg_hba.conf")?;
+        fs::write(&file, format!("{lines}{rest}"))?;
+        self.admin("SELECT pg_reload_conf()")?;
+        let wrong = self.count("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL")?;
+        ensure!(wrong == 0, "pg_hba.conf has {wrong} lines that are wrong");
+        Ok(())
+    }
+
     /// A number from the superuser's side.
     pub fn count(&self, sql: &str) -> Result<u64> {
         let answer = self.admin(sql)?;
@@ -166,6 +182,23 @@ impl Cluster {
             .current_dir("/");
         command.envs(self.client_env(user, password));
         Ok(command)
+    }
+
+    /// A psql of the superuser over the Unix socket, driven line by line.
+    pub fn live_admin(&self) -> Result<LivePsql> {
+        let psql = tools::postgres("psql")?.display().to_string();
+        let [shell, rest @ ..] = LivePsql::argv(&psql);
+        let mut command = Command::new(shell);
+        command
+            .args(rest)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("PGHOST", self.scratch.path())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", DATABASE)
+            .current_dir("/");
+        LivePsql::start(command)
     }
 
     /// The environment of a client that dials the server's address.

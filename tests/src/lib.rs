@@ -21,6 +21,8 @@ pub mod raw;
 pub mod reaper;
 pub mod relay;
 pub mod stand;
+#[cfg(feature = "drivers")]
+pub mod suites;
 pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;

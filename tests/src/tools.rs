@@ -13,7 +13,18 @@ use anyhow::{Context, Result, bail, ensure};
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 
 /// Versions of the Python drivers under test.
-const PYTHON_DRIVERS: &[&str] = &["psycopg[binary]==3.2.13", "asyncpg==0.31.0"];
+const PYTHON_DRIVERS: &[&str] = &[
+    "psycopg[binary]==3.2.13",
+    "psycopg2-binary==2.9.13",
+    "asyncpg==0.31.0",
+    "SQLAlchemy==2.1.9",
+];
+
+/// node-postgres under test, with what belongs to it.
+const NODE_DRIVERS: &[&str] = &["pg@8.23.1", "pg-cursor@2.22.1", "pg-copy-streams@7.0.0"];
+
+/// pgjdbc, of Debian's package `libpostgresql-jdbc-java`.
+pub const PGJDBC: &str = "/usr/share/java/postgresql.jar";
 
 /// The interpreter of the distribution, without drivers.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -111,6 +122,66 @@ pub(crate) fn python_with(name: &str, packages: &[&str]) -> Result<PathBuf> {
     )?;
     fs::write(stamp, wanted)?;
     Ok(python)
+}
+
+/// A `node_modules` with the drivers, made once below Cargo's target folder.
+pub fn node_with_drivers() -> Result<PathBuf> {
+    let base = kept_dir()?;
+    let lock = File::create(base.join("node.lock"))?;
+    lock.lock()
+        .context("waiting for another process to install the npm packages")?;
+    let folder = base.join("node");
+    let stamp = folder.join("drivers.txt");
+    let wanted = NODE_DRIVERS.join("\n");
+    let modules = folder.join("node_modules");
+    if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) && modules.exists() {
+        return Ok(modules);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), "{ \"private\": true }")?;
+    run(
+        Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund"])
+            .arg("--ignore-scripts")
+            .args(NODE_DRIVERS)
+            .current_dir(&folder),
+        "the packages come from the npm registry; apt-get install nodejs npm",
+    )?;
+    fs::write(stamp, wanted)?;
+    Ok(modules)
+}
+
+/// The program of a Cargo package that is not part of the workspace, built below Cargo's target
+/// folder.
+pub fn built_apart(name: &str, manifest: &Path) -> Result<PathBuf> {
+    let base = kept_dir()?;
+    let lock = File::create(base.join(format!("{name}.lock")))?;
+    lock.lock()
+        .context("waiting for another process to build it")?;
+    let target = base.join(name);
+    run(
+        Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(&target)
+            // Built for this machine, with the default settings.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"),
+        "its dependencies come from crates.io",
+    )?;
+    Ok(target.join("debug").join(name))
+}
+
+/// A program of `PATH`.
+pub fn program(name: &str) -> Result<PathBuf> {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| format!("there is no {name} in PATH"))
 }
 
 fn run(command: &mut Command, remedy: &str) -> Result<()> {

@@ -1,7 +1,9 @@
 //! The same ordinary work through real drivers, directly and through Cordon under a policy that
-//! allows everything: what the program sees must be the same.
+//! allows everything, in every mode of TLS: what the program sees must be the same.
+//!
+//! The drivers' own test suites run by `cargo xtask test-drivers`.
 
-use std::{process::Command, sync::Arc};
+use std::{path::Path, process::Command, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use cordon_tests::{
@@ -17,29 +19,67 @@ const LOGIN: &str = "agent_rw";
 #[derive(Clone, Copy, Debug)]
 enum Driver {
     Psql,
+    Psycopg2,
     Psycopg(&'static str),
     Asyncpg,
+    /// Over this driver of its.
+    Sqlalchemy(&'static str),
+    NodePostgres,
+    Pgjdbc,
     TokioPostgres,
+    Sqlx,
 }
 
-const DRIVERS: [Driver; 6] = [
+const DRIVERS: [Driver; 11] = [
     Driver::Psql,
+    Driver::Psycopg2,
     Driver::Psycopg("plain"),
     Driver::Psycopg("prepared"),
     Driver::Psycopg("binary"),
     Driver::Asyncpg,
+    Driver::Sqlalchemy("psycopg"),
+    Driver::NodePostgres,
+    Driver::Pgjdbc,
     Driver::TokioPostgres,
+    Driver::Sqlx,
 ];
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tls {
+    Disable,
+    Require,
+    VerifyFull,
+}
+
+impl Tls {
+    const ALL: [Self; 3] = [Self::Disable, Self::Require, Self::VerifyFull];
+
+    /// In libpq's variables, which the scripts of other drivers read as well.
+    fn environment(self, ca: &Path) -> Vec<(&'static str, String)> {
+        let mode = match self {
+            Self::Disable => "disable",
+            Self::Require => "require",
+            Self::VerifyFull => "verify-full",
+        };
+        let mut variables = vec![("PGSSLMODE", mode.to_owned())];
+        if self == Self::VerifyFull {
+            variables.push(("PGSSLROOTCERT", ca.display().to_string()));
+        }
+        variables
+    }
+}
 
 impl Driver {
     /// The command line, with the script put where every user may read it.
     fn argv(self, scratch: &Scratch) -> Result<Vec<String>> {
         let share = |name: &str, text: &str| -> Result<String> {
-            Ok(scratch
-                .share(&format!("{}-{name}", host::unique()), text.as_bytes())?
-                .display()
-                .to_string())
+            let folder = scratch.path().join(host::unique());
+            std::fs::create_dir(&folder)?;
+            std::fs::write(folder.join(name), text)?;
+            Ok(folder.join(name).display().to_string())
         };
+        let python = || Ok::<_, anyhow::Error>(tools::python_with_drivers()?.display().to_string());
         Ok(match self {
             Self::Psql => {
                 let script = share(
@@ -57,9 +97,16 @@ impl Driver {
                 ];
                 words.map(str::to_owned).to_vec()
             }
+            Self::Psycopg2 => vec![
+                python()?,
+                share(
+                    "work.py",
+                    include_str!("../fixtures/drivers/psycopg2_work.py"),
+                )?,
+            ],
             Self::Psycopg(mode) => {
                 let script = share(
-                    "psycopg.py",
+                    "work.py",
                     include_str!("../fixtures/drivers/psycopg_work.py"),
                 )?;
                 vec![python()?, script, mode.to_owned()]
@@ -67,14 +114,60 @@ impl Driver {
             Self::Asyncpg => vec![
                 python()?,
                 share(
-                    "asyncpg.py",
+                    "work.py",
                     include_str!("../fixtures/drivers/asyncpg_work.py"),
                 )?,
             ],
+            Self::Sqlalchemy(driver) => {
+                let script = share(
+                    "work.py",
+                    include_str!("../fixtures/drivers/sqlalchemy_work.py"),
+                )?;
+                vec![python()?, script, driver.to_owned()]
+            }
+            Self::NodePostgres => {
+                let modules = tools::node_with_drivers()?.display().to_string();
+                let script = share("work.js", include_str!("../fixtures/drivers/node_work.js"))?;
+                vec![
+                    "/usr/bin/env".to_owned(),
+                    format!("NODE_PATH={modules}"),
+                    tools::program("node")?.display().to_string(),
+                    script,
+                ]
+            }
+            Self::Pgjdbc => {
+                let script = share(
+                    "JdbcWork.java",
+                    include_str!("../fixtures/drivers/JdbcWork.java"),
+                )?;
+                let java = tools::program("java")?.display().to_string();
+                let words = [
+                    java.as_str(),
+                    "-XX:+UseSerialGC",
+                    "-XX:TieredStopAtLevel=1",
+                    "-Dfile.encoding=UTF-8",
+                    "-cp",
+                    tools::PGJDBC,
+                    &script,
+                ];
+                words.map(str::to_owned).to_vec()
+            }
             Self::TokioPostgres => {
                 let copy = scratch.path().join("driver_tokio_postgres");
                 if !copy.exists() {
                     std::fs::copy(env!("CARGO_BIN_EXE_driver_tokio_postgres"), &copy)?;
+                }
+                vec![copy.display().to_string()]
+            }
+            Self::Sqlx => {
+                let copy = scratch.path().join("driver_sqlx");
+                if !copy.exists() {
+                    let manifest = concat!(
+                        env!("CARGO_MANIFEST_DIR"),
+                        "/fixtures/drivers/sqlx/Cargo.toml"
+                    );
+                    let built = tools::built_apart("driver-sqlx", Path::new(manifest))?;
+                    std::fs::copy(built, &copy)?;
                 }
                 vec![copy.display().to_string()]
             }
@@ -95,11 +188,11 @@ impl Driver {
                 };
                 json!({ "stdout": lines(&output.stdout), "stderr": lines(&output.stderr), "code": output.code })
             }
-            Self::Psycopg(_) | Self::Asyncpg | Self::TokioPostgres => output.success()?.json()?,
+            _ => output.success()?.json()?,
         })
     }
 
-    fn directly(self, cluster: &Cluster) -> Result<Value> {
+    fn directly(self, cluster: &Cluster, tls: Tls) -> Result<Value> {
         let scratch = Scratch::new("direct")?;
         let argv = self.argv(&scratch)?;
         let (program, rest) = argv.split_first().context("an empty command")?;
@@ -111,19 +204,20 @@ impl Driver {
             .args(rest)
             .env_clear()
             .envs(cluster.client_env(LOGIN, password))
+            .envs(tls.environment(&cluster.ca_file()))
             .current_dir("/");
         self.seen(command.output()?.into())
     }
 
-    fn through(self, daemon: &Daemon) -> Result<Value> {
+    fn through(self, daemon: &Daemon, tls: Tls, ca: &Path) -> Result<Output> {
         let argv = self.argv(daemon.scratch())?;
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-        self.seen(daemon.job().env("PGUSER", LOGIN).run(&argv)?)
+        let mut job = daemon.job().env("PGUSER", LOGIN);
+        for (name, value) in tls.environment(ca) {
+            job = job.env(name, &value);
+        }
+        job.run(&argv)
     }
-}
-
-fn python() -> Result<String> {
-    Ok(tools::python_with_drivers()?.display().to_string())
 }
 
 /// Notifications name the process that sent them.
@@ -184,22 +278,32 @@ fn same(what: &str, left: &Value, right: &Value) -> Result<()> {
     Ok(())
 }
 
+/// In every mode of TLS; the strictest one fails where another CA has signed.
 fn same_directly_and_through_cordon(driver: Driver) -> Result<()> {
     let cluster = Arc::new(Cluster::start()?);
     // First, while no hook is there.
-    let direct = driver.directly(&cluster)?;
+    let direct = driver.directly(&cluster, Tls::VerifyFull)?;
     let issuer = Arc::new(Issuer::start()?);
     let setup = Setup {
         policy: policies::ALLOW_ALL.to_owned(),
         ..Setup::default()
     };
     let mut daemon = Daemon::start(&cluster, &issuer, &setup)?;
-    let through = driver.through(&daemon)?;
-    same(
-        &format!("{driver:?}, directly and through Cordon"),
-        &direct,
-        &through,
-    )?;
+    for tls in Tls::ALL {
+        let output = driver.through(&daemon, tls, &daemon.ca_file())?;
+        let through = driver.seen(output)?;
+        same(
+            &format!("{driver:?}, directly and through Cordon, {tls:?}"),
+            &direct,
+            &through,
+        )?;
+    }
+    let output = driver.through(&daemon, Tls::VerifyFull, &cluster.ca_file())?;
+    ensure!(
+        output.code != Some(0) && !output.stdout.contains("alive"),
+        "{driver:?} does not verify who answers: {}",
+        output.all()
+    );
     daemon.require_alive()?;
     daemon.verify_evidence()?.success()?;
     Ok(())
@@ -210,9 +314,9 @@ fn every_script_gives_the_same_twice_without_cordon() -> Result<()> {
     let cluster = Cluster::start()?;
     for driver in DRIVERS {
         let first = driver
-            .directly(&cluster)
+            .directly(&cluster, Tls::Disable)
             .with_context(|| format!("{driver:?}"))?;
-        let second = driver.directly(&cluster)?;
+        let second = driver.directly(&cluster, Tls::VerifyFull)?;
         same(&format!("{driver:?}, twice"), &first, &second)?;
         let text = first.to_string();
         // The scripts must do what they claim, or a comparison proves nothing.
@@ -226,32 +330,27 @@ fn every_script_gives_the_same_twice_without_cordon() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn psql_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::Psql)
+macro_rules! no_difference {
+    ($($name:ident: $driver:expr,)+) => {
+        $(
+            #[test]
+            fn $name() -> Result<()> {
+                same_directly_and_through_cordon($driver)
+            }
+        )+
+    };
 }
 
-#[test]
-fn psycopg_without_prepared_statements_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::Psycopg("plain"))
-}
-
-#[test]
-fn psycopg_with_prepared_statements_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::Psycopg("prepared"))
-}
-
-#[test]
-fn psycopg_with_binary_results_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::Psycopg("binary"))
-}
-
-#[test]
-fn asyncpg_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::Asyncpg)
-}
-
-#[test]
-fn tokio_postgres_sees_no_difference() -> Result<()> {
-    same_directly_and_through_cordon(Driver::TokioPostgres)
+no_difference! {
+    psql_sees_no_difference: Driver::Psql,
+    psycopg2_sees_no_difference: Driver::Psycopg2,
+    psycopg_without_prepared_statements_sees_no_difference: Driver::Psycopg("plain"),
+    psycopg_with_prepared_statements_sees_no_difference: Driver::Psycopg("prepared"),
+    psycopg_with_binary_results_sees_no_difference: Driver::Psycopg("binary"),
+    asyncpg_sees_no_difference: Driver::Asyncpg,
+    sqlalchemy_sees_no_difference: Driver::Sqlalchemy("psycopg"),
+    node_postgres_sees_no_difference: Driver::NodePostgres,
+    pgjdbc_sees_no_difference: Driver::Pgjdbc,
+    tokio_postgres_sees_no_difference: Driver::TokioPostgres,
+    sqlx_sees_no_difference: Driver::Sqlx,
 }

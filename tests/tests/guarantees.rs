@@ -457,7 +457,7 @@ fn g7_recorded_an_entry_and_the_growth_of_the_log_can_be_proven_to_others() -> R
     let folder = dir.display().to_string();
     let file = |name: &str, text: &str| -> Result<String> {
         let path = stand.daemon.scratch().path().join(name);
-        std::fs::write(&path, text)?;
+        fs::write(&path, text)?;
         Ok(path.display().to_string())
     };
     let evidence = |args: &[&str]| -> Result<Output> {
@@ -468,7 +468,7 @@ fn g7_recorded_an_entry_and_the_growth_of_the_log_can_be_proven_to_others() -> R
     stand.job().sql("SELECT count(*) FROM public.orders")?;
     eventually("a newer checkpoint", || {
         let newer = evidence(&["checkpoint"])?.success()?.stdout;
-        Ok((newer != std::fs::read_to_string(&older)?).then_some(()))
+        Ok((newer != fs::read_to_string(&older)?).then_some(()))
     })?;
     let key = dir.join("keys/log.pub").display().to_string();
     let check = |args: &[&str]| -> Result<Output> {
@@ -494,9 +494,9 @@ fn g7_recorded_an_entry_and_the_growth_of_the_log_can_be_proven_to_others() -> R
     let growth = file("growth", &growth.stdout)?;
     check(&[&growth, "--since", &older])?.success()?;
     ensure!(check(&[&growth, "--entry", &entry])?.success().is_err());
-    let mut bytes = std::fs::read(&entry)?;
+    let mut bytes = fs::read(&entry)?;
     bytes.push(b' ');
-    std::fs::write(&entry, bytes)?;
+    fs::write(&entry, bytes)?;
     ensure!(check(&[&proof, "--entry", &entry])?.success().is_err());
     let tiles = stand.daemon.scratch().path().join("tiles");
     evidence(&["export", "tiles", "--to", &tiles.display().to_string()])?.success()?;

@@ -739,3 +739,157 @@ fn a_login_is_worth_nothing_to_somebody_between_cordon_and_the_database() -> Res
     }
     Ok(())
 }
+
+/// Clients tell their own notifications from others' by the process id.
+#[test]
+fn the_process_id_that_a_client_is_told_is_its_backends() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+import json
+import psycopg
+with psycopg.connect(autocommit=True) as conn:
+    conn.execute("LISTEN work")
+    conn.execute("NOTIFY work, 'hello'")
+    [notify] = conn.notifies(timeout=30, stop_after=1)
+    asked = conn.execute("SELECT pg_backend_pid()").fetchone()[0]
+    print(json.dumps([conn.info.backend_pid, asked, notify.pid]))
+"#;
+    let pids = stand.job().driver(program, &[])?.success()?.json()?;
+    ensure!(
+        pids[0].as_u64().is_some_and(|pid| pid > 0) && pids[0] == pids[1] && pids[1] == pids[2],
+        "{pids}"
+    );
+    Ok(())
+}
+
+/// The server keeps this name of UTF8 as it is given; others it replaces.
+#[test]
+fn unicode_is_a_name_of_utf8() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    for name in ["UNICODE", "unicode", "utf-8"] {
+        let set = format!("SET client_encoding TO '{name}'");
+        let output = stand
+            .job()
+            .sqls(&[&set, "SELECT 'snow \u{2603}'"])?
+            .success()
+            .with_context(|| name.to_owned())?;
+        ensure!(
+            output.lines() == ["snow \u{2603}"],
+            "{name}: {}",
+            output.all()
+        );
+    }
+    let output = stand
+        .job()
+        .sqls(&["SET client_encoding TO 'LATIN1'", "SELECT 1"])?
+        .refused_with("42501")?;
+    ensure!(output.lines() == ["1"], "{}", output.all());
+    Ok(())
+}
+
+/// A session's own time-out that ends while names are looked up for a statement ends the statement,
+/// not the session.
+#[test]
+fn a_time_out_while_names_are_looked_up_is_the_statements() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let mut admin = stand.cluster.live_admin()?;
+    let mut session = stand.job().live()?;
+    for (timeout, sqlstate) in [("statement_timeout", "57014"), ("lock_timeout", "55P03")] {
+        for begin in [true, false] {
+            // A new search path makes the session look names up for the next statement. Inside the
+            // transaction nothing may have been looked up yet, or the lock would wait for it.
+            let begin_now = if begin { "BEGIN;" } else { "" };
+            let ready = session.query(&format!(
+                "RESET ALL; SELECT 1; SET {timeout} = '1s'; SET search_path = public, pg_temp; \
+                 {begin_now} SET search_path = public;"
+            ))?;
+            ensure!(ready.sqlstates().is_empty(), "{}", ready.all());
+            let locked = admin
+                .query("BEGIN; LOCK TABLE pg_catalog.pg_inherits IN ACCESS EXCLUSIVE MODE;")?;
+            ensure!(locked.sqlstates().is_empty(), "{}", locked.all());
+            let failed = session.query("SELECT count(*) FROM orders;")?;
+            admin.query("ROLLBACK;")?;
+            ensure!(
+                failed.sqlstates() == [sqlstate],
+                "{timeout}, {begin}: {}",
+                failed.all()
+            );
+            if begin {
+                let aborted = session.query("SELECT 1;")?;
+                ensure!(aborted.sqlstates() == ["25P02"], "{}", aborted.all());
+                session.query("ROLLBACK;")?;
+            }
+            let after = session.query("SELECT count(*) > 0 FROM orders;")?;
+            ensure!(
+                after.sqlstates().is_empty() && after.lines() == ["t"],
+                "{timeout}, {begin}: {}",
+                after.all()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What follows a failed statement in a pipeline is void up to Sync, also where it is new to Cordon and
+/// the server would have to read it first.
+#[test]
+fn a_new_statement_behind_a_failed_one_does_not_wait_for_an_answer() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+raw = logged_in()
+raw.sock.settimeout(30)
+def part(sql, name=""):
+    return parse(sql, name=name) + bind(statement=name) + execute()
+out = []
+for third in ("SELECT 3 FROM orders LIMIT 1", "SELECT 4"):
+    raw.send(part("SELECT 1") + part("SELECT 1/0 FROM orders") + part(third, "third") + SYNC)
+    out.append(raw.seen())
+    # Its name is not taken.
+    raw.send(part(third, "third") + SYNC)
+    out.append(raw.seen())
+    raw.send(frame(b"C", b"Sthird\0") + SYNC)
+    raw.seen()
+print(json.dumps(out))
+"#;
+    let shown = raw::run(&stand.job(), program, &[])?;
+    let [first, again, second, once_more] = shown.as_array().context("no list")?.as_slice() else {
+        bail!("{shown}");
+    };
+    for (failed, after, value) in [(first, again, "3"), (second, once_more, "4")] {
+        let failed = Seen(failed);
+        ensure!(
+            failed.rows() == [[Some("1")]]
+                && failed.sqlstates() == ["22012"]
+                && failed.ready() == 1,
+            "{shown}"
+        );
+        ensure!(Seen(after).rows() == [[Some(value)]], "{shown}");
+    }
+    Ok(())
+}
+
+/// Drivers send the next statement when they see the error, before the server is ready.
+#[test]
+fn a_cancel_request_that_has_met_its_statement_does_not_meet_the_next() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+raw, watcher = logged_in(), logged_in()
+raw.send(parse("SELECT pg_sleep(600)") + bind() + execute() + FLUSH)
+asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND wait_event = 'PgSleep'"
+while True:
+    watcher.send(query(asleep))
+    if watcher.seen()["rows"] == [["1"]]:
+        break
+cancel(raw.key)
+order = ""
+while not order.endswith("E"):
+    tag, body = raw.message()
+    order += tag.decode()
+raw.send(SYNC + query("SELECT 'alive'"))
+print(json.dumps([fields(body)["C"], raw.seen(readies=2)]))
+"#;
+    let shown = raw::run(&stand.job(), program, &[])?;
+    ensure!(shown[0] == "57014", "{shown}");
+    ensure!(Seen(&shown[1]).rows() == [[Some("alive")]], "{shown}");
+    Ok(())
+}

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod drivers;
 mod ensure;
 mod fuzz;
 mod step;
@@ -41,6 +42,8 @@ enum Command {
     TestAgreement(agreement::TestAgreement),
     /// Compare what psql prints of PostgreSQL's regression suite, directly and through Cordon.
     TestTransparency(transparency::TestTransparency),
+    /// Run the drivers' own test suites, directly and through Cordon.
+    TestDrivers(drivers::TestDrivers),
     /// Measure what it costs to understand statements.
     Bench(bench::Bench),
     /// Fuzz a target, guided by coverage.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::TestAgreement(agreement) => agreement::run(&agreement),
         Command::TestTransparency(transparency) => transparency::run(&transparency),
+        Command::TestDrivers(drivers) => drivers::run(&drivers),
         Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),

@@ -28,6 +28,11 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("coreutils", "stdbuf"),
     // To unpack PostgreSQL's source package.
     ("bzip2", "bzip2"),
+    // Drivers.
+    ("nodejs", "node"),
+    ("npm", "npm"),
+    ("openjdk-17-jdk-headless", "javac"),
+    ("libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"),
 ];
 
 /// Suites whose tests disturb each other's measurements.

@@ -1,7 +1,10 @@
 //! Cancel keys of our own, and what a request that shows one does.
+//!
+//! The process id is the server's, because clients compare it with the sender of notifications and
+//! with `pg_backend_pid()`; the secret is ours.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,8 +40,8 @@ pub struct CancelEntry<K> {
     pub upstream: Arc<K>,
 }
 
-/// By process id: the secret, and what it leads to.
-type Entries<K> = HashMap<u32, (Vec<u8>, CancelEntry<K>)>;
+/// By process id, which two servers may both use: the secrets, and what each leads to.
+type Entries<K> = HashMap<u32, Vec<(Vec<u8>, CancelEntry<K>)>>;
 
 /// All keys given out.
 #[derive(Debug)]
@@ -67,28 +70,29 @@ pub struct IssuedKey<K> {
 }
 
 impl<K> CancelRegistry<K> {
-    /// Makes a key for a session, with a secret of `length` bytes. `None` if the system has no
-    /// randomness.
-    pub fn issue(self: &Arc<Self>, entry: CancelEntry<K>, length: usize) -> Option<IssuedKey<K>> {
-        let mut secret = vec![0_u8; length];
-        self.random.fill(&mut secret).ok()?;
+    /// Makes a key for a session whose backend is `pid`, with a secret of `length` bytes. `None` if
+    /// the system has no randomness.
+    pub fn issue(
+        self: &Arc<Self>,
+        entry: CancelEntry<K>,
+        pid: u32,
+        length: usize,
+    ) -> Option<IssuedKey<K>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_pid = entries.entry(pid).or_default();
+        let mut secret = vec![0_u8; length];
         loop {
-            let mut bytes = [0_u8; 4];
-            self.random.fill(&mut bytes).ok()?;
-            let [a, b, c, d] = bytes;
-            // Positive, as process ids are: some drivers read it as a signed number.
-            let pid = u32::from_be_bytes([a & 0x7f, b, c, d]);
-            if pid == 0 || entries.contains_key(&pid) {
-                continue;
+            self.random.fill(&mut secret).ok()?;
+            if same_pid.iter().all(|(have, _)| *have != secret) {
+                break;
             }
-            entries.insert(pid, (secret.clone(), entry));
-            return Some(IssuedKey {
-                registry: self.clone(),
-                pid,
-                secret,
-            });
         }
+        same_pid.push((secret.clone(), entry));
+        Some(IssuedKey {
+            registry: self.clone(),
+            pid,
+            secret,
+        })
     }
 
     /// The entry of a key, if it is valid and belongs to the job that shows it.
@@ -97,9 +101,11 @@ impl<K> CancelRegistry<K> {
         K: Clone,
     {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (key, entry) = entries.get(&pid)?;
-        let same = ring::constant_time_eq(key, secret);
-        (same && entry.job == job).then(|| entry.clone())
+        let (_, entry) = entries
+            .get(&pid)?
+            .iter()
+            .find(|(key, _)| ring::constant_time_eq(key, secret))?;
+        (entry.job == job).then(|| entry.clone())
     }
 }
 
@@ -138,7 +144,14 @@ impl<K> Drop for IssuedKey<K> {
             .entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        entries.remove(&self.pid);
+        if let Entry::Occupied(mut same_pid) = entries.entry(self.pid) {
+            same_pid
+                .get_mut()
+                .retain(|(secret, _)| *secret != self.secret);
+            if same_pid.get().is_empty() {
+                same_pid.remove();
+            }
+        }
     }
 }
 
@@ -152,5 +165,38 @@ mod ring {
     )]
     pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
         ::ring::constant_time::verify_slices_are_equal(a, b).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CancelEntry, CancelRegistry, CancelTarget};
+
+    fn entry(server: &'static str) -> CancelEntry<&'static str> {
+        CancelEntry {
+            target: Arc::new(CancelTarget::default()),
+            job: "job".to_owned(),
+            upstream: Arc::new(server),
+        }
+    }
+
+    #[test]
+    fn backends_of_two_servers_with_one_process_id_are_told_apart_by_the_secret() {
+        let registry = Arc::new(CancelRegistry::default());
+        let one = registry.issue(entry("one"), 7, 4).unwrap();
+        let two = registry.issue(entry("two"), 7, 32).unwrap();
+        let found = |secret: &[u8], job| registry.find(7, secret, job).map(|entry| *entry.upstream);
+        assert_eq!(found(&one.secret, "job"), Some("one"));
+        assert_eq!(found(&two.secret, "job"), Some("two"));
+        assert_eq!(found(&two.secret, "another job"), None);
+        assert_eq!(found(&[0; 5], "job"), None);
+        let void = one.secret.clone();
+        drop(one);
+        assert_eq!(found(&void, "job"), None);
+        assert_eq!(found(&two.secret, "job"), Some("two"));
+        drop(two);
+        assert!(registry.entries.lock().unwrap().is_empty());
     }
 }

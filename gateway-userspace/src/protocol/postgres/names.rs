@@ -19,7 +19,9 @@ use crate::{
 /// Name of the gateway's own statement and portal; a client's name cannot hold it by accident.
 const INTERNAL: &[u8] = b"\x01cordon";
 /// `query_canceled`.
-const QUERY_CANCELED: &str = "57014";
+pub(super) const QUERY_CANCELED: &str = "57014";
+/// `lock_not_available`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// How often a query of the gateway's own is repeated that the client's cancel requests hit.
 const MAX_TRIES: usize = 3;
 
@@ -41,24 +43,55 @@ impl Connection {
     }
 
     /// Loads it again where a statement, a rollback or time may have changed it.
-    pub(super) async fn names_fresh(&mut self) -> Result<(), Close> {
+    async fn names_fresh(&mut self) -> Result<Result<(), Refusal>, Close> {
         if self.session.names_due() {
-            self.refresh_names(false).await?;
+            return self.refresh_names_for_client(false).await;
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// Loads it again for a statement of the client's. Where the session's own time-out ends that,
+    /// it ends the statement, as it would have without the gateway.
+    async fn refresh_names_for_client(
+        &mut self,
+        force: bool,
+    ) -> Result<Result<(), Refusal>, Close> {
+        let Err(error) = self.try_refresh_names(force).await? else {
+            return Ok(Ok(()));
+        };
+        let sqlstate = match error.sqlstate.as_str() {
+            QUERY_CANCELED => QUERY_CANCELED,
+            LOCK_NOT_AVAILABLE => LOCK_NOT_AVAILABLE,
+            _ => return Err(unreadable(&error)),
+        };
+        if self.pipeline_open {
+            // The rest of the pipeline is void at the server only.
+            return Err(unreadable(&error));
+        }
+        Ok(Err(Refusal::as_server(sqlstate, error.message)))
     }
 
     pub(super) async fn refresh_names(&mut self, force: bool) -> Result<(), Close> {
+        self.try_refresh_names(force)
+            .await?
+            .map_err(|error| unreadable(&error))
+    }
+
+    async fn try_refresh_names(&mut self, force: bool) -> Result<Result<(), InternalError>, Close> {
         self.settle().await?;
         if self.skip_until_sync || self.status == b'E' {
             // Nothing but the end of the transaction can run now.
-            return Ok(());
+            return Ok(Ok(()));
         }
         let private = self.pipeline_open || self.status != b'I';
         let epoch = self.session.epoch();
-        let rows = self
-            .gateway_query(&[NameQueries::NAMESPACE, NameQueries::FINGERPRINT])
-            .await?;
+        let rows = match self
+            .patient_gateway_query(&[NameQueries::NAMESPACE, NameQueries::FINGERPRINT])
+            .await?
+        {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Err(error)),
+        };
         let wants_catalog = self
             .session
             .install_namespace(&rows, private, epoch)
@@ -67,16 +100,29 @@ impl Connection {
             let queries: Vec<&str> = std::iter::once(NameQueries::VERSIONS)
                 .chain(NameQueries::catalog().iter().copied())
                 .collect();
-            let rows = self.gateway_query(&queries).await?;
+            let rows = match self.patient_gateway_query(&queries).await? {
+                Ok(rows) => rows,
+                Err(error) => return Ok(Err(error)),
+            };
             self.session
                 .install_catalog(&rows, private)
                 .map_err(Close::Upstream)?;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Runs constant queries of the gateway's own, inside whatever transaction is open.
     pub(super) async fn gateway_query(&mut self, queries: &[&str]) -> Result<Vec<Rows>, Close> {
+        self.patient_gateway_query(queries)
+            .await?
+            .map_err(|error| unreadable(&error))
+    }
+
+    /// As [`Self::gateway_query`]; cancel requests of the client's do not end it.
+    async fn patient_gateway_query(
+        &mut self,
+        queries: &[&str],
+    ) -> Result<Result<Vec<Rows>, InternalError>, Close> {
         self.cancel.internal.store(true, Ordering::SeqCst);
         drop(self.cancel.flight.lock().await);
         // In a transaction it has failed the transaction.
@@ -92,9 +138,7 @@ impl Connection {
             outcome = self.try_gateway_query(queries).await;
         }
         self.cancel.internal.store(false, Ordering::SeqCst);
-        outcome?.map_err(|error| {
-            Close::Upstream(format!("the catalog cannot be read: {}", error.message))
-        })
+        outcome
     }
 
     async fn try_gateway_query(
@@ -185,11 +229,15 @@ impl Connection {
         parsed: &Arc<Parsed>,
     ) -> Result<Result<Arc<Understood>, Refusal>, Close> {
         if !parsed.is_transaction_mode() {
-            self.names_fresh().await?;
+            if let Err(refusal) = self.names_fresh().await? {
+                return Ok(Err(refusal));
+            }
         }
         let mut outcome = self.session.analyze(parsed).await;
         if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {
-            self.refresh_names(true).await?;
+            if let Err(refusal) = self.refresh_names_for_client(true).await? {
+                return Ok(Err(refusal));
+            }
             if self.status == b'E' {
                 // No name can be looked up, and whatever it means, it fails.
                 return Ok(Err(Refusal::as_server(
@@ -251,4 +299,8 @@ impl Connection {
             }
         }
     }
+}
+
+fn unreadable(error: &InternalError) -> Close {
+    Close::Upstream(format!("the catalog cannot be read: {}", error.message))
 }

@@ -330,7 +330,7 @@ impl Service {
             job: session.principal().job().id().to_owned(),
             upstream: upstream.clone(),
         };
-        let Some(key) = self.cancels.issue(entry, secret) else {
+        let Some(key) = self.cancels.issue(entry, upstream.key.pid, secret) else {
             let error = BackendError::Protocol("the system has no randomness".to_owned());
             return Err((session, error));
         };

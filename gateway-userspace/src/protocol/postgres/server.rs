@@ -9,7 +9,7 @@ use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
     guard::guard_failed,
-    names::InternalError,
+    names::{InternalError, QUERY_CANCELED},
     refuse::{self, Screen},
     reply::{Expected, Origin, text_row},
     wire::{
@@ -391,6 +391,18 @@ impl Connection {
         };
         let sqlstate = text(b'C');
         self.failed_in_query = true;
+        let of_client = !matches!(
+            self.expected.front(),
+            Some(Expected::Internal {
+                for_client: false,
+                ..
+            })
+        );
+        if of_client && sqlstate == QUERY_CANCELED {
+            // A cancel request has met what it was for. Clients may send the next statement before
+            // they hear that the server is ready.
+            self.cancel.forget();
+        }
         let fatal = matches!(text(b'V').as_str(), "FATAL" | "PANIC");
         let overdue = self.limits.overdue(&sqlstate);
         let told = self.limits.told && !fatal;
@@ -648,7 +660,9 @@ pub(super) fn pinned(name: &[u8], value: &[u8]) -> Result<(), Close> {
         b"client_encoding" => b"UTF8",
         _ => return Ok(()),
     };
-    if value == expected {
+    // The server keeps this one of UTF8's other names, for JDBC.
+    let unicode = name == b"client_encoding" && value.eq_ignore_ascii_case(b"UNICODE");
+    if value == expected || unicode {
         Ok(())
     } else {
         Err(Close::Fatal {

@@ -1,5 +1,8 @@
 //! Ordinary work through tokio-postgres (prepared, binary); prints what the program saw as one
-//! JSON document. The server is named by PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
+//! JSON document. The server is named by PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, and TLS by
+//! PGSSLMODE and PGSSLROOTCERT.
+
+mod tls;
 
 use std::{env, future::poll_fn, pin::pin, sync::Arc, sync::Mutex, sync::PoisonError};
 
@@ -7,7 +10,8 @@ use anyhow::{Context, Result};
 use futures_util::{Sink, SinkExt, Stream};
 use serde_json::{Value, json};
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, types::Type,
+    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, Socket,
+    config::SslMode, tls::TlsStream, types::Type,
 };
 
 type Outcome = Result<Value, Error>;
@@ -62,7 +66,9 @@ const STEPS: &[&str] = &[
     "drop",
 ];
 
-async fn connect() -> Result<(Client, Arc<Mutex<Vec<Value>>>)> {
+type Notices = Arc<Mutex<Vec<Value>>>;
+
+async fn connect() -> Result<(Client, Notices)> {
     let name = |key: &str| env::var(key).with_context(|| format!("{key} is not set"));
     let mut config = Config::new();
     config
@@ -73,7 +79,20 @@ async fn connect() -> Result<(Client, Arc<Mutex<Vec<Value>>>)> {
         .password(name("PGPASSWORD")?)
         .dbname(name("PGDATABASE")?)
         .application_name("tokio work");
-    let (client, mut connection) = config.connect(NoTls).await?;
+    Ok(match tls::from_environment()? {
+        Some(tls) => {
+            let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await?;
+            (client, drive(connection))
+        }
+        None => {
+            let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
+            (client, drive(connection))
+        }
+    })
+}
+
+/// Runs the connection; gives its notices as they come.
+fn drive<S: TlsStream + Unpin + Send + 'static>(mut connection: Connection<Socket, S>) -> Notices {
     let notices = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&notices);
     tokio::spawn(async move {
@@ -93,7 +112,7 @@ async fn connect() -> Result<(Client, Arc<Mutex<Vec<Value>>>)> {
             }
         }
     });
-    Ok((client, notices))
+    notices
 }
 
 async fn run(client: &Client, step: &str) -> Outcome {
@@ -282,7 +301,10 @@ async fn cancel(client: &Client) -> Outcome {
                 break;
             }
         }
-        token.cancel_query(NoTls).await.context("cancelling")
+        match tls::from_environment()? {
+            Some(tls) => token.cancel_query(tls).await.context("cancelling"),
+            None => token.cancel_query(NoTls).await.context("cancelling"),
+        }
     };
     let (slept, stopped) = tokio::join!(sleeping, stop);
     Ok(json!([
