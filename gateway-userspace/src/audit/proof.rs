@@ -166,7 +166,7 @@ fn audit_path(leaf: u64, within: Range<u64>) -> Vec<Range<u64>> {
 fn growth(old: u64, within: Range<u64>, whole: bool) -> Vec<Range<u64>> {
     let Range { start, end } = within;
     if old == end {
-        return if whole { Vec::new() } else { vec![start..end] };
+        return std::iter::once(start..end).filter(|_| !whole).collect();
     }
     let middle = start + split(end - start);
     let (mut proof, sibling) = if old <= middle {
