@@ -173,7 +173,7 @@ impl Drop for Relay {
 }
 
 fn log_in(mut client: TcpStream, act: Act) -> Option<()> {
-    client.read(&mut [0; 4096]).ok()?;
+    let _start = client.read(&mut [0; 4096]).ok()?;
     if matches!(act, Act::Flood(_)) {
         client.write_all(b"R\0\0\0\x08\0\0\0\0").ok()?;
     }

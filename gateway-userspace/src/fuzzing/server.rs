@@ -336,7 +336,7 @@ fn own_rows(text: &str) -> Option<&'static [Row]> {
                 let mut rows = rows(&saved["rows"][name]);
                 // All of it takes too long where it is read again and again.
                 if matches!(name, "functions" | "relations") {
-                    rows.retain(|row| is_wanted(row));
+                    rows.retain(is_wanted);
                 }
                 (*query, rows)
             })

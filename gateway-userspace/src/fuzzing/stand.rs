@@ -85,13 +85,13 @@ impl Stand {
         let folder =
             std::env::temp_dir().join(format!("cordon-fuzz-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        let grants: String = DATABASES
+        let grants: Vec<String> = DATABASES
             .iter()
             .map(|(name, limits)| {
                 format!("  - name: {name}\n    who: {{ issuer: i }}\n    database: {name}\n    role: {{ login: agent }}\n{rules}{limits}")
             })
             .collect();
-        let text = format!("version: 1\ngrants:\n{grants}");
+        let text = format!("version: 1\ngrants:\n{}", grants.concat());
         let policy = Policy::from_sources(&[(PathBuf::from("fuzz.yaml"), text)]).expect("a policy");
         let config = LogConfig::new(folder.join("log"), Fsync::Risky, "fuzz");
         let (log, _) = Log::open(config).expect("a log");

@@ -203,9 +203,9 @@ impl Place {
             .stdout(out.try_clone()?)
             .stderr(out);
         let status = command.status().context("starting the tests")?;
-        let mut printed = String::from_utf8_lossy(&fs::read(&both)?).into_owned();
+        let bytes = fs::read(&both)?;
         fs::remove_file(&both)?;
-        printed.push_str(&format!("\n--- ended with {status}\n"));
-        Ok(printed)
+        let printed = String::from_utf8_lossy(&bytes);
+        Ok(format!("{printed}\n--- ended with {status}\n"))
     }
 }
