@@ -62,6 +62,11 @@ impl Connection {
         to_read: ToRead<'_>,
     ) -> Result<Reading, Close> {
         self.settle().await?;
+        if self.skip_until_sync {
+            // An earlier statement of the pipeline has failed: the server reads nothing until Sync.
+            to_read.undo.apply(&mut self.statements);
+            return Ok(Reading::Failed);
+        }
         let confirms = self.session.unconfirmed(understood).is_some();
         // A transaction of its own holds no other locks.
         let fresh = self.status == b'I' && !self.pipeline_open;
