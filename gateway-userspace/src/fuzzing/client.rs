@@ -15,7 +15,7 @@ const MOST: usize = 32 * 1024 * 1024;
 ///
 /// # Panics
 /// If the gateway says too much.
-pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn exchange(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Vec<u8> {
     let (mut reads, mut writes) = tokio::io::split(stream);
     let send = async {
         // The gateway may be gone before it has read everything.
@@ -36,7 +36,7 @@ pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) 
 }
 
 /// A start-up message of protocol 3.0.
-pub(super) fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut body = BytesMut::new();
     body.put_u32(3 << 16);
     for (name, value) in parameters {
@@ -53,7 +53,7 @@ pub(super) fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The messages in what a server said, each with its tag; what is no message ends them.
-pub(super) fn messages(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+pub(crate) fn messages(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut messages = Vec::new();
     while let Framing::Complete { tag, len } = framing(bytes) {
         let (message, rest) = bytes.split_at(len);
@@ -89,7 +89,7 @@ pub(super) fn to_its_end(test: impl FnOnce() + Send + 'static) {
         let _ = ended.send(());
     });
     if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
-        told.recv_timeout(std::time::Duration::from_mins(5))
+        told.recv_timeout(std::time::Duration::from_mins(2))
     {
         panic!("it does not come to its end");
     }

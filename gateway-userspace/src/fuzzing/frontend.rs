@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     client::{exchange, messages, startup, with_stand},
     server::{CUSTOMERS, Column, Script},
-    stand::{Arrival, Stand},
+    stand::{Arrival, Cut, Stand},
 };
 use crate::protocol::postgres::wire::{put_cstr, put_message};
 
@@ -29,8 +29,8 @@ pub fn pg_frontend(input: &[u8]) {
     };
     let database = if mode & 1 == 0 { "shop" } else { "limited" };
     let arrival = Arrival {
-        client_reads: usize::from(*reads),
-        script: script(usize::from(mode >> 1)),
+        cut: Cut::pieces(*reads),
+        script: script(Cut::pieces(mode >> 1)),
     };
     let mut bytes = startup(&[("user", "u"), ("database", database)]);
     bytes.extend_from_slice(rest);
@@ -51,7 +51,7 @@ fn understandable(seen: &[u8]) {
     }
 }
 
-fn script(reads: usize) -> Script {
+fn script(cut: Cut) -> Script {
     let orders: Vec<Column> = vec![("id", 16416, 1, 23)];
     let mut rows = BytesMut::new();
     for number in b"12345" {
@@ -73,7 +73,7 @@ fn script(reads: usize) -> Script {
         only: "SELECT id FROM public.orders".to_owned(),
         results: Some(Arc::from([Bytes::from(rows)])),
         breaks_off: false,
-        reads,
+        cut,
     }
 }
 

@@ -22,10 +22,14 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use client::{messages, startup};
 pub use frames::mutate_wire;
 pub use frontend::pg_frontend;
 pub use mutate::mutate_sql;
 pub use rows::pg_backend_rows;
+#[cfg(test)]
+pub(crate) use stand::{Arrival, Cut, Stand};
 pub use startup::pg_startup;
 pub use statements::sql_analyze;
 

@@ -9,7 +9,7 @@ use super::{
     client::{exchange, messages, startup, with_stand},
     planted::{Cells, Input, MAIL, MARKER, Planted},
     server::{CUSTOMERS, Column, Script},
-    stand::{Arrival, Stand},
+    stand::{Arrival, Cut, Stand},
 };
 use crate::protocol::postgres::wire::{
     put_cstr, put_execute, put_message, put_parse, put_sync, put_terminate,
@@ -93,13 +93,13 @@ pub fn pg_backend_rows(input: &[u8]) {
     put_message(&mut bytes, b'Q', |out| put_cstr(out, b"SELECT 1"));
     put_terminate(&mut bytes);
     let arrival = Arrival {
-        client_reads: 0,
+        cut: Cut::Nowhere,
         script: Script {
             shapes: vec![(SELECT, columns)],
             only: statement,
             results: Some(result(rest, format)),
             breaks_off: false,
-            reads: usize::from(*reads),
+            cut: Cut::pieces(*reads),
         },
     };
     let seen = with_stand(&STAND, RULES, |stand| {

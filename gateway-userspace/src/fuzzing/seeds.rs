@@ -163,6 +163,17 @@ pub(super) fn frontend() -> Seeds {
             }),
         ),
         (
+            "pipeline-fails",
+            stream(0, 0, |out| {
+                let fails = "SELECT id AS \"fails when it runs\" FROM public.orders";
+                extended(out, "", fails);
+                extended(out, "later", orders);
+                put_sync(out);
+                extended(out, "later", orders);
+                put_sync(out);
+            }),
+        ),
+        (
             "bind",
             stream(0, 0, |out| {
                 put_parse(out, b"s", with_parameter.as_bytes(), &[23]);

@@ -9,6 +9,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::stand::Cut;
 use crate::{
     protocol::postgres::wire::{
         FrontendMessage, HEADER, Report, Target, put_authentication_ok, put_backend_key, put_cstr,
@@ -19,11 +20,11 @@ use crate::{
 };
 
 /// A column of a result: name, relation, attribute and type.
-pub(super) type Column = (&'static str, u32, i16, u32);
+pub(crate) type Column = (&'static str, u32, i16, u32);
 
 /// What a server does with a text that is not the gateway's own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     /// Texts that return rows, with their columns.
     pub shapes: Vec<(&'static str, Vec<Column>)>,
     /// The text whose result is the script's; others return one row of NULLs.
@@ -32,8 +33,8 @@ pub(super) struct Script {
     pub results: Option<Arc<[Bytes]>>,
     /// The server goes away behind that.
     pub breaks_off: bool,
-    /// Bytes that one read of the gateway gives at most; 0: no limit.
-    pub reads: usize,
+    /// How the gateway gets what it sends.
+    pub cut: Cut,
 }
 
 /// Columns of `public.customers`.
@@ -250,6 +251,10 @@ impl Server {
                 put_message(&mut self.tx, b'D', |out| put_row(out, row));
             }
             self.complete("SELECT");
+            return Some(());
+        }
+        if text.contains("fails when it runs") {
+            self.error("22012", "division by zero");
             return Some(());
         }
         let word = first_word(text);

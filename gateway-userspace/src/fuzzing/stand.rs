@@ -44,7 +44,7 @@ const PIPE: usize = 64 * 1024;
 const RUNS: usize = 4096;
 
 /// The gateway.
-pub(super) struct Stand {
+pub(crate) struct Stand {
     /// Dropped first, with all that still runs.
     runtime: Runtime,
     service: Arc<Service>,
@@ -62,24 +62,92 @@ type Servers = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// How a client comes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Arrival {
-    /// Bytes that one of the gateway's reads from it gives at most; 0: no limit.
-    pub client_reads: usize,
+pub(crate) struct Arrival {
+    /// How the gateway gets what it sends.
+    pub cut: Cut,
     /// What the server does.
     pub script: Script,
 }
 
-fn pieces(memory: Memory, reads: usize) -> Memory {
-    if reads == 0 {
-        memory
-    } else {
-        memory.in_pieces(reads)
+/// How a stream is cut into reads. Between two of them its reader works with what it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// As it comes.
+    #[default]
+    Nowhere,
+    /// No read gives more bytes than this.
+    Pieces(usize),
+    /// No read goes across this position.
+    At(usize),
+}
+
+impl Cut {
+    /// Pieces of this many bytes; 0: no limit.
+    pub fn pieces(bytes: u8) -> Self {
+        match bytes {
+            0 => Self::Nowhere,
+            bytes => Self::Pieces(usize::from(bytes)),
+        }
+    }
+
+    /// Cuts a stream.
+    pub fn apply(self, memory: Memory) -> Memory {
+        match self {
+            Self::Nowhere => memory,
+            Self::Pieces(bytes) => memory.in_pieces(bytes),
+            Self::At(position) => memory.split_at(position),
+        }
     }
 }
 
+/// What a stand stands before.
+struct Upstream {
+    address: Address,
+    /// `None`: as the client names it.
+    dbname: Option<String>,
+    login: &'static str,
+}
+
 impl Stand {
-    /// Starts one under the rules of a grant, as YAML.
+    /// Starts one under the rules of a grant, as YAML, before servers in memory. Time is virtual: it
+    /// passes when nothing else happens.
     pub fn start(rules: &str) -> Self {
+        let script: Arc<Mutex<Script>> = Arc::default();
+        let servers: Servers = Arc::default();
+        let (given, started) = (Arc::clone(&script), Arc::clone(&servers));
+        let address = Address::Memory(Arc::new(move || {
+            let script = given.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let cut = script.cut;
+            let (ours, theirs) = tokio::io::duplex(PIPE);
+            let server = tokio::spawn(server::serve(theirs, script));
+            started
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(server);
+            cut.apply(Memory::new(ours))
+        }));
+        let upstream = Upstream {
+            address,
+            dbname: None,
+            login: "agent",
+        };
+        let mut stand = Self::open(rules, &upstream, true);
+        (stand.script, stand.servers) = (script, servers);
+        stand
+    }
+
+    /// Starts one before a real server, with the clock of everybody.
+    #[cfg(test)]
+    pub fn before(rules: &str, address: Address, dbname: &str, login: &'static str) -> Self {
+        let upstream = Upstream {
+            address,
+            dbname: Some(dbname.to_owned()),
+            login,
+        };
+        Self::open(rules, &upstream, false)
+    }
+
+    fn open(rules: &str, upstream: &Upstream, virtual_time: bool) -> Self {
         static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let folder =
@@ -88,7 +156,7 @@ impl Stand {
         let grants: Vec<String> = DATABASES
             .iter()
             .map(|(name, limits)| {
-                format!("  - name: {name}\n    who: {{ issuer: i }}\n    database: {name}\n    role: {{ login: agent }}\n{rules}{limits}")
+                format!("  - name: {name}\n    who: {{ issuer: i }}\n    database: {name}\n    role: {{ login: {} }}\n{rules}{limits}", upstream.login)
             })
             .collect();
         let text = format!("version: 1\ngrants:\n{}", grants.concat());
@@ -103,20 +171,6 @@ impl Stand {
             MaskKey::open(&folder.join("mask.key")).expect("a key"),
         );
         let authority = Arc::new(Authority::open(&folder).expect("an authority"));
-        let script: Arc<Mutex<Script>> = Arc::default();
-        let servers: Servers = Arc::default();
-        let (reads, started) = (Arc::clone(&script), Arc::clone(&servers));
-        let address = Address::Memory(Arc::new(move || {
-            let script = reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let reads = script.reads;
-            let (ours, theirs) = tokio::io::duplex(PIPE);
-            let server = tokio::spawn(server::serve(theirs, script));
-            started
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(server);
-            pieces(Memory::new(ours), reads)
-        }));
         let databases = DATABASES
             .iter()
             .map(|(name, _)| {
@@ -124,13 +178,16 @@ impl Stand {
                 let verifier = || Verifier::new(PLACEHOLDER, &SystemRandom::new());
                 Arc::new(Database {
                     name: (*name).to_owned(),
-                    dbname: (*name).to_owned(),
+                    dbname: upstream
+                        .dbname
+                        .clone()
+                        .unwrap_or_else(|| (*name).to_owned()),
                     host: "localhost".to_owned(),
-                    address: address.clone(),
+                    address: upstream.address.clone(),
                     tls: None,
                     client_password: asks.then(|| verifier().expect("randomness")),
                     passwords: BTreeMap::from([(
-                        "agent".to_owned(),
+                        upstream.login.to_owned(),
                         Zeroizing::new(b"secret".to_vec()),
                     )]),
                 })
@@ -139,14 +196,14 @@ impl Stand {
         Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .start_paused(true)
+                .start_paused(virtual_time)
                 .build()
                 .expect("a runtime"),
             certificate: authority.certificate_pem(),
             service: Service::new(gate, authority),
             databases,
-            script,
-            servers,
+            script: Arc::default(),
+            servers: Arc::default(),
             folder,
             runs: 0,
         }
@@ -157,8 +214,7 @@ impl Stand {
         self.runs >= RUNS
     }
 
-    /// Serves one connection to its end, which `client` holds the other side of. Time is virtual:
-    /// it passes when nothing else happens.
+    /// Serves one connection to its end, which `client` holds the other side of.
     ///
     /// # Panics
     /// If the gateway does.
@@ -190,7 +246,7 @@ impl Stand {
         let servers = &self.servers;
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE);
-            let socket = pieces(Memory::new(theirs), arrival.client_reads);
+            let socket = arrival.cut.apply(Memory::new(theirs));
             let gateway = tokio::spawn(async move {
                 let find = |name: &str| {
                     let found = databases.iter().find(|database| database.name == name);

@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     client::{exchange, messages, startup, with_stand},
-    stand::{Arrival, PLACEHOLDER, Stand},
+    stand::{Arrival, Cut, PLACEHOLDER, Stand},
 };
 use crate::protocol::postgres::wire::{put_cstr, put_message};
 
@@ -36,7 +36,7 @@ pub fn pg_startup(input: &[u8]) {
         return;
     };
     let arrival = Arrival {
-        client_reads: usize::from(*reads),
+        cut: Cut::pieces(*reads),
         ..Arrival::default()
     };
     with_stand(&STAND, RULES, |stand| match mode % 8 {

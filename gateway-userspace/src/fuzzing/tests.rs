@@ -6,11 +6,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{
-    client::{messages, startup, to_its_end},
-    server::Script,
-    stand::{Arrival, Stand},
+    client::{exchange, messages, startup, to_its_end},
+    seeds,
+    server::{CUSTOMERS, Script},
+    stand::{Arrival, Cut, Stand},
 };
-use crate::protocol::postgres::wire::{put_cstr, put_message};
+use crate::protocol::postgres::wire::{
+    put_bind_empty, put_cstr, put_execute, put_message, put_parse, put_sync,
+};
 
 const RULES: &str = "    allow: [{ all: '*.*' }]\n";
 const NOTE: &str = "SELECT note FROM public.orders";
@@ -37,7 +40,7 @@ fn large_row(breaks_off: bool) -> Script {
         only: NOTE.to_owned(),
         results: Some(Arc::from(pieces)),
         breaks_off,
-        reads: 0,
+        cut: Cut::Nowhere,
     }
 }
 
@@ -61,7 +64,7 @@ where
 fn nothing_is_put_into_a_row_whose_client_ends_its_side() {
     to_its_end(|| {
         let arrival = Arrival {
-            client_reads: 0,
+            cut: Cut::Nowhere,
             script: large_row(false),
         };
         let seen = Stand::start(RULES).connect(arrival, |stream| {
@@ -86,7 +89,7 @@ fn nothing_is_put_into_a_row_whose_client_ends_its_side() {
 fn nothing_is_put_into_a_row_whose_server_goes_away() {
     to_its_end(|| {
         let arrival = Arrival {
-            client_reads: 0,
+            cut: Cut::Nowhere,
             script: large_row(true),
         };
         let seen = Stand::start(RULES).connect(arrival, |stream| {
@@ -94,5 +97,59 @@ fn nothing_is_put_into_a_row_whose_server_goes_away() {
         });
         let tail: &Bytes = &Bytes::copy_from_slice(&seen[seen.len() - 1000..]);
         assert!(tail.iter().all(|byte| *byte == b'x'), "{tail:?}");
+    });
+}
+
+/// Whatever is sent behind an error gets no answer until a Sync comes.
+#[test]
+fn a_statement_that_is_new_behind_one_that_fails_is_skipped() {
+    to_its_end(|| {
+        let (_, input) = seeds::frontend()
+            .into_iter()
+            .find(|(name, _)| *name == "pipeline-fails")
+            .unwrap();
+        let mut bytes = startup(&[("user", "u"), ("database", "shop")]);
+        bytes.extend_from_slice(&input[2..]);
+        let seen =
+            Stand::start(RULES).connect(Arrival::default(), |stream| exchange(stream, &bytes));
+        let tags: String = messages(&seen)
+            .into_iter()
+            .map(|(tag, _)| char::from(tag))
+            .collect();
+        assert!(tags.ends_with("1tT2TEZ1tT2TDCZ"), "{tags}");
+    });
+}
+
+/// The end of a transaction ends the portals that were there, not those bound behind its Sync.
+#[test]
+fn a_portal_bound_behind_a_sync_that_is_not_answered_yet_stays() {
+    to_its_end(|| {
+        const MASKED: &str = "    mask: [{ column: '*.*.email', with: redact }]\n";
+        const EMAILS: &str = "SELECT email FROM public.customers";
+        let mut stand = Stand::start(&format!("{RULES}{MASKED}"));
+        let mut bytes = BytesMut::from(&startup(&[("user", "u"), ("database", "shop")])[..]);
+        put_message(&mut bytes, b'Q', |out| put_cstr(out, b"SELECT 1"));
+        put_parse(&mut bytes, b"", EMAILS.as_bytes(), &[]);
+        put_bind_empty(&mut bytes, b"p", b"");
+        put_execute(&mut bytes, b"p");
+        put_execute(&mut bytes, b"p");
+        put_sync(&mut bytes);
+        // The first session has the server read the statement, and waits for it.
+        for session in 0..2 {
+            let arrival = Arrival {
+                cut: Cut::Nowhere,
+                script: Script {
+                    shapes: vec![(EMAILS, vec![CUSTOMERS[2]])],
+                    ..Script::default()
+                },
+            };
+            let seen = stand.connect(arrival, |stream| exchange(stream, &bytes));
+            let tags: Vec<u8> = messages(&seen).into_iter().map(|(tag, _)| tag).collect();
+            assert!(
+                !tags.contains(&b'E'),
+                "session {session}: {}",
+                seen.escape_ascii()
+            );
+        }
     });
 }

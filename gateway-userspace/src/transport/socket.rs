@@ -173,6 +173,11 @@ impl fmt::Debug for Address {
 
 #[cfg(any(test, fuzzing))]
 mod memory {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
 
     /// One end of a connection that the test or fuzz target holds the other end of.
@@ -184,6 +189,8 @@ mod memory {
         reads: usize,
         /// After so many bytes a read ends, and the next one has to wait for another poll.
         split: Option<usize>,
+        /// Bytes read so far, for whoever wants to know.
+        count: Option<Arc<AtomicUsize>>,
         /// The end of the read before the split has been reached.
         paused: bool,
     }
@@ -199,6 +206,7 @@ mod memory {
                 peeked: None,
                 reads: usize::MAX,
                 split: None,
+                count: None,
                 paused: false,
             }
         }
@@ -207,6 +215,13 @@ mod memory {
         #[must_use]
         pub fn in_pieces(mut self, bytes: usize) -> Self {
             self.reads = bytes.max(1);
+            self
+        }
+
+        /// Adds the number of bytes read to this one.
+        #[must_use]
+        pub fn counting(mut self, count: Arc<AtomicUsize>) -> Self {
+            self.count = Some(count);
             self
         }
 
@@ -261,6 +276,9 @@ mod memory {
                 buf.advance(read);
                 read
             };
+            if let Some(count) = &self.count {
+                count.fetch_add(read, Ordering::SeqCst);
+            }
             self.paused = self.reads != usize::MAX && read > 0;
             if let Some(left) = self.split {
                 self.split = left.checked_sub(read).filter(|left| *left > 0);

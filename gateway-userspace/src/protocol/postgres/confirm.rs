@@ -63,7 +63,7 @@ impl Connection {
     ) -> Result<Reading, Close> {
         self.settle().await?;
         if self.skip_until_sync {
-            // An earlier statement of the pipeline has failed meanwhile: no answer would come.
+            // An earlier statement of the pipeline has failed: the server reads nothing until Sync.
             to_read.undo.apply(&mut self.statements);
             return Ok(Reading::Failed);
         }

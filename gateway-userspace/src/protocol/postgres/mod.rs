@@ -23,6 +23,8 @@ mod serve;
 mod server;
 mod simple;
 pub mod startup;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use scram::Verifier;

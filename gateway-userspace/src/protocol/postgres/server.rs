@@ -567,10 +567,10 @@ impl Connection {
         match self.expected.pop_front() {
             Some(Expected::Ready { forward }) => {
                 self.status = status;
-                if status == b'I' {
-                    self.portals.clear();
-                }
                 self.session.transaction_status(status);
+                if status == b'I' {
+                    self.end_portals();
+                }
                 if self.guard.will_repeat() {
                     // The client has seen nothing of it.
                     return Ok(());
@@ -592,6 +592,33 @@ impl Connection {
                 Ok(())
             }
             _ => Err(unexpected(b'Z')),
+        }
+    }
+
+    /// A transaction has ended, and its portals with it; what was bound behind its Sync belongs to
+    /// the next one.
+    fn end_portals(&mut self) {
+        let mut ended = std::mem::take(&mut self.portals);
+        for expected in &mut self.expected {
+            let Expected::Bind { undo, .. } = expected else {
+                continue;
+            };
+            let Some(name) = undo.name.clone() else {
+                continue;
+            };
+            if self.portals.contains_key(&name) {
+                continue;
+            }
+            // What the name meant before has ended.
+            undo.previous = None;
+            let Some(portal) = ended.remove(&name) else {
+                continue;
+            };
+            if let (Some(understood), false) = (&portal.understood, name.is_empty()) {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.session.bind_cursor(name, understood.clone());
+            }
+            self.portals.insert(name, portal);
         }
     }
 

@@ -1,0 +1,3 @@
+//! The protocol as a whole, in one process with a real server.
+
+mod split;
