@@ -73,12 +73,15 @@ pub struct Selection {
     pub output: Option<PathBuf>,
 }
 
+/// Runs a suite one way.
+type RunSuite = Box<dyn Fn(&Place, Run<'_>) -> Result<Results>>;
+
 /// A suite that is ready to run.
 struct Prepared {
     version: String,
     needs: Needs,
     /// Built where a server is needed for it.
-    run: Box<dyn Fn(&Place, Run<'_>) -> Result<Results>>,
+    run: RunSuite,
 }
 
 impl Suite {

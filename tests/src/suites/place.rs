@@ -205,7 +205,9 @@ impl Place {
         let status = command.status().context("starting the tests")?;
         let mut printed = String::from_utf8_lossy(&fs::read(&both)?).into_owned();
         fs::remove_file(&both)?;
-        printed.push_str(&format!("\n--- ended with {status}\n"));
+        printed.push_str("\n--- ended with ");
+        printed.push_str(&status.to_string());
+        printed.push('\n');
         Ok(printed)
     }
 }

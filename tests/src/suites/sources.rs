@@ -1,4 +1,4 @@
-//! Where the suites come from: source packages of PyPI, Debian and crates.io, got once and kept in
+//! Where the suites come from: source packages of `PyPI`, Debian and crates.io, got once and kept in
 //! Cargo's target folder.
 
 use std::{
@@ -72,7 +72,7 @@ fn file_with(folder: &Path, part: &str) -> Result<PathBuf> {
         .with_context(|| format!("no {part} in {}", folder.display()))
 }
 
-/// The source package of PyPI.
+/// The source package of `PyPI`.
 pub(super) fn pypi(python: &Path, package: &str, version: &str) -> Result<PathBuf> {
     kept(&format!("{package}-{version}"), |folder| {
         let download = folder.join("download");

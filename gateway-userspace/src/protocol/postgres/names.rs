@@ -225,10 +225,10 @@ impl Connection {
         &mut self,
         parsed: &Arc<Parsed>,
     ) -> Result<Result<Arc<Understood>, Refusal>, Close> {
-        if !parsed.is_transaction_mode() {
-            if let Err(refusal) = self.names_fresh().await? {
-                return Ok(Err(refusal));
-            }
+        if !parsed.is_transaction_mode()
+            && let Err(refusal) = self.names_fresh().await?
+        {
+            return Ok(Err(refusal));
         }
         let mut outcome = self.session.analyze(parsed).await;
         if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {

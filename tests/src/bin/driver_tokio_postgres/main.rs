@@ -79,16 +79,12 @@ async fn connect() -> Result<(Client, Notices)> {
         .password(name("PGPASSWORD")?)
         .dbname(name("PGDATABASE")?)
         .application_name("tokio work");
-    Ok(match tls::from_environment()? {
-        Some(tls) => {
-            let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await?;
-            (client, drive(connection))
-        }
-        None => {
-            let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
-            (client, drive(connection))
-        }
-    })
+    if let Some(tls) = tls::from_environment()? {
+        let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await?;
+        return Ok((client, drive(connection)));
+    }
+    let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
+    Ok((client, drive(connection)))
 }
 
 /// Runs the connection; gives its notices as they come.
