@@ -34,8 +34,6 @@ pub enum Suite {
     SqlalchemyPsycopg,
     /// `SQLAlchemy`'s dialect tests over psycopg 2.
     SqlalchemyPsycopg2,
-    /// `SQLAlchemy`'s dialect tests over asyncpg.
-    SqlalchemyAsyncpg,
     /// node-postgres: `pg`.
     NodePostgres,
     /// node-postgres: `pg-pool`.
@@ -49,12 +47,11 @@ pub enum Suite {
 }
 
 /// All of them, in the order of the report.
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 9] = [
     Suite::Psycopg2,
     Suite::Asyncpg,
     Suite::SqlalchemyPsycopg,
     Suite::SqlalchemyPsycopg2,
-    Suite::SqlalchemyAsyncpg,
     Suite::NodePostgres,
     Suite::NodePool,
     Suite::NodeCursor,
@@ -92,7 +89,6 @@ impl Suite {
             Self::Asyncpg => "asyncpg",
             Self::SqlalchemyPsycopg => "sqlalchemy+psycopg",
             Self::SqlalchemyPsycopg2 => "sqlalchemy+psycopg2",
-            Self::SqlalchemyAsyncpg => "sqlalchemy+asyncpg",
             Self::NodePostgres => "node-postgres",
             Self::NodePool => "node-postgres pg-pool",
             Self::NodeCursor => "node-postgres pg-cursor",
@@ -107,7 +103,6 @@ impl Suite {
             Self::Asyncpg => python::asyncpg(),
             Self::SqlalchemyPsycopg => python::sqlalchemy("psycopg"),
             Self::SqlalchemyPsycopg2 => python::sqlalchemy("psycopg2"),
-            Self::SqlalchemyAsyncpg => python::sqlalchemy("asyncpg"),
             Self::NodePostgres => node::pg(),
             Self::NodePool => node::mocha("pg-pool"),
             Self::NodeCursor => node::mocha("pg-cursor"),
