@@ -893,3 +893,20 @@ print(json.dumps([fields(body)["C"], raw.seen(readies=2)]))
     ensure!(Seen(&shown[1]).rows() == [[Some("alive")]], "{shown}");
     Ok(())
 }
+
+/// Counts of parameters have no sign.
+#[test]
+fn a_statement_may_have_65535_parameters() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let program = r#"
+import psycopg
+with psycopg.connect() as conn:
+    values = list(range(65535))
+    sql = "SELECT cardinality(ARRAY[" + ",".join(["%s::int"] * len(values)) + "])"
+    print(conn.execute(sql, values).fetchone()[0])
+    print(conn.execute("SELECT 'alive'").fetchone()[0])
+"#;
+    let output = stand.job().driver(program, &[])?.success()?;
+    ensure!(output.lines() == ["65535", "alive"], "{}", output.all());
+    Ok(())
+}

@@ -34,8 +34,6 @@ pub enum Suite {
     SqlalchemyPsycopg,
     /// `SQLAlchemy`'s dialect tests over psycopg 2.
     SqlalchemyPsycopg2,
-    /// `SQLAlchemy`'s dialect tests over asyncpg.
-    SqlalchemyAsyncpg,
     /// node-postgres: `pg`.
     NodePostgres,
     /// node-postgres: `pg-pool`.
@@ -49,12 +47,11 @@ pub enum Suite {
 }
 
 /// All of them, in the order of the report.
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 9] = [
     Suite::Psycopg2,
     Suite::Asyncpg,
     Suite::SqlalchemyPsycopg,
     Suite::SqlalchemyPsycopg2,
-    Suite::SqlalchemyAsyncpg,
     Suite::NodePostgres,
     Suite::NodePool,
     Suite::NodeCursor,
@@ -73,15 +70,15 @@ pub struct Selection {
     pub output: Option<PathBuf>,
 }
 
-/// Runs a suite against a server.
-type Runner = Box<dyn Fn(&Place, Run<'_>) -> Result<Results>>;
+/// Runs a suite one way.
+type RunSuite = Box<dyn Fn(&Place, Run<'_>) -> Result<Results>>;
 
 /// A suite that is ready to run.
 struct Prepared {
     version: String,
     needs: Needs,
     /// Built where a server is needed for it.
-    run: Runner,
+    run: RunSuite,
 }
 
 impl Suite {
@@ -92,7 +89,6 @@ impl Suite {
             Self::Asyncpg => "asyncpg",
             Self::SqlalchemyPsycopg => "sqlalchemy+psycopg",
             Self::SqlalchemyPsycopg2 => "sqlalchemy+psycopg2",
-            Self::SqlalchemyAsyncpg => "sqlalchemy+asyncpg",
             Self::NodePostgres => "node-postgres",
             Self::NodePool => "node-postgres pg-pool",
             Self::NodeCursor => "node-postgres pg-cursor",
@@ -107,7 +103,6 @@ impl Suite {
             Self::Asyncpg => python::asyncpg(),
             Self::SqlalchemyPsycopg => python::sqlalchemy("psycopg"),
             Self::SqlalchemyPsycopg2 => python::sqlalchemy("psycopg2"),
-            Self::SqlalchemyAsyncpg => python::sqlalchemy("asyncpg"),
             Self::NodePostgres => node::pg(),
             Self::NodePool => node::mocha("pg-pool"),
             Self::NodeCursor => node::mocha("pg-cursor"),

@@ -145,7 +145,13 @@ fn pytest(
     let python = python.display().to_string();
     let mut argv = vec![python.as_str(), "-m", "pytest", "-p", "record_endings"];
     // Somebody who only reads runs them, and a test that hangs is a failure.
-    argv.extend(["-p", "no:cacheprovider", "--timeout=60", "--tb=short", "-q"]);
+    argv.extend([
+        "-p",
+        "no:cacheprovider",
+        "--timeout=300",
+        "--tb=short",
+        "-q",
+    ]);
     argv.extend(arguments);
     let printed = place.run(
         way,

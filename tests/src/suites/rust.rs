@@ -15,7 +15,7 @@ use super::{
     record::Results,
     sources,
 };
-use crate::tools;
+use crate::{output::Output, tools};
 
 const TOKIO_POSTGRES: &str = "0.7.18";
 const SQLX: &str = "0.8.6";
@@ -88,9 +88,13 @@ pub(super) fn sqlx() -> Result<Prepared> {
             "[package]\nname = \"sqlx-test\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
              [dependencies]\nsqlx = { path = \"..\", default-features = false }\npaste = \"1\"\n",
         )?;
-        fs::write(folder.join("sqlx-test/src/lib.rs"), SQLX_TEST)?;
         Ok(())
     })?;
+    let library = folder.join("sqlx-test/src/lib.rs");
+    // Where it is as it should be, nothing has to be built again.
+    if fs::read_to_string(&library).ok().as_deref() != Some(SQLX_TEST) {
+        fs::write(library, SQLX_TEST)?;
+    }
     let schema = fs::read_to_string(folder.join("tests/postgres/setup.sql"))?;
     Ok(Prepared {
         version: SQLX.to_owned(),
@@ -157,15 +161,27 @@ fn build(folder: &Path, arguments: &[&str], environment: &[(&str, String)]) -> R
     let target = tools::kept_dir()?.join("suites/target");
     let mut command = Command::new("cargo");
     command
-        .args(["test", "--no-run", "--quiet", "--message-format=json"])
+        .args([
+            "test",
+            "--no-run",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ])
         .args(arguments)
         .arg("--target-dir")
         .arg(target)
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        .env_remove("RUSTFLAGS")
+        // As sqlx' own continuous integration names the server's version.
+        .env("RUSTFLAGS", "--cfg postgres_15 --cap-lints=allow")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(folder);
-    let messages = sources::run(&mut command, "building the suite")?;
+    let output: Output = command.output().context("starting cargo")?.into();
+    ensure!(
+        output.code == Some(0),
+        "building the suite: {}",
+        output.stderr
+    );
+    let messages = output.stdout;
     let mut programs = Programs::new();
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<Value>(line) else {

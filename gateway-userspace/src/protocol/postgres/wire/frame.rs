@@ -87,9 +87,13 @@ impl<'a> Body<'a> {
         self.u8()?;
         Ok(text)
     }
-    /// A count of things to follow; negative is malformed.
+    /// A count of things to follow. The server reads it without a sign: 65,535 parameters are
+    /// possible.
     pub fn count(&mut self) -> Result<usize, Malformed> {
-        usize::try_from(self.i16()?).map_err(|_negative| Malformed)
+        self.0
+            .try_get_u16()
+            .map(usize::from)
+            .map_err(|_short| Malformed)
     }
     /// Nothing may be left.
     pub fn end(self) -> Result<(), Malformed> {
