@@ -146,7 +146,7 @@ fn split(count: u64) -> u64 {
     count.next_power_of_two() / 2
 }
 
-/// The leaves below each node of PATH(m, D[n]), in its order.
+/// The leaves below each node of `PATH(m, D[n])`, in its order.
 fn audit_path(leaf: u64, within: Range<u64>) -> Vec<Range<u64>> {
     let Range { start, end } = within;
     if end - start <= 1 {
@@ -162,7 +162,7 @@ fn audit_path(leaf: u64, within: Range<u64>) -> Vec<Range<u64>> {
     path
 }
 
-/// The leaves below each node of SUBPROOF(m, D[n], b), in its order.
+/// The leaves below each node of `SUBPROOF(m, D[n], b)`, in its order.
 fn growth(old: u64, within: Range<u64>, whole: bool) -> Vec<Range<u64>> {
     let Range { start, end } = within;
     if old == end {
