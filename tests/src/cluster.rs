@@ -61,18 +61,27 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a new cluster holding `fixtures/shop.sql`.
     pub fn start() -> Result<Self> {
-        Self::start_at(host::free_port()?)
+        Self::start_as(host::free_port()?, &[])
     }
 
     /// As [`Cluster::start`], on a port that its clients cannot choose.
     pub fn start_at(port: u16) -> Result<Self> {
+        Self::start_as(port, &[])
+    }
+
+    /// As [`Cluster::start`], with further settings (`name=value`).
+    pub fn start_with(settings: &[&str]) -> Result<Self> {
+        Self::start_as(host::free_port()?, settings)
+    }
+
+    fn start_as(port: u16, settings: &[&str]) -> Result<Self> {
         host::require_root()?;
         let postgres = host::user("postgres")?;
         let scratch = Scratch::new("pg")?;
         own(scratch.path(), &postgres)?;
         copy(&template(&postgres)?, &scratch.path().join("data"))?;
         certificates(scratch.path(), &postgres)?;
-        let child = serve(scratch.path(), port, &postgres)?;
+        let child = serve(scratch.path(), port, &postgres, settings)?;
         Ok(Self {
             child,
             port,
@@ -264,7 +273,7 @@ fn psql_admin(dir: &Path, port: u16, args: &[&str]) -> Result<Command> {
 }
 
 /// Starts the server in `dir` and waits until it says that it is ready.
-fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
+fn serve(dir: &Path, port: u16, postgres: &User, settings: &[&str]) -> Result<Child> {
     let log = fs::File::create(dir.join("server.log"))?;
     let data = dir.join("data");
     let mut command = Command::new(tools::postgres("postgres")?);
@@ -274,7 +283,8 @@ fn serve(dir: &Path, port: u16, postgres: &User) -> Result<Child> {
         .env_clear()
         .env("LANG", "C.UTF-8")
         .current_dir("/");
-    for setting in SETTINGS.iter().map(|setting| (*setting).to_owned()).chain([
+    let settings = SETTINGS.iter().chain(settings);
+    for setting in settings.map(|setting| (*setting).to_owned()).chain([
         format!("port={port}"),
         format!("unix_socket_directories={}", dir.display()),
         format!("ssl_cert_file={}/server.pem", dir.display()),
@@ -355,7 +365,7 @@ fn template(postgres: &User) -> Result<PathBuf> {
     output.success()?;
     certificates(scratch.path(), postgres)?;
     let port = host::free_port()?;
-    let mut child = serve(scratch.path(), port, postgres)?;
+    let mut child = serve(scratch.path(), port, postgres, &[])?;
     let loaded = load(
         scratch.path(),
         port,

@@ -20,7 +20,12 @@ pub struct Stand {
 impl Stand {
     /// Starts everything.
     pub fn start(setup: &Setup) -> Result<Self> {
-        let cluster = Arc::new(Cluster::start()?);
+        Self::start_with(setup, &[])
+    }
+
+    /// As [`Stand::start`], with further settings of the database server (`name=value`).
+    pub fn start_with(setup: &Setup, settings: &[&str]) -> Result<Self> {
+        let cluster = Arc::new(Cluster::start_with(settings)?);
         let issuer = Arc::new(Issuer::start()?);
         let daemon = Daemon::start(&cluster, &issuer, setup)?;
         Ok(Self {

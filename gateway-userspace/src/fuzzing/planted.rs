@@ -243,9 +243,18 @@ impl Planted {
         });
     }
 
+    /// What comes may stand anywhere but inside a row that has a marker: it would no longer be the
+    /// value that is protected.
+    fn shift(&mut self) {
+        self.shifted = true;
+        if !self.data.is_empty() {
+            self.flush();
+        }
+    }
+
     /// Any message.
     pub fn raw(&mut self, input: &mut Input<'_>) {
-        self.shifted = true;
+        self.shift();
         let tag = input.byte().unwrap_or_default();
         let body = input.bytes();
         put_message(&mut self.bytes, tag, |out| out.put_slice(&body));
@@ -254,7 +263,7 @@ impl Planted {
     /// Any COPY data.
     pub fn data(&mut self, input: &mut Input<'_>) {
         if self.copies() {
-            self.shifted = true;
+            self.shift();
             let body = input.bytes();
             put_message(&mut self.bytes, b'd', |out| out.put_slice(&body));
         }

@@ -121,7 +121,7 @@ fn hidden(seen: &[u8]) {
                 !bytes.windows(marker.len()).any(|part| part == marker),
                 "{} reached the client: {}",
                 String::from_utf8_lossy(marker),
-                String::from_utf8_lossy(bytes),
+                bytes.escape_ascii(),
             );
         }
     }

@@ -2,17 +2,20 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncReadExt, ReadBuf};
 
 use super::{Socket, socket::ReadWrite};
 
 /// How much one read asks for, in bytes.
 const READ_SIZE: usize = 32 * 1024;
+/// How much the first read of a connection asks for that has waited, in bytes.
+const FIRST_READ: usize = 4 * 1024;
 
 /// A connection, plain or inside TLS.
 #[derive(Debug)]
@@ -94,19 +97,25 @@ impl Channel {
     }
 
     /// Reads once into `rx`. `Ok(0)` is the end of the stream.
+    ///
+    /// A connection that waits holds no buffer: what comes first is read into a small one that lives
+    /// for this call.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        let before = self.rx.len();
-        self.rx.reserve(READ_SIZE);
-        // Safe code cannot read into spare capacity; zeroing is bounded by one read's size.
-        self.rx.resize(before + READ_SIZE, 0);
-        let mut buf = ReadBuf::new(self.rx.get_mut(before..).unwrap_or_default());
-        let outcome = self.stream.pinned().poll_read(cx, &mut buf);
-        let read = buf.filled().len();
-        self.rx.truncate(before + read);
-        ready!(outcome)?;
+        let read = if self.rx.capacity() == 0 {
+            let mut first = [MaybeUninit::uninit(); FIRST_READ];
+            let mut first = ReadBuf::uninit(&mut first);
+            ready!(self.stream.pinned().poll_read(cx, &mut first))?;
+            self.rx.extend_from_slice(first.filled());
+            first.filled().len()
+        } else {
+            self.rx.reserve(READ_SIZE);
+            let mut stream = self.stream.pinned();
+            let reading = std::pin::pin!(stream.read_buf(&mut self.rx));
+            ready!(reading.poll(cx))?
+        };
         self.eof = read == 0;
         Poll::Ready(Ok(read))
     }

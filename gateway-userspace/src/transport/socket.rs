@@ -266,15 +266,14 @@ mod memory {
                 buf.put_slice(&[first]);
                 1
             } else {
-                let mut part = buf.take(most);
-                let mut part = ReadBuf::new(part.initialize_unfilled());
+                let mut part = vec![0; most.min(buf.remaining())];
+                let mut part = ReadBuf::new(&mut part);
                 match Pin::new(&mut *self.stream).poll_read(cx, &mut part) {
                     Poll::Ready(Ok(())) => {}
                     other => return other,
                 }
-                let read = part.filled().len();
-                buf.advance(read);
-                read
+                buf.put_slice(part.filled());
+                part.filled().len()
             };
             if let Some(count) = &self.count {
                 count.fetch_add(read, Ordering::SeqCst);
