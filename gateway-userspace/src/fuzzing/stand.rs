@@ -247,7 +247,7 @@ impl Stand {
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE);
             let socket = arrival.cut.apply(Memory::new(theirs));
-            let gateway = (async move {
+            let gateway = tokio::spawn(async move {
                 let find = |name: &str| {
                     let found = databases.iter().find(|database| database.name == name);
                     found.cloned()
@@ -256,7 +256,6 @@ impl Stand {
                     .serve(socket.into(), conn, Ok(principal), "localhost", find)
                     .await;
             });
-            let gateway = tokio::spawn(gateway);
             let seen = client(ours).await;
             without_panic(gateway.await);
             // The connections that the gateway opened end with the one that it served.
