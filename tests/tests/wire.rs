@@ -353,20 +353,27 @@ def storm():
             pass
 thread = threading.Thread(target=storm, daemon=True)
 thread.start()
+
+
+def until(sql, state):
+    # These can be cancelled too.
+    while True:
+        raw.send(query(sql))
+        if raw.seen()["state"] == state:
+            return
+
+
 out = []
 for number in range(60):
     if number == 30:
         # The rest inside a transaction, which a query of Cordon's own must not fail.
-        raw.send(query("BEGIN"))
-        raw.seen()
+        until("BEGIN", "T")
     raw.send(query("SET search_path = public, pg_temp" if number % 2 else "SET search_path = public"))
     raw.send(query("SELECT %d" % number))
     out.append([raw.seen(), raw.seen()])
     if out[-1][1].get("state") == "E":
-        raw.send(query("ROLLBACK"))
-        raw.seen()
-        raw.send(query("BEGIN"))
-        raw.seen()
+        until("ROLLBACK", "I")
+        until("BEGIN", "T")
 over.set()
 thread.join()
 raw.send(query("SELECT 'alive'"))
