@@ -159,10 +159,13 @@ fn stream() -> BytesMut {
     copy_data(out, b"4\tfour\tS4\n5\tfi");
     copy_data(out, b"ve\tS5\n");
     put_message(out, b'c', |_| {});
-    query(out, "COPY rows TO STDOUT");
     query(
         out,
-        "COPY (SELECT id, secret FROM rows) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT id, note, secret FROM rows ORDER BY id) TO STDOUT",
+    );
+    query(
+        out,
+        "COPY (SELECT id, secret FROM rows ORDER BY id) TO STDOUT (FORMAT binary)",
     );
     query(out, "ROLLBACK");
     query(out, "COPY rows FROM STDIN");
@@ -171,7 +174,12 @@ fn stream() -> BytesMut {
     query(out, "COPY rows FROM STDIN (FORMAT csv)");
     copy_data(out, b"no number,x,y\n");
     put_message(out, b'c', |_| {});
-    put_parse(out, b"", b"COPY rows TO STDOUT", &[]);
+    put_parse(
+        out,
+        b"",
+        b"COPY (SELECT id, note, secret FROM rows ORDER BY id) TO STDOUT",
+        &[],
+    );
     put_bind_empty(out, b"", b"");
     put_execute(out, b"");
     put_sync(out);
