@@ -28,6 +28,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "session",
         &[
+            "admin::ApprovalView",
             "approval",
             "audit",
             "config",

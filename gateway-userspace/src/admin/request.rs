@@ -107,11 +107,11 @@ pub struct JobView {
 }
 
 /// A held statement as shown to people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalView {
     /// Approval id: `apr-` and 12 hex digits.
     pub id: String,
-    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`.
+    /// `pending`, `approved` (used or not), `denied`, `expired`, `withdrawn`.
     pub state: String,
     /// Session id.
     pub session: String,
@@ -137,8 +137,43 @@ pub struct ApprovalView {
     pub approved_by: Vec<String>,
     /// RFC 3339.
     pub created: String,
-    /// RFC 3339.
+    /// RFC 3339. Where `on_hold` is `refuse`, an approval gives it anew: the time to send the
+    /// statement again.
     pub expires: String,
+    /// `wait`: the statement waits on its connection. `refuse`: it was refused, and may be sent
+    /// once more when it is approved.
+    #[serde(default = "wait")]
+    pub on_hold: String,
+    /// All answers, oldest first.
+    #[serde(default)]
+    pub answers: Vec<AnswerView>,
+    /// When what was approved was let through, RFC 3339. It is never let through again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// When nothing more could become of it, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Why it was denied or withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_because: Option<String>,
+}
+
+fn wait() -> String {
+    "wait".to_owned()
+}
+
+/// An answer to a request for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// Name of the approver.
+    pub by: String,
+    /// Approved or denied.
+    pub approve: bool,
+    /// Their reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// RFC 3339.
+    pub at: String,
 }
 
 /// Why a policy did not come into force.

@@ -37,6 +37,11 @@ struct Plane {
 
 fn approval() -> ApprovalView {
     ApprovalView {
+        on_hold: "wait".into(),
+        answers: Vec::new(),
+        used: None,
+        ended: None,
+        ended_because: None,
         id: "apr-0123456789ab".to_owned(),
         state: "pending".to_owned(),
         session: String::new(),

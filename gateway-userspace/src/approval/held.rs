@@ -5,11 +5,12 @@ use std::{pin::pin, sync::Arc};
 use crate::admin::ApprovalView;
 
 use super::{
-    outcome::ApprovalOutcome,
-    store::{Approvals, Item, Status},
+    item::{Item, Status},
+    outcome::{ApprovalOutcome, Approved},
+    store::Approvals,
 };
 
-/// A held statement. Dropping it withdraws the request.
+/// A held statement. Dropping it withdraws the request, approved or not.
 pub struct Held {
     store: Approvals,
     item: Arc<Item>,
@@ -30,39 +31,39 @@ impl Held {
         self.item.view()
     }
 
-    /// Resolves when the request ends. Dropping the future and calling this again loses nothing;
-    /// the proof of an approval comes once.
-    pub async fn wait(&mut self) -> ApprovalOutcome {
+    /// Resolves when the request has been answered, or has ended. Dropping the future and calling
+    /// this again loses nothing.
+    pub async fn wait(&self) -> ApprovalOutcome {
         loop {
             let mut changed = pin!(self.item.changed.notified());
             // Listens from here on: a change after the look below is not missed.
             changed.as_mut().enable();
-            if let Some(outcome) = self.item.take_outcome(&self.store.ledger) {
+            if let Some(outcome) = self.item.outcome() {
                 return outcome;
             }
             changed.await;
         }
     }
 
+    /// What was approved, to be used once.
+    pub fn approved(&self) -> Approved {
+        Approved::new(self.store.clone(), Arc::clone(&self.item))
+    }
+
     /// Takes the request back and says why, for the evidence.
     pub fn withdraw(self, reason: &str) {
-        self.store.end(
-            &self.item,
-            Status::Withdrawn {
-                reason: reason.to_owned(),
-            },
-        );
+        self.store.end(&self.item, Status::withdrawn(reason));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.store.end(
-            &self.item,
-            Status::Withdrawn {
-                reason: "its session stopped waiting".to_owned(),
-            },
-        );
+        let reason = if self.item.is_approved() {
+            "its session ended before the approved statement ran"
+        } else {
+            "its session stopped waiting"
+        };
+        self.store.end(&self.item, Status::withdrawn(reason));
     }
 }
 

@@ -65,6 +65,11 @@ impl ApprovalRequest {
             approved_by: Vec::new(),
             created: created.to_owned(),
             expires: expires.to_owned(),
+            on_hold: self.requirement.on_hold.word().to_owned(),
+            answers: Vec::new(),
+            used: None,
+            ended: None,
+            ended_because: None,
         }
     }
 

@@ -427,10 +427,14 @@ pub struct ApprovalRequested {
 pub struct ApprovalDecided {
     /// Approval id.
     pub approval: String,
-    /// User name of the approver.
+    /// Name of the approver.
     pub by: String,
-    /// Their uid.
-    pub uid: u32,
+    /// Their uid, if they answered as a user of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Issuer and subject, if they answered after a login with an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Approves or denies.
     pub approve: bool,
     /// Their reason.
@@ -450,10 +454,14 @@ pub struct ApprovalDecided {
 pub struct ApprovalRefused {
     /// Approval id.
     pub approval: String,
-    /// User name.
+    /// Their name.
     pub by: String,
-    /// Their uid.
-    pub uid: u32,
+    /// Their uid, if they answered as a user of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Issuer and subject, if they answered after a login with an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The job they are inside of, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside_job: Option<String>,

@@ -292,6 +292,11 @@ mod tests {
 
     fn view(state: &str) -> ApprovalView {
         ApprovalView {
+            on_hold: "wait".into(),
+            answers: Vec::new(),
+            used: None,
+            ended: None,
+            ended_because: None,
             id: "apr-0123456789ab".into(),
             state: state.into(),
             session: "ses-1".into(),

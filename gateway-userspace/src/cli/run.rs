@@ -16,7 +16,7 @@ use tokio::{
 use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
-    approval::Approvals,
+    approval::{self, Approvals},
     audit::{self, Event, Log, LogConfig, PolicyLoaded},
     config::{self, Config, Scope, TlsMode},
     identity::Jobs,
@@ -140,7 +140,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             "the evidence log was cut off; the cut is on record"
         );
     }
-    let approvals = Approvals::new(log.clone());
+    let (requests, left) = approval::Database::open(&config.state_dir.join("approvals.db"))
+        .context("the requests for approval cannot be used")?;
+    let approvals = Approvals::resume(log.clone(), requests, left);
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
     let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
         .context("the masks' key cannot be read or made")?;
@@ -244,6 +246,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     stop.send_replace(true);
     jobs.shutdown();
     drain(&gate).await;
+    if let Err(error) = approvals.flush().await {
+        tracing::error!(%error, "the last changes of requests for approval are not saved");
+    }
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;

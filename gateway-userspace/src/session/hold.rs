@@ -7,17 +7,21 @@ use super::{
     record::{denied, permitted},
 };
 use crate::{
-    approval::{ApprovalOutcome, ApprovalRequest, Approved, Binding, Bound, BoundParameter, Held},
+    admin::ApprovalView,
+    approval::{
+        ApprovalOutcome, ApprovalRequest, Approved, Asked, Binding, Bound, BoundParameter, Held,
+        SubmitError,
+    },
     audit::{self, Durability},
     identity::Principal,
-    policy::{Reason, ReasonCode},
+    policy::{ApprovalRequirement, OnHold, Reason, ReasonCode},
     sql::{Parsed, Statement, split},
 };
 
 /// A statement that waits for humans. Dropping it withdraws the request.
 #[derive(Debug)]
 pub struct Hold {
-    held: Held,
+    request: Request,
     outcome: Option<ApprovalOutcome>,
     understood: Arc<Understood>,
     parameters: Vec<Parameter>,
@@ -26,12 +30,36 @@ pub struct Hold {
     whom: String,
 }
 
+#[derive(Debug)]
+enum Request {
+    /// Waits for an answer.
+    Waits(Held),
+    /// Was refused before, and has been approved since.
+    Approved(Approved),
+}
+
+impl Request {
+    fn id(&self) -> &str {
+        match self {
+            Self::Waits(held) => held.id(),
+            Self::Approved(approved) => approved.id(),
+        }
+    }
+}
+
 impl Hold {
     /// Returns when the humans have answered, or time is up. Cancel-safe.
     pub async fn wait(&mut self) {
-        if self.outcome.is_none() {
-            self.outcome = Some(self.held.wait().await);
+        if self.outcome.is_none()
+            && let Request::Waits(held) = &self.request
+        {
+            self.outcome = Some(held.wait().await);
         }
+    }
+
+    /// True if it was approved before it was sent, so that nobody is waited for.
+    pub fn is_approved(&self) -> bool {
+        matches!(self.request, Request::Approved(_))
     }
 
     /// What the client is told while it waits: message and hint.
@@ -40,11 +68,11 @@ impl Hold {
             format!(
                 "cordon: the statement is held until it is approved by {} ({})",
                 self.whom,
-                self.held.id()
+                self.request.id()
             ),
             format!(
                 "An approver runs: cordon approvals approve {}. Cancel the statement to withdraw it.",
-                self.held.id()
+                self.request.id()
             ),
         )
     }
@@ -61,7 +89,7 @@ impl Session {
         let Some((requirement, _)) = understood.requirement() else {
             return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
         };
-        let Some(binding) = self.binding(&understood.statement, parameters) else {
+        let Some(binding) = self.binding(&understood.statement, parameters, requirement) else {
             return Decision::Refuse(self.fault(number, "a statement was held without names"));
         };
         let job = self.principal.job();
@@ -80,9 +108,27 @@ impl Session {
             binding,
         };
         let whom = requirement.whom();
-        match self.gate.approvals.submit(request).await {
-            Ok(held) => Decision::Hold(Hold {
-                held,
+        let request = match requirement.on_hold {
+            OnHold::Wait => self
+                .gate
+                .approvals
+                .submit(request)
+                .await
+                .map(Request::Waits),
+            OnHold::Refuse => match self.gate.approvals.ask(request).await {
+                Ok(Asked::Approved(approved)) => Ok(Request::Approved(approved)),
+                Ok(Asked::Waits(view)) => {
+                    let refusal = self
+                        .refuse_until_approved(understood, phase, parameters, number, &view)
+                        .await;
+                    return Decision::Refuse(refusal);
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match request {
+            Ok(request) => Decision::Hold(Hold {
+                request,
                 outcome: None,
                 understood: understood.clone(),
                 parameters: parameters.to_vec(),
@@ -90,7 +136,47 @@ impl Session {
                 number,
                 whom,
             }),
-            Err(error) => Decision::Refuse(self.fault(number, &error.to_string())),
+            Err(error) => Decision::Refuse(self.not_submitted(number, &error)),
+        }
+    }
+
+    fn not_submitted(&self, number: u64, error: &SubmitError) -> Refusal {
+        tracing::warn!(session = %self.id, %error, "a statement cannot be held");
+        self.fault(number, &error.to_string())
+    }
+
+    /// Refuses a statement that may be sent again once it is approved.
+    async fn refuse_until_approved(
+        &mut self,
+        understood: &Understood,
+        phase: Phase,
+        parameters: &[Parameter],
+        number: u64,
+        view: &ApprovalView,
+    ) -> Refusal {
+        let Some((requirement, _)) = understood.requirement() else {
+            return self.fault(number, "a statement without a rule was held");
+        };
+        let id = &view.id;
+        let reason = Reason {
+            code: ReasonCode::NotApproved,
+            message: format!(
+                "the statement is refused until it is approved by {} ({id})",
+                requirement.whom()
+            ),
+            rule: requirement.rule.clone(),
+            hint: format!(
+                "An approver runs: cordon approvals approve {id}, until {}. `cordon approvals status {id}` \
+                 tells whether it is approved; then send exactly the same statement again, once.",
+                view.expires
+            ),
+        };
+        let decision = denied(&reason);
+        let approval = Some(id.clone());
+        let event = self.decided(understood, phase, parameters, number, decision, approval);
+        match self.gate.log.append(event, Durability::Now).await {
+            Ok(_) => Refusal::new(&reason, self.reference(number)),
+            Err(error) => self.unrecorded(number, &error),
         }
     }
 
@@ -102,9 +188,7 @@ impl Session {
     pub async fn answered(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
         let reason = match hold.outcome.take() {
-            Some(ApprovalOutcome::Approved { proof, .. }) => {
-                return self.release(hold, proof).await;
-            }
+            Some(ApprovalOutcome::Approved { .. }) => return self.release(hold).await,
             Some(ApprovalOutcome::Denied { by, reason }) => match reason {
                 Some(reason) => format!("{by} denied the statement: {reason}"),
                 None => format!("{by} denied the statement"),
@@ -115,31 +199,57 @@ impl Session {
             Some(ApprovalOutcome::Withdrawn { reason }) => {
                 format!("the request was withdrawn: {reason}")
             }
+            None if hold.is_approved() => return self.release(hold).await,
             None => "the statement was not approved".to_owned(),
         };
         Err(self.refuse_held(&hold, number, &reason).await)
     }
 
     /// Everything that an approval fixes.
-    fn binding(&self, statement: &Statement, parameters: &[Parameter]) -> Option<Binding> {
+    fn binding(
+        &self,
+        statement: &Statement,
+        parameters: &[Parameter],
+        requirement: &ApprovalRequirement,
+    ) -> Option<Binding> {
         let parameters: Vec<BoundParameter<'_>> = parameters.iter().map(Parameter::bound).collect();
+        let session = match requirement.on_hold {
+            OnHold::Wait => Some(&*self.id),
+            // It may come over another connection of the same job.
+            OnHold::Refuse => None,
+        };
         Some(Binding::of(&Bound {
-            session: &self.id,
+            session,
             job: self.principal.job().id(),
             database: &self.database,
             login: self.admission.login(),
             statement,
+            definitions: self.names.fingerprint()?,
             namespace: self.names.namespace.as_deref()?,
             parameters: &parameters,
         }))
     }
 
-    async fn release(&mut self, hold: Hold, proof: Approved) -> Result<Permit, Refusal> {
+    async fn release(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
-        let redeemed = match self.now_means(&hold).await {
-            Ok(binding) => proof.redeem(&binding).map_err(|error| error.to_string()),
-            Err(reason) => Err(reason),
+        let meaning = self.now_means(&hold).await;
+        let (approved, held) = match hold.request {
+            Request::Waits(held) => (held.approved(), Some(held)),
+            Request::Approved(approved) => (approved, None),
         };
+        hold.request = Request::Approved(approved.clone());
+        let redeemed = match meaning {
+            Ok(binding) => approved
+                .redeem(&binding)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(reason) => {
+                approved.withdraw(&reason);
+                Err(reason)
+            }
+        };
+        // Used or gone: there is nothing left to withdraw.
+        drop(held);
         let redeemed = match redeemed {
             Ok(redeemed) => redeemed,
             Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
@@ -174,9 +284,12 @@ impl Session {
         self.follow_policy();
         let unnamed = || "the names of the session are not known".to_owned();
         let held = &hold.understood;
+        let Some((requirement, _)) = held.requirement() else {
+            return Err("a statement without a rule was held".to_owned());
+        };
         if held.generation == self.generation {
             return self
-                .binding(&held.statement, &hold.parameters)
+                .binding(&held.statement, &hold.parameters, requirement)
                 .ok_or_else(unnamed);
         }
         let changed = || "the policy or the schema changed while the statement was held".to_owned();
@@ -192,7 +305,7 @@ impl Session {
         if again.verdict != held.verdict {
             return Err(changed());
         }
-        self.binding(&again.statement, &hold.parameters)
+        self.binding(&again.statement, &hold.parameters, requirement)
             .ok_or_else(unnamed)
     }
 
@@ -202,7 +315,9 @@ impl Session {
         let refusal = self
             .refuse_held(&hold, number, "canceling statement due to user request")
             .await;
-        hold.held.withdraw("cancelled by the client");
+        if let Request::Waits(held) = hold.request {
+            held.withdraw("cancelled by the client");
+        }
         refusal
     }
 
@@ -217,7 +332,7 @@ impl Session {
             rule,
             hint: format!(
                 "approval {}; ask again when it can be answered",
-                hold.held.id()
+                hold.request.id()
             ),
         };
         let event = self.decided(
@@ -226,7 +341,7 @@ impl Session {
             &hold.parameters,
             number,
             denied(&reason),
-            Some(hold.held.id().to_owned()),
+            Some(hold.request.id().to_owned()),
         );
         match self.gate.log.append(event, Durability::Now).await {
             Ok(_) => Refusal::new(&reason, self.reference(number)),

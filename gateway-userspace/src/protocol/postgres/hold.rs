@@ -20,6 +20,10 @@ impl Connection {
     /// the end of the job withdraws the request.
     pub(super) async fn hold(&mut self, mut hold: Hold) -> Result<Result<Permit, Refusal>, Close> {
         self.settle().await?;
+        if hold.is_approved() {
+            self.refresh_names(false).await?;
+            return Ok(self.session.answered(hold).await);
+        }
         let (message, hint) = hold.notice();
         put_own_notice(&mut self.client.tx, &message, &hint);
         self.cancel.held.store(true, Ordering::SeqCst);
