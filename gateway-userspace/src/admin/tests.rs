@@ -150,6 +150,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
         evidence: Evidence {
             fsync: Fsync::Always,
         },
+        console: None,
     }
 }
 

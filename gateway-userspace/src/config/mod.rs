@@ -5,6 +5,7 @@
 //! further checking.
 
 mod certificates;
+mod console;
 mod database;
 mod duration;
 mod error;
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
 pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use secret::Secret;
@@ -59,6 +61,8 @@ pub struct Config {
     pub approvers: BTreeMap<String, BTreeSet<u32>>,
     /// Evidence.
     pub evidence: Evidence,
+    /// The web console; `None`: off.
+    pub console: Option<Console>,
 }
 
 impl Config {
@@ -103,6 +107,14 @@ impl Config {
             .filter(|(_, members)| members.contains(&uid))
             .map(|(group, _)| group.as_str())
             .collect()
+    }
+
+    /// Whether anybody could be a member of this approvers' group: a user of this host, or a person
+    /// who logs in at the console.
+    pub fn has_approvers(&self, group: &str) -> bool {
+        let at_console = self.console.as_ref().and_then(Console::login);
+        self.approvers.contains_key(group)
+            || at_console.is_some_and(|login| login.approvers.contains_key(group))
     }
 
     /// Path of the control socket.

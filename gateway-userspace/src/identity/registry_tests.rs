@@ -112,6 +112,7 @@ fn daemon(
         evidence: Evidence {
             fsync: Fsync::Always,
         },
+        console: None,
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }

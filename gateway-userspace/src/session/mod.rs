@@ -6,6 +6,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod confirm;
+mod explained;
 mod gate;
 mod guard;
 mod hold;
@@ -24,6 +25,9 @@ mod understood;
 #[cfg(feature = "bench")]
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
+pub use explained::{
+    CatalogView, ErrorView, ExplainError, Explained, ExplainedStatement, OpenCatalog, explained,
+};
 pub use gate::*;
 pub use guard::{GUARD, GUARD_CHANGED};
 pub use hold::Hold;
