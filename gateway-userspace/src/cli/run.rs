@@ -22,7 +22,7 @@ use crate::{
     console,
     identity::Jobs,
     intercept::{self, InterceptConfig, Interceptor},
-    listen::{Acceptor, Served},
+    listen::{self, Acceptor, Served},
     masking::MaskKey,
     policy::Policy,
     protocol::postgres,
@@ -195,6 +195,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
+        places: listen::room(),
     });
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
