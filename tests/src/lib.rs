@@ -8,6 +8,7 @@
 
 #[cfg(feature = "agreement")]
 pub mod agreement;
+pub mod browser;
 pub mod canary;
 pub mod cluster;
 pub mod daemon;
@@ -16,6 +17,7 @@ pub mod issuer;
 pub mod job;
 pub mod live;
 pub mod output;
+pub mod people;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
@@ -26,6 +28,7 @@ pub mod suites;
 pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
+pub mod web;
 
 pub use cluster::Cluster;
 pub use daemon::{Daemon, Setup};
