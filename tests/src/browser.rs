@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven through chromedriver (W3C WebDriver).
+//! A real browser: headless Chromium, driven through chromedriver (W3C `WebDriver`).
 
 use std::{
     fs,
@@ -18,9 +18,9 @@ use crate::{
     reaper, tools,
 };
 
-/// The key of an element's id in answers (WebDriver, 12.2).
+/// The key of an element's id in answers (`WebDriver`, 12.2).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-/// What the `Tab` and `Enter` keys are called (WebDriver, 17.4.2).
+/// What the `Tab` and `Enter` keys are called (`WebDriver`, 17.4.2).
 pub const TAB: &str = "\u{e004}";
 /// See [`TAB`].
 pub const ENTER: &str = "\u{e007}";
@@ -42,7 +42,7 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
-    _profile: Scratch,
+    profile: Scratch,
 }
 
 impl Browser {
@@ -68,7 +68,7 @@ impl Browser {
             driver,
             port,
             session: String::new(),
-            _profile: profile,
+            profile,
         };
         eventually("chromedriver to be ready", || {
             let status = browser.call("GET", "/status", None);
@@ -76,7 +76,7 @@ impl Browser {
                 .is_ok_and(|status| status["ready"] == true)
                 .then_some(()))
         })?;
-        let folder = browser._profile.path().join("profile");
+        let folder = browser.profile.path().join("profile");
         let answer = browser.call(
             "POST",
             "/session",

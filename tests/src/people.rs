@@ -89,7 +89,7 @@ impl People {
                 .collect();
             return Reply::Page(format!(
                 "<!doctype html><title>Login</title><h1>Who are you?</h1>{}",
-                links.join("").replace("&", "&amp;")
+                links.join("").replace('&', "&amp;")
             ));
         }
         let code = format!("code-{}", self.serial.fetch_add(1, Ordering::Relaxed));

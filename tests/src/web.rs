@@ -1,6 +1,10 @@
 //! Requests to the console without a browser, and logins at it step by step.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -89,12 +93,26 @@ pub const CURL: [&str; 6] = [
 
 /// Asks, with these arguments of curl.
 pub fn curl(args: &[&str]) -> Result<Reply> {
+    curl_with(args, "")
+}
+
+/// As [`curl`], with a text for its standard input.
+fn curl_with(args: &[&str], input: &str) -> Result<Reply> {
     let [program, fixed @ ..] = CURL;
-    let output: Output = Command::new(program)
+    let mut child = Command::new(program)
         .args(fixed)
         .args(args)
-        .output()?
-        .into();
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // What the server does not want to read any more is not sent.
+    let _ = child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(input.as_bytes());
+    let output: Output = child.wait_with_output()?.into();
     let output = output.success()?;
     Reply::parse(&output.stdout)
 }
@@ -174,11 +192,14 @@ impl Visitor {
             "--header",
             "content-type: application/json",
             "--data-binary",
-            &body,
+            "@-",
+            // No `100 Continue` before the answer.
+            "--header",
+            "expect:",
         ];
         for header in headers {
             args.extend(["--header", header]);
         }
-        curl(&args)
+        curl_with(&args, &body)
     }
 }

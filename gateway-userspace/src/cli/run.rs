@@ -237,6 +237,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             control,
         )
         .map_err(|error| anyhow::anyhow!("the console cannot start: {error}"))?;
+        tracing::info!(at = %app.place(), "the console listens");
         tokio::spawn(console::serve(listener, Arc::new(app)));
     }
     if let Scope::Cgroups(_) = config.intercept.scope {

@@ -124,6 +124,14 @@ impl App {
         })
     }
 
+    /// Where people find it.
+    pub fn place(&self) -> String {
+        match &self.console.at {
+            ConsoleAt::Socket(path) => path.display().to_string(),
+            ConsoleAt::Tcp(tcp) => tcp.origin.clone(),
+        }
+    }
+
     /// Who asks with these headers over this connection. `counts`: whether it is something that the
     /// person does, which keeps their login from ending for idleness.
     pub(super) fn asker(

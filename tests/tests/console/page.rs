@@ -95,6 +95,8 @@ fn a_statement_is_approved_with_the_keyboard_alone() -> Result<()> {
     browser.wait_for_text("DELETE FROM public.orders")?;
     browser.tab_to("e.classList.contains('skip')")?;
     browser.press(ENTER)?;
+    let on = browser.run("return [document.activeElement.id, location.hash]")?;
+    ensure!(on == json!(["main", ""]), "the link leads to {on}");
     browser.tab_to(&format!("e.dataset.id === '{id}'"))?;
     let seen =
         browser.run("const e = document.activeElement; return getComputedStyle(e).outlineStyle")?;

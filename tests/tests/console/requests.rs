@@ -1,6 +1,6 @@
 //! Single requests: who may do what, and what comes from other sites.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cordon_tests::web::{Visitor, curl};
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ fn changes_that_do_not_come_from_the_consoles_own_page_are_refused() -> Result<(
     let origin = format!("origin: {}", desk.origin);
     let token = format!("x-cordon-csrf: {}", alice.csrf);
     let forged: [&[String]; 9] = [
-        &[origin.clone()],
+        std::slice::from_ref(&origin),
         &[origin.clone(), "x-cordon-csrf: ".to_owned()],
         &[origin.clone(), format!("x-cordon-csrf: {}", "A".repeat(43))],
         &[origin.clone(), format!("x-cordon-csrf: {}", bob.csrf)],
-        &[token.clone()],
+        std::slice::from_ref(&token),
         &[token.clone(), "origin: null".to_owned()],
         &[token.clone(), "origin: http://evil.test".to_owned()],
         &[
@@ -178,7 +178,10 @@ fn each_role_sees_what_is_for_it() -> Result<()> {
     );
 
     let replay = olga.get(&format!("/api/sessions/{}", of(1)))?.json()?;
-    let step = &replay["statements"][0];
+    let step = replay["statements"]
+        .as_array()
+        .and_then(|steps| steps.last())
+        .context("no statements")?;
     ensure!(
         step["verdict"] == "allow"
             && step["rows"] == 1
@@ -201,6 +204,22 @@ fn each_role_sees_what_is_for_it() -> Result<()> {
             && done["entries"].as_u64() > Some(5),
         "{done}"
     );
+    // What is downloaded is what the verifier takes, byte for byte.
+    let note = olga.get("/api/evidence/checkpoint")?.expect(200)?;
+    ensure!(
+        note.header("content-disposition")?
+            .starts_with("attachment")
+    );
+    let file = desk
+        .stand
+        .daemon
+        .scratch()
+        .share("checkpoint", note.body.as_bytes())?;
+    let (dir, file) = (desk.stand.daemon.evidence_dir(), file.display().to_string());
+    let dir = dir.display().to_string();
+    let args = ["evidence", "verify", "--dir", &dir, "--checkpoint", &file];
+    cordon_tests::Output::from(desk.stand.daemon.cli(&args).output()?).success()?;
+    victor.get("/api/evidence/checkpoint")?.expect(403)?;
     Ok(())
 }
 

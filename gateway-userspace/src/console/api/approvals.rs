@@ -14,7 +14,6 @@ use crate::{
     console::{
         app::App,
         guard::{Changer, Reader},
-        person::Role,
         refused::Refused,
         shown::Shown,
     },
@@ -49,18 +48,18 @@ pub async fn decide(
     changer: Changer,
     body: Bytes,
 ) -> Result<Shown<ApprovalView>, Refused> {
-    let asker = changer.asker;
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|error| Refused::bad(format!("the answer is not understood: {error}")))?;
     let reason = answer.reason.filter(|reason| !reason.trim().is_empty());
-    // Whoever may not answer at all is told so by the store, which puts the attempt on record.
-    let mut approver = asker.person.approver();
-    if asker.needs(Role::Approver).is_err() {
-        approver.groups.clear();
-    }
+    // Who is in no approvers' group is told so by the store, which puts the attempt on record.
     app.gate
         .approvals()
-        .decide(&id, &approver, answer.approve, reason)
+        .decide(
+            &id,
+            &changer.asker.person.approver(),
+            answer.approve,
+            reason,
+        )
         .await
         .map(Shown)
         .map_err(|error| refused(&error))

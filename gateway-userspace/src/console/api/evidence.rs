@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
@@ -63,8 +67,8 @@ pub struct EvidenceState {
 
 #[derive(Serialize)]
 struct Signed {
-    /// The signed text with its signatures.
-    note: String,
+    /// What is signed: the log's name, its entries, its root.
+    text: String,
     entries: Option<u64>,
     /// When the file of checkpoints was last written, RFC 3339.
     written: Option<String>,
@@ -87,7 +91,7 @@ pub async fn state(
         Ok(note) => (
             Some(Signed {
                 entries: note_size(&note),
-                note,
+                text: note.lines().take(3).collect::<Vec<_>>().join("\n"),
                 written: written.map(rfc3339),
             }),
             None,
@@ -103,6 +107,24 @@ pub async fn state(
         checkpoint_problem,
         verification: app.verification.lock().await.clone(),
     }))
+}
+
+/// The last checkpoint with its signatures, byte for byte, to be kept elsewhere.
+pub async fn checkpoint(State(app): State<Arc<App>>, reader: Reader) -> Result<Response, Refused> {
+    reader.asker.needs(Role::Auditor)?;
+    let dir = app.evidence.clone();
+    let note = spawn_blocking(move || latest_checkpoint(&dir, None))
+        .await
+        .map_err(|error| Refused::fault(error.to_string()))?
+        .map_err(|problem| Refused::fault(problem.to_string()))?;
+    let head = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"checkpoint\"",
+        ),
+    ];
+    Ok((head, note).into_response())
 }
 
 /// Checks all of the evidence, against the key beside it.

@@ -41,6 +41,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
             get(explain::subjects).post(explain::explain),
         )
         .route("/api/evidence", get(evidence::state))
+        .route("/api/evidence/checkpoint", get(evidence::checkpoint))
         .route("/api/evidence/verify", post(evidence::verify_now))
 }
 

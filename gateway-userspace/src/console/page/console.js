@@ -525,7 +525,7 @@
           el("button", { type: "button", class: "primary", id: "verify", disabled: running, onclick: () => attempt(async () => { await ask("/api/evidence/verify", {}); load(); }) }, running ? "Checking ..." : "Check all of it now"),
           el("p", { class: "hint" }, "This trusts the key beside the log. To trust nobody, copy key and checkpoint elsewhere and run cordon evidence verify there.")),
         el("section", { class: "sheet" }, el("h2", {}, "Last checkpoint"),
-          state.checkpoint ? [pairs(["Written", state.checkpoint.written ? when(state.checkpoint.written) : null]), el("pre", { tabindex: "0", "aria-label": "The signed checkpoint" }, marked(state.checkpoint.note))] : el("p", {}, marked(state.checkpoint_problem || "none yet")),
+          state.checkpoint ? [pairs(["Written", state.checkpoint.written ? when(state.checkpoint.written) : null]), el("pre", { tabindex: "0", "aria-label": "The checkpoint: log, entries, root" }, marked(state.checkpoint.text)), el("p", {}, el("a", { class: "button", href: "/api/evidence/checkpoint", download: "checkpoint" }, "Download it with its signatures"))] : el("p", {}, marked(state.checkpoint_problem || "none yet")),
           pairs(["Folder", state.folder])));
       if (running) timer = setTimeout(load, 700);
     });
@@ -610,6 +610,8 @@
       route();
       if (!opens) main.focus();
     });
+    // The address after the # says what is shown: the link must not change it.
+    byId("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
     setInterval(() => document.querySelectorAll("[data-expires]").forEach((node) => { node.textContent = left(node.dataset.expires); }), 1000);
     route();
     follow();
