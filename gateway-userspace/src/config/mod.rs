@@ -9,6 +9,7 @@ mod database;
 mod duration;
 mod error;
 mod file;
+mod notify;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::{
 
 pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
+pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;
@@ -59,6 +61,8 @@ pub struct Config {
     pub approvers: BTreeMap<String, BTreeSet<u32>>,
     /// Evidence.
     pub evidence: Evidence,
+    /// Who is told of requests for approval.
+    pub notify: Notify,
 }
 
 impl Config {

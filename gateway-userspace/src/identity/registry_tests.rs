@@ -112,6 +112,7 @@ fn daemon(
         evidence: Evidence {
             fsync: Fsync::Always,
         },
+        notify: crate::config::Notify::default(),
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }

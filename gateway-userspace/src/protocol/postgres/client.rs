@@ -699,11 +699,11 @@ fn parameters(bind: &Bind<'_>, types: &[u32]) -> Vec<Parameter> {
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            value.map(|value| {
-                let type_oid = types.get(index).copied().unwrap_or(0);
-                Parameter::new(value, format(index) == 1, type_oid, MAX_PARAMETER)
-            })
+            let type_oid = types.get(index).copied().unwrap_or(0);
+            match value {
+                Some(value) => Parameter::new(value, format(index) == 1, type_oid, MAX_PARAMETER),
+                None => Parameter::null(type_oid),
+            }
         })
-        .map(|value| value.unwrap_or(Parameter::Null))
         .collect()
 }
