@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Scope, TlsMode},
     identity::Jobs,
     intercept::{self, InterceptConfig, Interceptor},
-    listen::{Acceptor, Served},
+    listen::{self, Acceptor, Served},
     masking::MaskKey,
     notify,
     policy::Policy,
@@ -201,6 +201,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
+        places: listen::room(),
     });
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
