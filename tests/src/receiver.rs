@@ -38,12 +38,28 @@ struct Shared {
     deliveries: Vec<Delivery>,
 }
 
+/// What is read and written.
+pub trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
 impl Receiver {
     /// Starts it; the first requests are answered with `answers`, all others with 204.
     pub fn start(answers: &[u16]) -> Result<Self> {
+        Self::start_with(answers, "http", |stream| Ok(Box::new(stream)))
+    }
+
+    /// Starts it behind a scheme of its own: `accept` makes a stream of each connection.
+    pub fn start_with(
+        answers: &[u16],
+        scheme: &str,
+        accept: impl Fn(TcpStream) -> Result<Box<dyn Stream>> + Send + 'static,
+    ) -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding the receiver")?;
-        let url = format!("http://127.0.0.1:{}/hook", listener.local_addr()?.port());
+        let url = format!(
+            "{scheme}://127.0.0.1:{}/hook",
+            listener.local_addr()?.port()
+        );
         let shared = Arc::new((
             Mutex::new(Shared {
                 answers: answers.iter().rev().copied().collect(),
@@ -57,7 +73,7 @@ impl Receiver {
             move || {
                 for stream in listener.incoming().flatten() {
                     // A client that goes away is its own problem.
-                    let _ = receiver.answer(&stream);
+                    let _ = accept(stream).and_then(|stream| receiver.answer(stream));
                 }
             }
         })?;
@@ -98,7 +114,7 @@ impl Receiver {
             .clone()
     }
 
-    fn answer(&self, stream: &TcpStream) -> Result<()> {
+    fn answer(&self, stream: Box<dyn Stream>) -> Result<()> {
         let mut reader = BufReader::new(stream);
         // Connections are kept open.
         loop {
@@ -131,8 +147,9 @@ impl Receiver {
             });
             drop(shared);
             came.notify_all();
-            let mut stream = stream;
+            let stream = reader.get_mut();
             write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")?;
+            stream.flush()?;
         }
     }
 }

@@ -230,3 +230,90 @@ fn requests_that_cannot_be_kept_are_refused_and_a_damaged_file_stops_the_start()
     ensure!(all(&stand)?.is_empty());
     Ok(())
 }
+
+#[test]
+fn f12_a_schema_that_is_changed_while_the_statement_waits_stops_it() -> Result<()> {
+    let stand = stand()?;
+    let (mut session, id) = held(&stand)?;
+    ensure!(
+        stand
+            .cluster
+            .count("SELECT count(*) FROM pg_locks WHERE relation = 'public.orders'::regclass")?
+            == 0,
+        "a statement that waits alone keeps locks"
+    );
+    stand.cluster.admin(
+        "CREATE FUNCTION public.more() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN DELETE FROM public.customers_archive; RETURN OLD; END'; \
+         CREATE TRIGGER more BEFORE DELETE ON public.orders FOR EACH ROW EXECUTE FUNCTION public.more()",
+    )?;
+    stand
+        .daemon
+        .answer(APPROVERS[0], "approve", &id, "")?
+        .success()?;
+    let output = session.sync()?.refused_with("57014")?;
+    ensure!(output.stderr.contains("changed"), "{}", output.all());
+    ensure!(stand.cluster.count(LEFT)? == 1, "it ran");
+    let views = all(&stand)?;
+    let view = views.last().context("nothing is listed")?;
+    ensure!(
+        view["state"] == "withdrawn" && view["used"].is_null(),
+        "{view}"
+    );
+    Ok(())
+}
+
+#[test]
+fn f12_an_approved_statement_of_a_client_that_is_gone_does_not_run() -> Result<()> {
+    let stand = stand()?;
+    let [approver, _] = APPROVERS;
+    for _ in 0..5 {
+        let (session, id) = held(&stand)?;
+        let approving = stand
+            .daemon
+            .cli_as(approver, &["approvals", "approve", &id])?
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()?;
+        session.kill()?;
+        let approved = Output::from(approving.wait_with_output()?).code == Some(0);
+        let view = eventually("the request to end", || {
+            let views = all(&stand)?;
+            let view = views.last().context("nothing is listed")?;
+            Ok((!view["ended"].is_null()).then(|| view.clone()))
+        })?;
+        ensure!(view["id"].as_str() == Some(&id), "{view}");
+        let used = !view["used"].is_null();
+        ensure!(approved || !used, "it was used without being approved");
+        eventually("the database to have ended the session", || {
+            let open = stand
+                .cluster
+                .count("SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_rw'")?;
+            Ok((open == 0).then_some(()))
+        })?;
+        let ran = stand.cluster.count(LEFT)? == 0;
+        ensure!(used || !ran, "it ran, and was not used: {view}");
+        stand.cluster.admin(
+            "INSERT INTO public.orders (id, customer_id) VALUES (5, 1) ON CONFLICT DO NOTHING",
+        )?;
+    }
+    stand.daemon.verify_evidence()?.success()?;
+    Ok(())
+}
+
+#[test]
+fn nobody_is_asked_about_a_statement_in_a_failed_transaction() -> Result<()> {
+    let stand = stand()?;
+    let (mut session, id) = held(&stand)?;
+    stand
+        .daemon
+        .answer(APPROVERS[0], "deny", &id, "")?
+        .success()?;
+    session.sync()?;
+    session.query("BEGIN;")?;
+    ensure!(session.query("SELECT 1 / 0;")?.sqlstates() == ["22012"]);
+    ensure!(session.query(DELETE)?.sqlstates() == ["25P02"]);
+    ensure!(session.query("ROLLBACK;")?.sqlstates().is_empty());
+    ensure!(all(&stand)?.len() == 1, "it was asked about");
+    Ok(())
+}

@@ -70,12 +70,18 @@ fn the_planners_guess_is_shown_and_changes_nothing_in_the_session() -> Result<()
     ensure!(session.sync()?.sqlstates() == ["57014"]);
 
     // Inside a transaction, behind a savepoint and an open cursor.
-    expect(
-        &mut session,
-        "BEGIN; UPDATE public.orders SET note = 'x' WHERE id = 1; SAVEPOINT mine; \
-         DECLARE some CURSOR FOR SELECT id FROM public.orders ORDER BY id; FETCH 1 FROM some;",
-        &["1"],
-    )?;
+    for (sql, lines) in [
+        ("BEGIN;", &[][..]),
+        ("UPDATE public.orders SET note = 'x' WHERE id = 1;", &[]),
+        ("SAVEPOINT mine;", &[]),
+        (
+            "DECLARE walk CURSOR FOR SELECT id FROM public.orders WHERE id > 1 ORDER BY id;",
+            &[],
+        ),
+        ("FETCH 1 FROM walk;", &["2"]),
+    ] {
+        expect(&mut session, sql, lines)?;
+    }
     session.send(DELETE)?;
     let id = stand.daemon.wait_for_held()?;
     ensure!(&estimated(&stand, &id)?["estimated_rows"] == guess);
@@ -83,7 +89,7 @@ fn the_planners_guess_is_shown_and_changes_nothing_in_the_session() -> Result<()
         .daemon
         .answer(approver, "approve", &id, "")?
         .success()?;
-    expect(&mut session, "FETCH 1 FROM some;", &["2"])?;
+    expect(&mut session, "FETCH 1 FROM walk;", &["3"])?;
     expect(&mut session, "ROLLBACK TO mine;", &[])?;
     expect(&mut session, "SELECT count(*) FROM public.orders;", &["5"])?;
     expect(&mut session, "COMMIT;", &[])?;

@@ -1,13 +1,15 @@
 //! Webhooks: what receivers are told, signed, and again where they did not take it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cordon_tests::{
-    LivePsql, Receiver, Setup, Stand, daemon::APPROVERS, policies, receiver::Delivery,
+    LivePsql, Receiver, Setup, Stand, daemon::APPROVERS, host::eventually, policies,
+    receiver::Delivery,
 };
 use ring::hmac;
+use tokio_rustls::rustls;
 
 const KEY: &str = "a key that only the two of us know";
 const DELETE: &str =
@@ -15,14 +17,27 @@ const DELETE: &str =
 
 /// A stand whose requests are told to receivers of these formats.
 fn stand(receivers: &[(&Receiver, &str, &str)]) -> Result<(tempdir::Dir, Stand)> {
+    stand_trusting(receivers, "")
+}
+
+/// As [`stand`], with a CA for the receivers.
+fn stand_trusting(
+    receivers: &[(&Receiver, &str, &str)],
+    ca: &str,
+) -> Result<(tempdir::Dir, Stand)> {
     let dir = tempdir::Dir::new()?;
     let key = dir.secret("key", KEY)?;
+    let trusted = if ca.is_empty() {
+        String::new()
+    } else {
+        format!("      ca_file: {}\n", dir.secret("ca.pem", ca)?)
+    };
     let mut further = "notify:\n  console_url: https://cordon.example/\n  webhooks:\n".to_owned();
     for (index, (receiver, format, events)) in receivers.iter().enumerate() {
         let url = dir.secret(&format!("url-{index}"), receiver.url())?;
         write!(
             further,
-            "    - name: hook-{index}\n      url_file: {url}\n      format: {format}\n      key_file: {key}\n      events: [{events}]\n"
+            "    - name: hook-{index}\n      url_file: {url}\n      format: {format}\n      key_file: {key}\n      events: [{events}]\n{trusted}"
         )?;
     }
     let stand = Stand::start(&Setup {
@@ -208,5 +223,48 @@ fn chats_are_told_with_everything_of_the_agents_visible_and_without_effect() -> 
             .body
             .contains(&format!("Approval {id} is withdrawn"))
     })?;
+    Ok(())
+}
+
+#[test]
+fn an_https_receiver_is_told_only_if_its_certificate_is_trusted() -> Result<()> {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()?
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![certified.cert.der().clone()],
+        rustls::pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into()),
+    )?;
+    let tls = Arc::new(tls);
+    let receiver = Receiver::start_with(&[], "https", move |stream| {
+        let session = rustls::ServerConnection::new(Arc::clone(&tls))?;
+        Ok(Box::new(rustls::StreamOwned::new(session, stream)))
+    })?;
+    let (_secrets, trusting) =
+        stand_trusting(&[(&receiver, "json", "requested")], &certified.cert.pem())?;
+    let (_waits, id) = held(&trusting)?;
+    let with = |id: &str| {
+        let id = id.to_owned();
+        move |delivery: &Delivery| delivery.body.contains(&id)
+    };
+    check_signature(&receiver.wait_for("request", with(&id))?)?;
+
+    // One that does not know the certificate sends nothing there, and says so.
+    let (_others, wary) = stand(&[(&receiver, "json", "requested")])?;
+    let (_waits, second) = held(&wary)?;
+    eventually("the failure to be in the log", || {
+        Ok(wary
+            .daemon
+            .log()?
+            .contains("a message was not taken")
+            .then_some(()))
+    })?;
+    ensure!(
+        !receiver.deliveries().iter().any(with(&second)),
+        "it was sent to somebody who is not trusted"
+    );
     Ok(())
 }

@@ -143,9 +143,16 @@ fn named(wanted: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(step::root().join("tests/tests")).context("tests/tests")? {
         let path = entry?.path();
-        names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+        names.extend(
+            path.file_stem()
+                .and_then(|stem| stem.to_str())
+                .map(str::to_owned),
+        );
     }
-    if !wanted.iter().all(|part| names.iter().any(|name| name.contains(part))) {
+    if !wanted
+        .iter()
+        .all(|part| names.iter().any(|name| name.contains(part)))
+    {
         return Ok(Vec::new());
     }
     names.retain(|name| wanted.iter().any(|part| name.contains(part)));

@@ -3,7 +3,7 @@
 use crate::{
     admin::{ApprovalView, EarlierView, NeedView},
     audit::{ApprovalNeed, ApprovalRequested},
-    policy::ApprovalRequirement,
+    policy::{ApprovalRequirement, OnHold},
 };
 
 use super::binding::Binding;
@@ -109,6 +109,7 @@ impl ApprovalRequest {
                     count: quorum.count,
                 })
                 .collect(),
+            refused: self.requirement.on_hold == OnHold::Refuse,
             expires: expires.to_owned(),
             binding: self.binding.hex(),
         }
