@@ -6,6 +6,7 @@
 //! is removed by the [`reaper`]. A host that lacks something makes the test fail with a message
 //! that says what to do; nothing is skipped.
 
+pub mod agent;
 #[cfg(feature = "agreement")]
 pub mod agreement;
 pub mod browser;
@@ -21,6 +22,7 @@ pub mod people;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
+pub mod receiver;
 pub mod relay;
 pub mod stand;
 #[cfg(feature = "drivers")]
@@ -30,10 +32,12 @@ pub mod tools;
 pub mod transparency;
 pub mod web;
 
+pub use agent::{Agent, Told};
 pub use cluster::Cluster;
 pub use daemon::{Daemon, Setup};
 pub use issuer::Issuer;
 pub use job::JobCommand;
 pub use live::LivePsql;
 pub use output::Output;
+pub use receiver::Receiver;
 pub use stand::Stand;

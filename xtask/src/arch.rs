@@ -25,10 +25,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("identity", &["config", "intercept"]),
     ("policy", &["identity", "masking", "sql"]),
     ("approval", &["admin", "audit", "policy", "sql"]),
+    ("notify", &["admin", "approval", "audit", "config"]),
     (
         "session",
         &[
-            "admin::ApprovalView",
+            "admin::EarlierView",
             "approval",
             "audit",
             "config",

@@ -37,6 +37,16 @@ struct Plane {
 
 fn approval() -> ApprovalView {
     ApprovalView {
+        estimated_rows: Some(41),
+        warnings: vec!["a transaction is open".into()],
+        run_url: Some("https://ci.example/1".into()),
+        step: None,
+        statement_number: 3,
+        before: vec![EarlierView {
+            number: 2,
+            statement: "SELECT 1".into(),
+        }],
+        why: "deleting needs approval".into(),
         on_hold: "wait".into(),
         answers: Vec::new(),
         used: None,
@@ -151,6 +161,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             fsync: Fsync::Always,
         },
         console: None,
+        notify: crate::config::Notify::default(),
     }
 }
 

@@ -198,6 +198,7 @@ async fn answer(
         approve,
         reason: reason.clone(),
         approvals,
+        estimated_rows: item.lock().estimated_rows,
         complete,
         binding: item.request.binding.hex(),
     });

@@ -45,6 +45,11 @@ impl Held {
         }
     }
 
+    /// The planner's guess of the rows that it would touch.
+    pub fn estimated(&self, rows: u64) {
+        self.store.estimated(&self.item, rows);
+    }
+
     /// What was approved, to be used once.
     pub fn approved(&self) -> Approved {
         Approved::new(self.store.clone(), Arc::clone(&self.item))
@@ -64,6 +69,47 @@ impl Drop for Held {
             "its session stopped waiting"
         };
         self.store.end(&self.item, Status::withdrawn(reason));
+    }
+}
+
+/// A request that nobody waits for on a connection: its statement was refused, and may be sent
+/// again when it is approved. Dropping this changes nothing.
+pub struct Waiting {
+    store: Approvals,
+    item: Arc<Item>,
+}
+
+impl Waiting {
+    pub(super) fn new(store: Approvals, item: Arc<Item>) -> Self {
+        Self { store, item }
+    }
+
+    /// Approval id.
+    pub fn id(&self) -> &str {
+        &self.item.id
+    }
+
+    /// The request as people see it now.
+    pub fn view(&self) -> ApprovalView {
+        self.item.view()
+    }
+
+    /// True as long as no guess is known.
+    pub fn lacks_estimate(&self) -> bool {
+        self.item.lock().estimated_rows.is_none()
+    }
+
+    /// The planner's guess of the rows that it would touch.
+    pub fn estimated(&self, rows: u64) {
+        self.store.estimated(&self.item, rows);
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting")
+            .field("id", &self.item.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct State {
     /// When it ends by itself: as shown, and as waited for.
     pub(super) expires: String,
     pub(super) deadline: Instant,
+    pub(super) estimated_rows: Option<u64>,
     /// When it ended.
     pub(super) ended: Option<String>,
     pub(super) timer: Option<AbortHandle>,
@@ -91,6 +92,7 @@ impl Item {
                 answers: Vec::new(),
                 expires,
                 deadline,
+                estimated_rows: None,
                 ended: None,
                 timer: None,
             }),
@@ -120,6 +122,7 @@ impl Item {
         }
         view.approved_by = state.approvers();
         view.answers = state.answers.iter().map(Answer::view).collect();
+        view.estimated_rows = state.estimated_rows;
         view.ended.clone_from(&state.ended);
         match &state.status {
             Status::Pending | Status::Approved | Status::Expired => {}

@@ -23,7 +23,7 @@ pub use binding::{Binding, Bound, BoundParameter};
 pub use change::{Change, ChangeKind, Changes};
 pub use database::{Database, OpenError, Row, SaveError};
 pub use decide::{Approver, ApproverId, DecideError};
-pub use held::Held;
+pub use held::{Held, Waiting};
 pub use ledger::{Ledger, Recording};
 pub use outcome::{ApprovalOutcome, Approved, RedeemError, Redeemed};
 pub use request::ApprovalRequest;

@@ -21,7 +21,7 @@ use crate::{
 use super::{
     change::{BACKLOG, Change, ChangeKind, Changes},
     database::{Database, Row, SaveError},
-    held::Held,
+    held::{Held, Waiting},
     item::{Item, Status},
     ledger::Ledger,
     outcome::Approved,
@@ -59,7 +59,7 @@ pub enum Asked {
     /// It was approved before: it may run now, this once.
     Approved(Approved),
     /// It waits for an answer, since now or since it was sent before.
-    Waits(Box<ApprovalView>),
+    Waits(Waiting),
 }
 
 /// The host's requests for approval. A clone is the same store.
@@ -97,8 +97,13 @@ impl Approvals {
     }
 
     /// A store on disk, with the requests that were found there. No session and no job outlives the
-    /// daemon, so what had not ended is withdrawn, on record.
-    pub fn resume(ledger: Arc<dyn Ledger>, database: Database, rows: Vec<Row>) -> Self {
+    /// daemon, so what had not ended is withdrawn, on record; the ids of those come too.
+    pub fn resume(
+        ledger: Arc<dyn Ledger>,
+        database: Database,
+        rows: Vec<Row>,
+    ) -> (Self, Vec<String>) {
+        let mut withdrawn = Vec::new();
         let store = Self {
             database: Some(database),
             ..Self::new(ledger)
@@ -113,11 +118,12 @@ impl Approvals {
                     "the daemon was restarted: the session that waited is gone"
                 };
                 store.withdrawn_at_start(&mut row, reason);
+                withdrawn.push(row.view.id.clone());
             }
             table.keep(row.arrival, row.view);
         }
         drop(table);
-        store
+        (store, withdrawn)
     }
 
     fn withdrawn_at_start(&self, row: &mut Row, reason: &str) {
@@ -169,11 +175,11 @@ impl Approvals {
             } else if item.is_approved() {
                 return Ok(Asked::Approved(Approved::new(self.clone(), item)));
             } else {
-                return Ok(Asked::Waits(Box::new(item.view())));
+                return Ok(Asked::Waits(Waiting::new(self.clone(), item)));
             }
         }
         let item = self.open_request(request).await?;
-        Ok(Asked::Waits(Box::new(item.view())))
+        Ok(Asked::Waits(Waiting::new(self.clone(), item)))
     }
 
     async fn open_request(&self, request: ApprovalRequest) -> Result<Arc<Item>, SubmitError> {
@@ -204,6 +210,15 @@ impl Approvals {
         self.tell(&item.id, ChangeKind::Requested);
         self.time(&item, deadline);
         Ok(item)
+    }
+
+    /// More is known of a request.
+    pub(super) fn estimated(&self, item: &Item, rows: u64) {
+        let mut state = item.lock();
+        state.estimated_rows = Some(rows);
+        self.save_later(item.row_of(&state));
+        drop(state);
+        self.tell(&item.id, ChangeKind::Updated);
     }
 
     /// Takes a request back. Says whether it was still open, or approved and not used.

@@ -416,6 +416,9 @@ pub struct ApprovalRequested {
     /// Whose approval is needed: all of these.
     #[serde(default)]
     pub needs: Vec<ApprovalNeed>,
+    /// It was refused meanwhile, and may be sent once more when it is approved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// RFC 3339.
     pub expires: String,
     /// Digest of exactly what would run, hex.
@@ -442,6 +445,9 @@ pub struct ApprovalDecided {
     pub reason: Option<String>,
     /// How many have approved, this one included.
     pub approvals: u32,
+    /// The planner's guess of the rows it would touch, if it was known to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
     /// With this one all that are needed have approved.
     #[serde(default)]
     pub complete: bool,

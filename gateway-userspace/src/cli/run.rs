@@ -24,6 +24,7 @@ use crate::{
     intercept::{self, InterceptConfig, Interceptor},
     listen::{self, Acceptor, Served},
     masking::MaskKey,
+    notify,
     policy::Policy,
     protocol::postgres,
     session::{Gate, hex},
@@ -143,7 +144,13 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     }
     let (requests, left) = approval::Database::open(&config.state_dir.join("approvals.db"))
         .context("the requests for approval cannot be used")?;
-    let approvals = Approvals::resume(log.clone(), requests, left);
+    let (approvals, withdrawn) = Approvals::resume(log.clone(), requests, left);
+    notify::start(
+        &config.notify,
+        approvals.clone(),
+        approvals.subscribe(),
+        &withdrawn,
+    )?;
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
     let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
         .context("the masks' key cannot be read or made")?;

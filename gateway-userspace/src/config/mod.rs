@@ -10,6 +10,7 @@ mod database;
 mod duration;
 mod error;
 mod file;
+mod notify;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::{
 pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
 pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
+pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;
@@ -63,6 +65,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// The web console; `None`: off.
     pub console: Option<Console>,
+    /// Who is told of requests for approval.
+    pub notify: Notify,
 }
 
 impl Config {

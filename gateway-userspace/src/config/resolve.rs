@@ -12,9 +12,9 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync, Intercept,
-    Issuer, JobLimits, JwksSource, Login, Scope, TlsMode, canonical, certificates, duration, file,
-    secret, users,
+    CgroupPath, Config, ConfigError, Console, ConsoleAt, DEFAULT_RUNTIME_DIR, Database, Evidence,
+    Fsync, Intercept, Issuer, JobLimits, JwksSource, Login, Scope, TlsMode, canonical,
+    certificates, duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
@@ -38,6 +38,19 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
             ),
         ));
     }
+    let console = written
+        .console
+        .map(|console| at.console(console))
+        .transpose()?;
+    let mut notify = at.notify(written.notify)?;
+    if notify.console_url.is_none()
+        && let Some(Console {
+            at: ConsoleAt::Tcp(tcp),
+            ..
+        }) = &console
+    {
+        notify.console_url = Some(tcp.origin.clone());
+    }
     Ok(Config {
         state_dir: at.absolute(written.state_dir, "/var/lib/cordon", "state_dir")?,
         runtime_dir: at.absolute(written.runtime_dir, DEFAULT_RUNTIME_DIR, "runtime_dir")?,
@@ -50,10 +63,8 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
         evidence: Evidence {
             fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
         },
-        console: written
-            .console
-            .map(|console| at.console(console))
-            .transpose()?,
+        console,
+        notify,
     })
 }
 

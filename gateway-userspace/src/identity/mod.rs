@@ -16,6 +16,7 @@ mod process;
 mod registry;
 mod replay;
 mod resolve;
+mod run;
 mod seams;
 mod socket;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use process::Target;
 pub(crate) use process::{is_alive, start_time};
 pub use registry::{Jobs, StartError};
 pub use resolve::{IdentityRefusal, resolve};
+pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
 pub use socket::Holder;
 pub use token::{TokenError, Tokens, VerifiedToken};

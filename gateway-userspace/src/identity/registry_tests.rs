@@ -113,6 +113,7 @@ fn daemon(
             fsync: Fsync::Always,
         },
         console: None,
+        notify: crate::config::Notify::default(),
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }

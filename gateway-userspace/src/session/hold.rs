@@ -7,13 +7,12 @@ use super::{
     record::{denied, permitted},
 };
 use crate::{
-    admin::ApprovalView,
     approval::{
         ApprovalOutcome, ApprovalRequest, Approved, Asked, Binding, Bound, BoundParameter, Held,
-        SubmitError,
+        SubmitError, Waiting,
     },
     audit::{self, Durability},
-    identity::Principal,
+    identity::{Principal, run_url, step},
     policy::{ApprovalRequirement, OnHold, Reason, ReasonCode},
     sql::{Parsed, Statement, split},
 };
@@ -28,6 +27,8 @@ pub struct Hold {
     phase: Phase,
     number: u64,
     whom: String,
+    /// A transaction is open.
+    keeps_locks: bool,
 }
 
 #[derive(Debug)]
@@ -36,6 +37,8 @@ enum Request {
     Waits(Held),
     /// Was refused before, and has been approved since.
     Approved(Approved),
+    /// Is refused, and may be sent again once it is approved.
+    Refused(Waiting),
 }
 
 impl Request {
@@ -43,6 +46,7 @@ impl Request {
         match self {
             Self::Waits(held) => held.id(),
             Self::Approved(approved) => approved.id(),
+            Self::Refused(waiting) => waiting.id(),
         }
     }
 }
@@ -57,22 +61,51 @@ impl Hold {
         }
     }
 
-    /// True if it was approved before it was sent, so that nobody is waited for.
-    pub fn is_approved(&self) -> bool {
-        matches!(self.request, Request::Approved(_))
+    /// True if somebody's answer is waited for. If not, it was approved before it was sent, or is
+    /// refused until it is approved.
+    pub fn waits(&self) -> bool {
+        matches!(self.request, Request::Waits(_))
     }
 
-    /// What the client is told while it waits: message and hint.
+    /// What would run, where nobody has guessed yet how much it would touch.
+    pub fn wants_estimate(&self) -> Option<(&Understood, &[Parameter])> {
+        let wants = match &self.request {
+            Request::Waits(_) => true,
+            Request::Approved(_) => false,
+            Request::Refused(waiting) => waiting.lacks_estimate(),
+        };
+        wants.then_some((&*self.understood, &*self.parameters))
+    }
+
+    /// The planner's guess of the rows that it would touch.
+    pub fn estimated(&self, rows: u64) {
+        match &self.request {
+            Request::Waits(held) => held.estimated(rows),
+            Request::Refused(waiting) => waiting.estimated(rows),
+            Request::Approved(_) => {}
+        }
+    }
+
+    /// What the client is told while it waits: message and hint. The id stands in parentheses at
+    /// the end of the message.
     pub fn notice(&self) -> (String, String) {
+        let id = self.request.id();
+        let until = match &self.request {
+            Request::Waits(held) => format!(" It waits until {}.", held.view().expires),
+            Request::Approved(_) | Request::Refused(_) => String::new(),
+        };
+        let locks = if self.keeps_locks {
+            " Its transaction keeps its locks meanwhile."
+        } else {
+            ""
+        };
         (
             format!(
-                "cordon: the statement is held until it is approved by {} ({})",
-                self.whom,
-                self.request.id()
+                "cordon: the statement is held until it is approved by {} ({id})",
+                self.whom
             ),
             format!(
-                "An approver runs: cordon approvals approve {}. Cancel the statement to withdraw it.",
-                self.request.id()
+                "An approver runs: cordon approvals approve {id}. Cancel the statement to withdraw it.{until}{locks}"
             ),
         )
     }
@@ -86,12 +119,30 @@ impl Session {
         parameters: &[Parameter],
         number: u64,
     ) -> Decision {
-        let Some((requirement, _)) = understood.requirement() else {
+        let Some((requirement, why)) = understood.requirement() else {
             return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
         };
         let Some(binding) = self.binding(&understood.statement, parameters, requirement) else {
             return Decision::Refuse(self.fault(number, "a statement was held without names"));
         };
+        let keeps_locks = self.recent.keeps_locks();
+        let mut requirement = requirement.clone();
+        let mut warnings = Vec::new();
+        if keeps_locks && requirement.on_hold == OnHold::Wait {
+            requirement.hold = requirement.hold_in_transaction;
+            warnings.push(
+                "a transaction is open: what it has locked stays locked while this waits"
+                    .to_owned(),
+            );
+        }
+        if understood.statement.unlimited {
+            warnings.push("no WHERE clause: it touches every row".to_owned());
+        }
+        let process = self.principal.process().clone();
+        // Reads what the kernel has to say about a process, which may take its time.
+        let step = tokio::task::spawn_blocking(move || step(&process))
+            .await
+            .unwrap_or_default();
         let job = self.principal.job();
         let request = ApprovalRequest {
             session: self.id.to_string(),
@@ -105,6 +156,11 @@ impl Session {
             statement: understood.text().to_owned(),
             parameters: parameters.iter().map(Parameter::shown).collect(),
             effects: understood.effects.clone(),
+            warnings,
+            run_url: run_url(job),
+            step,
+            before: self.recent.shown(),
+            why: why.message.clone(),
             requirement: requirement.clone(),
             binding,
         };
@@ -118,12 +174,7 @@ impl Session {
                 .map(Request::Waits),
             OnHold::Refuse => match self.gate.approvals.ask(request).await {
                 Ok(Asked::Approved(approved)) => Ok(Request::Approved(approved)),
-                Ok(Asked::Waits(view)) => {
-                    let refusal = self
-                        .refuse_until_approved(understood, phase, parameters, number, &view)
-                        .await;
-                    return Decision::Refuse(refusal);
-                }
+                Ok(Asked::Waits(waiting)) => Ok(Request::Refused(waiting)),
                 Err(error) => Err(error),
             },
         };
@@ -136,6 +187,7 @@ impl Session {
                 phase,
                 number,
                 whom,
+                keeps_locks,
             }),
             Err(error) => Decision::Refuse(self.not_submitted(number, &error)),
         }
@@ -146,41 +198,6 @@ impl Session {
         self.fault(number, &error.to_string())
     }
 
-    /// Refuses a statement that may be sent again once it is approved.
-    async fn refuse_until_approved(
-        &mut self,
-        understood: &Understood,
-        phase: Phase,
-        parameters: &[Parameter],
-        number: u64,
-        view: &ApprovalView,
-    ) -> Refusal {
-        let Some((requirement, _)) = understood.requirement() else {
-            return self.fault(number, "a statement without a rule was held");
-        };
-        let id = &view.id;
-        let reason = Reason {
-            code: ReasonCode::NotApproved,
-            message: format!(
-                "the statement is refused until it is approved by {} ({id})",
-                requirement.whom()
-            ),
-            rule: requirement.rule.clone(),
-            hint: format!(
-                "An approver runs: cordon approvals approve {id}, until {}. `cordon approvals status {id}` \
-                 tells whether it is approved; then send exactly the same statement again, once.",
-                view.expires
-            ),
-        };
-        let decision = denied(&reason);
-        let approval = Some(id.clone());
-        let event = self.decided(understood, phase, parameters, number, decision, approval);
-        match self.gate.log.append(event, Durability::Now).await {
-            Ok(_) => Refusal::new(&reason, self.reference(number)),
-            Err(error) => self.unrecorded(number, &error),
-        }
-    }
-
     /// What becomes of a held statement once it is answered: runs only if it is approved and
     /// still means exactly what was approved.
     ///
@@ -188,7 +205,24 @@ impl Session {
     /// The refusal, which is on record.
     pub async fn answered(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
-        let reason = match hold.outcome.take() {
+        let outcome = match &hold.request {
+            Request::Waits(_) => hold.outcome.take(),
+            Request::Approved(_) => return self.release(hold).await,
+            Request::Refused(waiting) => {
+                let id = waiting.id();
+                let message = format!(
+                    "the statement is refused until it is approved by {} ({id})",
+                    hold.whom
+                );
+                let hint = format!(
+                    "An approver runs: cordon approvals approve {id}, until {}. Then send exactly the \
+                     same statement again, once; `cordon approvals status {id}` tells when.",
+                    waiting.view().expires
+                );
+                return Err(self.refuse_held(&hold, number, &message, hint).await);
+            }
+        };
+        let reason = match outcome {
             Some(ApprovalOutcome::Approved { .. }) => return self.release(hold).await,
             Some(ApprovalOutcome::Denied { by, reason }) => match reason {
                 Some(reason) => format!("{by} denied the statement: {reason}"),
@@ -200,10 +234,10 @@ impl Session {
             Some(ApprovalOutcome::Withdrawn { reason }) => {
                 format!("the request was withdrawn: {reason}")
             }
-            None if hold.is_approved() => return self.release(hold).await,
             None => "the statement was not approved".to_owned(),
         };
-        Err(self.refuse_held(&hold, number, &reason).await)
+        let hint = again(&hold);
+        Err(self.refuse_held(&hold, number, &reason, hint).await)
     }
 
     /// Everything that an approval fixes.
@@ -237,6 +271,10 @@ impl Session {
         let (approved, held) = match hold.request {
             Request::Waits(held) => (held.approved(), Some(held)),
             Request::Approved(approved) => (approved, None),
+            Request::Refused(waiting) => {
+                hold.request = Request::Refused(waiting);
+                return Err(self.fault(number, "a refused statement was about to run"));
+            }
         };
         hold.request = Request::Approved(approved.clone());
         let redeemed = match meaning {
@@ -253,7 +291,10 @@ impl Session {
         drop(held);
         let redeemed = match redeemed {
             Ok(redeemed) => redeemed,
-            Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
+            Err(reason) => {
+                let hint = again(&hold);
+                return Err(self.refuse_held(&hold, number, &reason, hint).await);
+            }
         };
         let decision = hold
             .understood
@@ -270,6 +311,7 @@ impl Session {
         match self.gate.log.append(event, Durability::Synced).await {
             Ok(receipt) => {
                 self.note_cursor(&hold.understood);
+                self.recent.sent(number, &hold.understood);
                 Ok(Permit::new(&self.gate.log, &self.id, number, receipt))
             }
             Err(error) => Err(self.unrecorded(number, &error)),
@@ -313,8 +355,14 @@ impl Session {
     /// The client cancelled a held statement.
     pub async fn cancelled(&mut self, hold: Hold) -> Refusal {
         let number = hold.number;
+        let hint = again(&hold);
         let refusal = self
-            .refuse_held(&hold, number, "canceling statement due to user request")
+            .refuse_held(
+                &hold,
+                number,
+                "canceling statement due to user request",
+                hint,
+            )
             .await;
         if let Request::Waits(held) = hold.request {
             held.withdraw("cancelled by the client");
@@ -322,7 +370,13 @@ impl Session {
         refusal
     }
 
-    async fn refuse_held(&mut self, hold: &Hold, number: u64, message: &str) -> Refusal {
+    async fn refuse_held(
+        &mut self,
+        hold: &Hold,
+        number: u64,
+        message: &str,
+        hint: String,
+    ) -> Refusal {
         let rule = hold
             .understood
             .requirement()
@@ -331,10 +385,7 @@ impl Session {
             code: ReasonCode::NotApproved,
             message: message.to_owned(),
             rule,
-            hint: format!(
-                "approval {}; ask again when it can be answered",
-                hold.request.id()
-            ),
+            hint,
         };
         let event = self.decided(
             &hold.understood,
@@ -349,6 +400,13 @@ impl Session {
             Err(error) => self.unrecorded(number, &error),
         }
     }
+}
+
+fn again(hold: &Hold) -> String {
+    format!(
+        "approval {}; ask again when it can be answered",
+        hold.request.id()
+    )
 }
 
 fn process_line(principal: &Principal) -> String {

@@ -6,6 +6,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod confirm;
+mod estimate;
 mod explained;
 mod gate;
 mod guard;
@@ -15,6 +16,7 @@ mod names;
 mod opening;
 mod parameter;
 mod permit;
+mod recent;
 mod record;
 mod refusal;
 mod rehearsal;
@@ -25,6 +27,7 @@ mod understood;
 #[cfg(feature = "bench")]
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
+pub use estimate::{CAN_ESTIMATE, ESTIMATE, estimated_rows};
 pub use explained::{
     CatalogView, ErrorView, ExplainError, Explained, ExplainedStatement, OpenCatalog, explained,
 };

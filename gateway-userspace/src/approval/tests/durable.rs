@@ -6,7 +6,7 @@ use super::*;
 
 fn open(dir: &Path, fake: &Arc<Fake>) -> Approvals {
     let (database, rows) = Database::open(&dir.join("approvals.db")).unwrap();
-    Approvals::resume(fake.clone(), database, rows)
+    Approvals::resume(fake.clone(), database, rows).0
 }
 
 fn states(store: &Approvals) -> Vec<(String, String)> {

@@ -142,6 +142,11 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
         statement: statement().text,
         parameters: vec![Some("1".into())],
         effects: vec!["delete public.orders (reads id)".into()],
+        warnings: Vec::new(),
+        run_url: None,
+        step: None,
+        before: Vec::new(),
+        why: "deleting needs approval".into(),
         requirement: ApprovalRequirement {
             rule: "agent-orders: approve[0]".into(),
             quorums: vec![Quorum {

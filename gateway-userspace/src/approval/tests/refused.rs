@@ -10,7 +10,7 @@ fn asking() -> ApprovalRequest {
 
 async fn waits(store: &Approvals, request: ApprovalRequest) -> String {
     match store.ask(request).await.unwrap() {
-        Asked::Waits(view) => view.id,
+        Asked::Waits(waiting) => waiting.id().to_owned(),
         Asked::Approved(approved) => panic!("{approved:?}"),
     }
 }
@@ -18,7 +18,7 @@ async fn waits(store: &Approvals, request: ApprovalRequest) -> String {
 async fn ready(store: &Approvals, request: ApprovalRequest) -> Approved {
     match store.ask(request).await.unwrap() {
         Asked::Approved(approved) => approved,
-        Asked::Waits(view) => panic!("{view:?}"),
+        Asked::Waits(waiting) => panic!("{waiting:?}"),
     }
 }
 
