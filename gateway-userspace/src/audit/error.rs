@@ -111,6 +111,9 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Recording(#[from] super::recording::RecordingError),
     /// No such session.
     #[error("no session {0} in this log; `cordon sessions list` shows them")]
     NoSession(String),

@@ -45,6 +45,8 @@ pub enum Event {
     ApprovalUsed(ApprovalUsed),
     /// A session ended.
     SessionClosed(SessionClosed),
+    /// A part of a session's recording was written.
+    SessionRecorded(SessionRecorded),
     /// Something that should be here is not, and this says so.
     Gap(Gap),
     /// Nothing happened for a while, and the daemon was alive.
@@ -510,6 +512,26 @@ pub struct SessionClosed {
     pub limit: Option<LimitReached>,
 }
 
+/// See [`Event::SessionRecorded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecorded {
+    /// Session id.
+    pub session: String,
+    /// Where in the session's file the part begins.
+    pub offset: u64,
+    /// Its length there.
+    pub bytes: u64,
+    /// SHA-256 of it, hex.
+    pub sha256: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Its length before compression.
+    pub raw_bytes: u64,
+    /// It is the last part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end: bool,
+}
+
 /// See [`Event::Gap`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -574,6 +596,7 @@ impl Event {
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
+            | Self::SessionRecorded(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_) => Vec::new(),
         }
@@ -599,6 +622,7 @@ impl Event {
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
+            | Self::SessionRecorded(_)
             | Self::Gap(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_)

@@ -49,6 +49,11 @@ impl Layout {
         self.segments().join(format!("{first:020}.log"))
     }
 
+    /// Of the sessions' messages.
+    pub(super) fn recordings(&self) -> PathBuf {
+        self.dir.join("recordings")
+    }
+
     pub(super) fn blobs(&self) -> PathBuf {
         self.dir.join("blobs")
     }

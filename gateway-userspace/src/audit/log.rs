@@ -248,6 +248,21 @@ impl Log {
         }
     }
 
+    /// Puts an event on record without waiting for the disk; for threads that may block.
+    pub(super) fn append_blocking(&self, event: Event) -> Result<Receipt, AppendError> {
+        let receipt = self.shared.append_blocking(event)?;
+        let nudge = self.shared.nudge(&self.shared.lock());
+        if nudge {
+            self.shared.wake.notify_one();
+        }
+        Ok(receipt)
+    }
+
+    /// The folder of the sessions' recordings.
+    pub(super) fn recordings(&self) -> PathBuf {
+        self.shared.layout.recordings()
+    }
+
     /// Records an event in order, without waiting: for outcomes, also from `Drop`. If it can't
     /// be kept because the log can't be written, the log says later how many were lost.
     pub fn record_later(&self, event: Event) {

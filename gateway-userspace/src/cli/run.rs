@@ -17,15 +17,15 @@ use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
     approval::Approvals,
-    audit::{self, Event, Log, LogConfig, PolicyLoaded},
+    audit::{self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig},
     config::{self, Config, Scope, TlsMode},
     identity::Jobs,
     intercept::{self, InterceptConfig, Interceptor},
     listen::{Acceptor, Served},
-    masking::MaskKey,
+    masking::{Blotter, MaskKey},
     policy::Policy,
     protocol::postgres,
-    session::{Gate, hex},
+    session::{Gate, Retention, hex},
     sql::BigStack,
     transport::{Authority, UpstreamTls},
 };
@@ -163,6 +163,10 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
     let gate = Gate::new(policy, log.clone(), approvals.clone(), stack, mask_key);
+    let recorder = recorder(&config, &log).context("sessions cannot be recorded")?;
+    if let Some((recorder, retention)) = &recorder {
+        gate.record_sessions(recorder.clone(), *retention);
+    }
     gate.log()
         .append(
             Event::PolicyLoaded(PolicyLoaded {
@@ -244,6 +248,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     stop.send_replace(true);
     jobs.shutdown();
     drain(&gate).await;
+    if let Some((recorder, _)) = recorder {
+        tokio::task::spawn_blocking(move || recorder.close()).await?;
+    }
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;
@@ -273,6 +280,20 @@ async fn drain(gate: &Arc<Gate>) {
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!(sessions = gate.sessions(), "sessions were cut off");
     }
+}
+
+/// The thread that writes what the messages of sessions were.
+fn recorder(config: &Config, log: &Arc<Log>) -> anyhow::Result<Option<(Arc<Recorder>, Retention)>> {
+    let retention = match config.evidence.recording {
+        config::Recording::Full => Retention::contents_up_to(config.evidence.recorded_result),
+        config::Recording::Digests => Retention::contents_up_to(0),
+        config::Recording::Off => return Ok(None),
+    };
+    let blotter = Blotter::default();
+    let blot: Blot =
+        Arc::new(move |direction, tag, body| postgres::blot(&blotter, direction, tag, body));
+    let recorder = Recorder::start(log.clone(), RecorderConfig::new(blot))?;
+    Ok(Some((recorder, retention)))
 }
 
 fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Fsync, TlsMode, error::did_you_mean};
+use super::{ConfigError, Fsync, Recording, TlsMode, error::did_you_mean};
 
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -93,6 +93,8 @@ pub(super) struct Login {
 #[serde(deny_unknown_fields)]
 pub(super) struct Evidence {
     pub(super) fsync: Option<Fsync>,
+    pub(super) recording: Option<Recording>,
+    pub(super) recorded_result: Option<Spanned<String>>,
 }
 
 /// Reads the file.

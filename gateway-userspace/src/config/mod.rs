@@ -4,6 +4,7 @@
 //! uids, secrets and certificates read. What the rest of the daemon takes from it needs no
 //! further checking.
 
+mod bytes;
 mod certificates;
 mod database;
 mod duration;
@@ -184,6 +185,32 @@ pub enum JwksSource {
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
+    /// What is kept of the messages of sessions.
+    pub recording: Recording,
+    /// Most that is kept of one statement's rows or COPY data, in bytes.
+    pub recorded_result: usize,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            fsync: Fsync::Always,
+            recording: Recording::Full,
+            recorded_result: 1024 * 1024,
+        }
+    }
+}
+
+/// What is kept of the messages of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recording {
+    /// All of them, results up to a size.
+    Full,
+    /// All of them, but of rows and COPY data their number and size.
+    Digests,
+    /// None.
+    Off,
 }
 
 /// What is on disk before a statement goes to the database.

@@ -12,8 +12,8 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync, Intercept,
-    Issuer, JobLimits, JwksSource, Login, Scope, TlsMode, canonical, certificates, duration, file,
+    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Intercept, Issuer,
+    JobLimits, JwksSource, Login, Scope, TlsMode, bytes, canonical, certificates, duration, file,
     secret, users,
 };
 
@@ -47,9 +47,7 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
         databases: at.databases(written.databases)?,
         policy_dir: at.beside(&written.policy_dir.value),
         approvers: at.approvers(written.approvers)?,
-        evidence: Evidence {
-            fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
-        },
+        evidence: at.evidence(written.evidence)?,
     })
 }
 
@@ -114,6 +112,22 @@ impl Place<'_> {
                 range.end()
             ),
         ))
+    }
+
+    fn evidence(&self, written: file::Evidence) -> Result<Evidence, ConfigError> {
+        let usual = Evidence::default();
+        Ok(Evidence {
+            fsync: written.fsync.unwrap_or(usual.fsync),
+            recording: written.recording.unwrap_or(usual.recording),
+            recorded_result: match written.recorded_result {
+                None => usual.recorded_result,
+                Some(size) => bytes::parse(&size.value)
+                    .and_then(|bytes| {
+                        usize::try_from(bytes).map_err(|_large| "that is too large".to_owned())
+                    })
+                    .map_err(|message| self.error(size.referenced, message))?,
+            },
+        })
     }
 
     fn intercept(&self, written: file::Intercept) -> Result<Intercept, ConfigError> {

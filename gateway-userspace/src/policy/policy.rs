@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Results, Rule, word_of,
 };
 use super::limits::GrantLimits;
 
@@ -103,6 +103,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         database,
         login,
         mode,
+        results,
         limits,
         allow,
         approve,
@@ -114,6 +115,10 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         "grant {name:?} why {why:?} database {database:?} login {login:?} mode {}",
         word_of(&MODE_WORDS, mode)
     )?;
+    match results {
+        Results::Recorded => {}
+        Results::Withheld => writeln!(text, "results withheld")?,
+    }
     canonical_limits(text, limits)?;
     writeln!(
         text,

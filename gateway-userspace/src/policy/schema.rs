@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     fields::Quantity,
-    grant::{ASSURANCE_WORDS, FILTER_WORDS, MODE_WORDS, Verb},
+    grant::{ASSURANCE_WORDS, FILTER_WORDS, MODE_WORDS, RESULT_WORDS, Verb},
     resolve::{
         BY_KEYS, BYTES, COUNT, FILE_KEYS, GRANT_KEYS, HOLD, LIMIT_KEYS, MASK_KEYS, PER_MINUTE,
         ROLE_KEYS, ROWS, SESSION, STATEMENT, WHO_KEYS,
@@ -162,6 +162,10 @@ fn grant(key: &str) -> Option<Value> {
         "mode" => words(
             "`observe` records what the grant would refuse or hold, and lets it pass.",
             &MODE_WORDS,
+        ),
+        "results" => words(
+            "`withheld` keeps results out of the recordings, but for their number, size and digest.",
+            &RESULT_WORDS,
         ),
         "limits" => mapping(
             "How much, how long and how often. Of all grants of a job the narrowest holds.",
@@ -415,7 +419,7 @@ mod tests {
         assert!(seen >= 7, "{seen} files");
     }
 
-    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    limits: { hold: 15m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 } }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
+    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    results: withheld\n    limits: { hold: 15m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 } }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
 
     /// The text with one part replaced.
     fn with(part: &str, other: &str) -> String {

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
@@ -19,6 +19,7 @@ use super::{
     limit::Rates,
     names::{Names, Snapshot},
     record::{denied, permitted},
+    recording::Recordings,
     understand::shadowing_parameter,
     understood::CursorChange,
 };
@@ -26,7 +27,7 @@ use crate::{
     approval::Approvals,
     audit::{self, Durability, Log},
     identity::{Principal, SessionGuard},
-    masking::{MaskKey, screened},
+    masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
     sql::{BigStack, Catalog, Namespace, StatementKind},
 };
@@ -38,6 +39,10 @@ pub struct Gate {
     pub(super) approvals: Approvals,
     pub(super) stack: BigStack,
     pub(super) mask_key: MaskKey,
+    /// What texts of statements and parameters may not keep.
+    pub(super) blotter: Blotter,
+    /// Absent: sessions are not recorded.
+    pub(super) recordings: OnceLock<Recordings>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
     /// Texts that the server reads as the analysis does.
     pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
@@ -65,6 +70,8 @@ impl Gate {
             approvals,
             stack,
             mask_key,
+            blotter: Blotter::default(),
+            recordings: OnceLock::new(),
             snapshots: Mutex::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
@@ -287,6 +294,11 @@ impl Session {
                 hint: "start a new job".to_owned(),
             };
             return Decision::Refuse(Refusal::new(&reason, self.reference(number)));
+        }
+        if let Some(reason) = self.gate.recording_fault() {
+            return self
+                .refuse_uncounted(understood, phase, parameters, number, &reason)
+                .await;
         }
         // Preparing runs nothing: what is prepared is held when it is executed.
         let released = phase == Phase::Resume

@@ -47,6 +47,11 @@ impl Gate {
                     .await);
             }
         };
+        if let Some(reason) = self.recording_fault() {
+            return Err(self
+                .refuse_opening(&principal, &opening, RefusalCause::Fault, &reason)
+                .await);
+        }
         let Some(guard) = principal.life().open_session() else {
             let reason = Reason {
                 code: ReasonCode::NotAttributed,
