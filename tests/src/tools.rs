@@ -82,6 +82,17 @@ pub fn cordon() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The offline verifier, next to the product.
+pub fn cordon_verify() -> Result<PathBuf> {
+    let path = cordon()?.with_file_name("cordon-verify");
+    ensure!(
+        path.exists(),
+        "{} is not built; run `cargo xtask build` first",
+        path.display()
+    );
+    Ok(path)
+}
+
 /// A Python with the drivers, made once below Cargo's target folder.
 pub fn python_with_drivers() -> Result<PathBuf> {
     python_with("venv", PYTHON_DRIVERS)

@@ -47,6 +47,12 @@ pub enum Event {
     SessionClosed(SessionClosed),
     /// A part of a session's recording was written.
     SessionRecorded(SessionRecorded),
+    /// A recording is about to be removed.
+    RecordingRemoved(RecordingRemoved),
+    /// The log's beginning is about to be removed.
+    LogPruned(LogPruned),
+    /// Another key is about to sign the log.
+    KeyRotated(KeyRotated),
     /// Something that should be here is not, and this says so.
     Gap(Gap),
     /// Nothing happened for a while, and the daemon was alive.
@@ -532,6 +538,37 @@ pub struct SessionRecorded {
     pub end: bool,
 }
 
+/// See [`Event::RecordingRemoved`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingRemoved {
+    /// Session id.
+    pub session: String,
+    /// Length of its file.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::LogPruned`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPruned {
+    /// Index of the first entry that stays.
+    pub first: u64,
+    /// Segments that go.
+    pub segments: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::KeyRotated`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The key that has signed so far, as a C2SP verifier key.
+    pub old: String,
+    /// The key that signs from now on.
+    pub new: String,
+}
+
 /// See [`Event::Gap`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -597,6 +634,9 @@ impl Event {
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
             | Self::SessionRecorded(_)
+            | Self::RecordingRemoved(_)
+            | Self::LogPruned(_)
+            | Self::KeyRotated(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_) => Vec::new(),
         }
@@ -623,6 +663,9 @@ impl Event {
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
             | Self::SessionRecorded(_)
+            | Self::RecordingRemoved(_)
+            | Self::LogPruned(_)
+            | Self::KeyRotated(_)
             | Self::Gap(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_)

@@ -32,6 +32,16 @@ impl Layout {
         self.dir.join("keys/log.pub")
     }
 
+    /// Statements of keys that their successors sign.
+    pub(super) fn rotations(&self) -> PathBuf {
+        self.dir.join("keys/rotations")
+    }
+
+    /// A private key that is about to become the log's.
+    pub(super) fn next_key(&self) -> PathBuf {
+        self.dir.join("keys/next.key")
+    }
+
     pub(super) fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
     }

@@ -23,6 +23,8 @@ mod ocsf;
 mod proof;
 mod recording;
 mod recover;
+mod retention;
+mod rotation;
 mod scrub;
 mod segment;
 mod sessions;
@@ -53,6 +55,7 @@ pub use recording::{
     RecordingReader, Withheld,
 };
 pub use recover::{Cut, Recovery};
+pub use retention::{PruneError, Removed};
 pub use scrub::scrub_command_line;
 pub use sessions::{
     Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,

@@ -208,6 +208,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
                 .run(tokio_listener(listener)?, stopped.clone()),
         );
     }
+    if let Some(keep) = config.evidence.keep {
+        tokio::spawn(remove_old(log.clone(), keep));
+    }
     let config = Arc::new(config);
     let policy_files = PolicyFiles::new(config.clone(), gate.clone());
     let control = Arc::new(Control::new(
@@ -255,6 +258,23 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .await
         .context("the evidence log cannot be closed")?;
     Ok(())
+}
+
+/// Removes evidence that need not be kept any longer, once an hour.
+async fn remove_old(log: Arc<Log>, keep: Duration) {
+    let mut tick = tokio::time::interval(Duration::from_hours(1));
+    loop {
+        tick.tick().await;
+        let log = log.clone();
+        match tokio::task::spawn_blocking(move || log.prune(keep)).await {
+            Ok(Ok(removed)) if removed.segments + removed.recordings > 0 => {
+                tracing::info!(?removed, "old evidence was removed; the log says so");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "old evidence cannot be removed"),
+            Err(error) => tracing::error!(%error, "removing old evidence failed"),
+        }
+    }
 }
 
 struct Signals {
@@ -372,7 +392,8 @@ fn tokio_listener(listener: StdListener) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::from_std(listener)?)
 }
 
-fn host_name() -> String {
+/// The host's name, as the evidence has it.
+pub fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

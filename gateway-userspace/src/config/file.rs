@@ -95,6 +95,7 @@ pub(super) struct Evidence {
     pub(super) fsync: Option<Fsync>,
     pub(super) recording: Option<Recording>,
     pub(super) recorded_result: Option<Spanned<String>>,
+    pub(super) keep: Option<Spanned<String>>,
 }
 
 /// Reads the file.

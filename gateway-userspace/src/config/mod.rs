@@ -189,6 +189,8 @@ pub struct Evidence {
     pub recording: Recording,
     /// Most that is kept of one statement's rows or COPY data, in bytes.
     pub recorded_result: usize,
+    /// How long segments and recordings are kept; `None`: for ever.
+    pub keep: Option<Duration>,
 }
 
 impl Default for Evidence {
@@ -197,6 +199,7 @@ impl Default for Evidence {
             fsync: Fsync::Always,
             recording: Recording::Full,
             recorded_result: 1024 * 1024,
+            keep: None,
         }
     }
 }

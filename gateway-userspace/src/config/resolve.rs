@@ -21,6 +21,8 @@ const VERSION: u32 = 1;
 const DEFAULT_PORT: u16 = 15431;
 const POSTGRES_PORT: u16 = 5432;
 const DEFAULT_MAX_DURATION: Duration = Duration::from_hours(6);
+const SHORTEST_KEEP: Duration = Duration::from_hours(24);
+const LONGEST_KEEP: Duration = Duration::from_hours(100 * 365 * 24);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_mins(10);
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// A wider window would accept tokens long after their end.
@@ -38,16 +40,18 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
             ),
         ));
     }
+    let jobs = at.jobs(written.jobs)?;
+    let evidence = at.evidence(written.evidence, jobs.max_duration)?;
     Ok(Config {
         state_dir: at.absolute(written.state_dir, "/var/lib/cordon", "state_dir")?,
         runtime_dir: at.absolute(written.runtime_dir, DEFAULT_RUNTIME_DIR, "runtime_dir")?,
         intercept: at.intercept(written.intercept)?,
-        jobs: at.jobs(written.jobs)?,
+        jobs,
         issuers: at.issuers(written.issuers)?,
         databases: at.databases(written.databases)?,
         policy_dir: at.beside(&written.policy_dir.value),
         approvers: at.approvers(written.approvers)?,
-        evidence: at.evidence(written.evidence)?,
+        evidence,
     })
 }
 
@@ -114,9 +118,23 @@ impl Place<'_> {
         ))
     }
 
-    fn evidence(&self, written: file::Evidence) -> Result<Evidence, ConfigError> {
+    fn evidence(
+        &self,
+        written: file::Evidence,
+        longest_job: Duration,
+    ) -> Result<Evidence, ConfigError> {
         let usual = Evidence::default();
+        let keep = match written.keep {
+            None => None,
+            // A recording that is written must not be taken for an old one.
+            keep @ Some(_) => Some(self.duration(
+                keep,
+                LONGEST_KEEP,
+                longest_job.max(SHORTEST_KEEP)..=LONGEST_KEEP,
+            )?),
+        };
         Ok(Evidence {
+            keep,
             fsync: written.fsync.unwrap_or(usual.fsync),
             recording: written.recording.unwrap_or(usual.recording),
             recorded_result: match written.recorded_result {
