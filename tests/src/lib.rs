@@ -21,6 +21,7 @@ pub mod raw;
 pub mod reaper;
 pub mod relay;
 pub mod stand;
+pub mod store;
 #[cfg(feature = "drivers")]
 pub mod suites;
 pub mod tools;

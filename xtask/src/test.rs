@@ -14,6 +14,7 @@ use crate::{
     build,
     ensure::ensure_packages,
     step::{self, bold, cargo, green, red, step},
+    tools::Tool,
 };
 
 /// Packages that the tests need, each with a file that proves it.
@@ -26,6 +27,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("python3", "/usr/bin/python3"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
     ("coreutils", "stdbuf"),
+    // To kill and fail what writes the evidence at its system calls.
+    ("strace", "strace"),
     // To unpack PostgreSQL's source package.
     ("bzip2", "bzip2"),
     // Drivers.
@@ -34,6 +37,14 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("openjdk-17-jdk-headless", "javac"),
     ("libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"),
 ];
+
+/// A server with the S3 interface, for what is shipped.
+const OBJECT_STORE: Tool = Tool {
+    name: "s3s-fs",
+    version: "0.14.1",
+    args: &["--features", "binary"],
+    env: &[],
+};
 
 /// Suites whose tests disturb each other's measurements.
 const SERIAL: &[&str] = &["memory"];
@@ -69,8 +80,9 @@ struct Count {
 pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
+    OBJECT_STORE.ensure(args.no_install)?;
     build::daemon(false, args.no_install)?;
-    let suites = step("build the tests", suites)?;
+    let suites = step("build the tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
     let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
     let server = cluster.admin_url();
@@ -137,8 +149,31 @@ fn report(results: &[(String, Count)]) -> Result<()> {
     Ok(())
 }
 
-/// Builds every test program of the workspace and lists them.
-fn suites() -> Result<Vec<Suite>> {
+/// The suites of `tests/tests` with one of these in their names; nothing if one of these is in no
+/// such name.
+fn named(wanted: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(step::root().join("tests/tests")).context("tests/tests")? {
+        let path = entry?.path();
+        names.extend(
+            path.file_stem()
+                .and_then(|stem| stem.to_str())
+                .map(str::to_owned),
+        );
+    }
+    if !wanted
+        .iter()
+        .all(|part| names.iter().any(|name| name.contains(part)))
+    {
+        return Ok(Vec::new());
+    }
+    names.retain(|name| wanted.iter().any(|part| name.contains(part)));
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the test programs of the workspace, or only those that are wanted, and lists them.
+fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     let mut build = cargo();
     build.args([
         "test",
@@ -146,6 +181,9 @@ fn suites() -> Result<Vec<Suite>> {
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
+    for name in named(wanted)? {
+        build.args(["--test", &name]);
+    }
     let output = build
         .stderr(Stdio::inherit())
         .output()

@@ -28,6 +28,7 @@ mod rotation;
 mod scrub;
 mod segment;
 mod sessions;
+mod ship;
 mod state;
 mod tiles;
 mod transcript;
@@ -60,6 +61,9 @@ pub use scrub::scrub_command_line;
 pub use sessions::{
     Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,
     read_sessions,
+};
+pub use ship::{
+    Fetched, ShipConfig, ShipError, ShipState, Shipper, Store, StoreConfig, StoreError, fetch,
 };
 pub use tiles::{TilesWritten, export_tiles};
 pub use transcript::{Item, Recorded as RecordedMessage, Transcript};

@@ -17,7 +17,10 @@ use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
     approval::Approvals,
-    audit::{self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig},
+    audit::{
+        self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, ShipConfig,
+        Shipper, Store, StoreConfig,
+    },
     config::{self, Config, Scope, TlsMode},
     identity::Jobs,
     intercept::{self, InterceptConfig, Interceptor},
@@ -208,6 +211,15 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
                 .run(tokio_listener(listener)?, stopped.clone()),
         );
     }
+    let shipper = match &config.evidence.ship {
+        None => None,
+        Some(ship) => {
+            let shipper = shipper(&config, ship)?;
+            gate.stop_with(shipper.clone());
+            tokio::spawn(shipper.clone().run());
+            Some(shipper)
+        }
+    };
     if let Some(keep) = config.evidence.keep {
         tokio::spawn(remove_old(log.clone(), keep));
     }
@@ -257,6 +269,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;
+    if let Some(shipper) = shipper {
+        shipper.finish(DRAIN).await;
+    }
     Ok(())
 }
 
@@ -299,6 +314,29 @@ async fn drain(gate: &Arc<Gate>) {
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!(sessions = gate.sessions(), "sessions were cut off");
+    }
+}
+
+/// What ships the evidence.
+fn shipper(config: &Config, ship: &config::Ship) -> anyhow::Result<Arc<Shipper>> {
+    let store = Store::new(&store_config(ship))?;
+    let config = ShipConfig {
+        dir: config.state_dir.join("evidence"),
+        every: ship.every,
+        backlog: ship.backlog,
+    };
+    Ok(Shipper::new(config, store))
+}
+
+/// The store of a configuration.
+pub fn store_config(ship: &config::Ship) -> StoreConfig {
+    StoreConfig {
+        endpoint: ship.endpoint.clone(),
+        region: ship.region.clone(),
+        bucket: ship.bucket.clone(),
+        prefix: ship.prefix.clone(),
+        access_key: ship.access_key.expose().to_owned(),
+        secret_key: zeroize::Zeroizing::new(ship.secret_key.expose().to_owned()),
     }
 }
 

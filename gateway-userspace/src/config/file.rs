@@ -96,6 +96,20 @@ pub(super) struct Evidence {
     pub(super) recording: Option<Recording>,
     pub(super) recorded_result: Option<Spanned<String>>,
     pub(super) keep: Option<Spanned<String>>,
+    pub(super) ship: Option<Ship>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ship {
+    pub(super) endpoint: Option<Spanned<String>>,
+    pub(super) region: Option<String>,
+    pub(super) bucket: Spanned<String>,
+    pub(super) prefix: Option<Spanned<String>>,
+    pub(super) access_key_file: Spanned<PathBuf>,
+    pub(super) secret_key_file: Spanned<PathBuf>,
+    pub(super) every: Option<Spanned<String>>,
+    pub(super) backlog: Option<Spanned<String>>,
 }
 
 /// Reads the file.

@@ -181,7 +181,7 @@ pub enum JwksSource {
 }
 
 /// Evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
@@ -191,6 +191,8 @@ pub struct Evidence {
     pub recorded_result: usize,
     /// How long segments and recordings are kept; `None`: for ever.
     pub keep: Option<Duration>,
+    /// Where it is shipped to; `None`: nowhere.
+    pub ship: Option<Ship>,
 }
 
 impl Default for Evidence {
@@ -200,8 +202,30 @@ impl Default for Evidence {
             recording: Recording::Full,
             recorded_result: 1024 * 1024,
             keep: None,
+            ship: None,
         }
     }
+}
+
+/// A store with the S3 interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ship {
+    /// URL of the service; `None`: AWS, by region.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Objects' names begin with this.
+    pub prefix: String,
+    /// Access key id.
+    pub access_key: Secret,
+    /// Secret access key.
+    pub secret_key: Secret,
+    /// How often it is looked for news.
+    pub every: Duration,
+    /// No session opens while more than this is not shipped, in bytes.
+    pub backlog: u64,
 }
 
 /// What is kept of the messages of sessions.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     approval::Approvals,
-    audit::{self, Durability, Log},
+    audit::{self, Durability, Log, Shipper},
     identity::{Principal, SessionGuard},
     masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
@@ -43,6 +43,8 @@ pub struct Gate {
     pub(super) blotter: Blotter,
     /// Absent: sessions are not recorded.
     pub(super) recordings: OnceLock<Recordings>,
+    /// Absent: evidence is not shipped.
+    pub(super) shipper: OnceLock<Arc<Shipper>>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
     /// Texts that the server reads as the analysis does.
     pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
@@ -72,6 +74,7 @@ impl Gate {
             mask_key,
             blotter: Blotter::default(),
             recordings: OnceLock::new(),
+            shipper: OnceLock::new(),
             snapshots: Mutex::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),

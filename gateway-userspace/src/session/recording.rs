@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Gate, Session};
-use crate::{
-    audit::Recorder,
-    policy::{Reason, ReasonCode},
-};
 pub use crate::{
     audit::{Batch, Direction, Recording, Withheld},
     masking::Blotter,
+};
+use crate::{
+    audit::{Recorder, Shipper},
+    policy::{Reason, ReasonCode},
 };
 
 /// How much of what results and COPY carry is kept.
@@ -52,6 +52,26 @@ impl Gate {
         if self.recordings.set(recordings).is_err() {
             tracing::error!("sessions are recorded already");
         }
+    }
+
+    /// Refuses new sessions while too much evidence is not shipped. Once.
+    pub fn stop_with(&self, shipper: Arc<Shipper>) {
+        if self.shipper.set(shipper).is_err() {
+            tracing::error!("evidence is shipped already");
+        }
+    }
+
+    /// Why no session may open at the moment, if so.
+    pub(super) fn admission_fault(&self) -> Option<Reason> {
+        self.recording_fault().or_else(|| {
+            let fault = self.shipper.get()?.fault()?;
+            Some(Reason {
+                code: ReasonCode::Fault,
+                message: format!("evidence cannot be shipped, so no session may open: {fault}"),
+                rule: "what cannot be recorded is refused".to_owned(),
+                hint: "mend the store of `evidence.ship`, or the way to it".to_owned(),
+            })
+        })
     }
 
     /// Why nothing can be recorded at the moment, if so.

@@ -4,10 +4,13 @@ use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 
-use super::super::{run::host_name, style::Output};
+use super::super::{
+    run::{host_name, store_config},
+    style::Output,
+};
 use crate::{
-    audit::{Fsync, Log, LogConfig},
-    config::parse_duration,
+    audit::{self, Fsync, Log, LogConfig, Store},
+    config::{Config, parse_duration},
 };
 
 /// Removes what is older.
@@ -46,6 +49,39 @@ pub(super) fn rotate_key<W: Write>(output: &mut Output<W>, dir: &Path) -> anyhow
         output
             .line("the log is signed with a new key from now on; keep a copy of it elsewhere:")?;
         output.line(key.trim())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches what was shipped.
+pub(super) fn fetch<W: Write>(
+    output: &mut Output<W>,
+    config: &Path,
+    to: &Path,
+) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config)?;
+    let ship = config
+        .evidence
+        .ship
+        .context("the configuration ships nothing; write `evidence.ship`")?;
+    let taken = to.read_dir().is_ok_and(|mut items| items.next().is_some());
+    anyhow::ensure!(!taken, "{} is not empty", to.display());
+    // The default for libraries that ask for one.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let store = Store::new(&store_config(&ship))?;
+    let fetched = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(audit::fetch(&store, to))?;
+    if output.is_json() {
+        output.json(&fetched)?;
+    } else {
+        output.line(&format!(
+            "{} objects, {} bytes; now verify it with a key kept elsewhere: cordon-verify --key KEY {}",
+            fetched.objects,
+            fetched.bytes,
+            to.display()
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,6 +60,15 @@ enum EvidenceCommand {
     },
     /// Sign with a new key from now on; the old one vouches for it. The daemon must be stopped.
     RotateKey,
+    /// Fetch what was shipped into a folder, to verify it without the host.
+    Fetch {
+        /// The daemon's configuration, which names the store.
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+        /// A new folder.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
     /// Write the log in another form.
     Export {
         #[command(subcommand)]
@@ -103,6 +112,7 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
         }
         EvidenceCommand::Prune { older_than } => keep::prune(&mut output, &dir, &older_than),
         EvidenceCommand::RotateKey => keep::rotate_key(&mut output, &dir),
+        EvidenceCommand::Fetch { config, to } => keep::fetch(&mut output, &config, &to),
         EvidenceCommand::Prove(args) => {
             prove::prove(&mut output, &dir, key.as_deref(), &args, json)
         }
