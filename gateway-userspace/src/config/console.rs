@@ -35,6 +35,14 @@ pub struct Console {
 }
 
 impl Console {
+    /// Where browsers find it; `None` on a socket, which everybody forwards to a port of their own.
+    pub fn url(&self) -> Option<&str> {
+        match &self.at {
+            ConsoleAt::Socket(_) => None,
+            ConsoleAt::Tcp(tcp) => Some(&tcp.origin),
+        }
+    }
+
     /// How people log in; `None` on a socket, where the kernel tells who they are.
     pub fn login(&self) -> Option<&ConsoleLogin> {
         match &self.at {

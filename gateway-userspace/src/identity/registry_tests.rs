@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Evidence, Fsync, Intercept, JobLimits, Scope},
+    config::{Evidence, Intercept, JobLimits, Scope},
     identity::{
         IdentityRefusal, resolve,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer},
@@ -109,11 +109,9 @@ fn daemon(
         databases: Vec::new(),
         policy_dir: PathBuf::new(),
         approvers: BTreeMap::new(),
-        evidence: Evidence {
-            fsync: Fsync::Always,
-        },
-        console: None,
+        evidence: Evidence::default(),
         notify: crate::config::Notify::default(),
+        console: None,
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }

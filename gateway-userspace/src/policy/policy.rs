@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Results, Rule, word_of,
 };
 use super::limits::GrantLimits;
 use super::verdict::OnHold;
@@ -105,6 +105,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         login,
         mode,
         on_hold,
+        results,
         limits,
         allow,
         approve,
@@ -117,6 +118,10 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         word_of(&MODE_WORDS, mode),
         on_hold.word()
     )?;
+    match results {
+        Results::Recorded => {}
+        Results::Withheld => writeln!(text, "results withheld")?,
+    }
     canonical_limits(text, limits)?;
     writeln!(
         text,
