@@ -22,6 +22,7 @@ use crate::{
     issuer::{AUDIENCE, Issuer},
     job::JobCommand,
     output::Output,
+    people::CLIENT_SECRET,
     policies, reaper, tools,
 };
 
@@ -51,6 +52,8 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
+    pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
     /// Further lines of the configuration.
@@ -69,6 +72,7 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            console: None,
             relay: None,
             further: String::new(),
         }
@@ -147,6 +151,9 @@ impl Daemon {
             fs::write(&path, format!("{password}\n"))?;
             private(&path, 0o600)?;
         }
+        let secret = dir.join("secrets/console");
+        fs::write(&secret, CLIENT_SECRET)?;
+        private(&secret, 0o600)?;
         self.issuer.write_jwks(&dir.join("jwks.json"))?;
         let here = dir.display();
         let scope = if setup.host_scope {
@@ -192,6 +199,11 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let console = setup.console.as_ref().map_or(String::new(), |lines| {
+            format!("console:\n{lines}")
+                .replace("{here}", &here.to_string())
+                .replace("{issuer}", self.issuer.url())
+        });
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -204,7 +216,7 @@ impl Daemon {
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n",
+             evidence:\n  fsync: always\n{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,

@@ -51,6 +51,10 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
             fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
         },
         notify: at.notify(written.notify)?,
+        console: written
+            .console
+            .map(|console| at.console(console))
+            .transpose()?,
     })
 }
 
@@ -69,7 +73,7 @@ impl Place<'_> {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
-    fn absolute(
+    pub(super) fn absolute(
         &self,
         written: Option<Spanned<PathBuf>>,
         default: &str,
@@ -92,7 +96,7 @@ impl Place<'_> {
         Ok(written.value)
     }
 
-    fn duration(
+    pub(super) fn duration(
         &self,
         written: Option<Spanned<String>>,
         default: Duration,
@@ -193,7 +197,7 @@ impl Place<'_> {
         })
     }
 
-    fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
+    pub(super) fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
         written
             .iter()
             .map(|user| {

@@ -18,13 +18,14 @@ mod replay;
 mod resolve;
 mod run;
 mod seams;
+mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
 
 pub use binding::{Job, Starter};
 pub use cgroup::{Cgroup, CgroupRoot};
-pub(crate) use fetch::is_loopback;
+pub(crate) use fetch::{Fetcher, is_loopback};
 pub use jwks::KeysError;
 pub use life::{EndReason, Life, SessionGuard};
 pub use principal::*;
@@ -34,4 +35,5 @@ pub use registry::{Jobs, StartError};
 pub use resolve::{IdentityRefusal, resolve};
 pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
+pub use socket::Holder;
 pub use token::{TokenError, Tokens, VerifiedToken};

@@ -113,6 +113,7 @@ fn daemon(
             fsync: Fsync::Always,
         },
         notify: crate::config::Notify::default(),
+        console: None,
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }
