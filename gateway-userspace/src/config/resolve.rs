@@ -12,9 +12,9 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence, Intercept, Issuer,
-    JobLimits, JwksSource, Login, Scope, Ship, TlsMode, bytes, canonical, certificates, duration,
-    file, secret, users,
+    CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence, Intercept,
+    Issuer, JobLimits, JwksSource, Login, Scope, Ship, TlsMode, bytes, canonical, certificates,
+    duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
