@@ -54,6 +54,11 @@ impl Gate {
         }
     }
 
+    /// How shipping goes; `None`: nothing is shipped off the host.
+    pub fn shipping(&self) -> Option<crate::audit::ShipState> {
+        self.shipper.get().map(|shipper| shipper.state())
+    }
+
     /// Refuses new sessions while too much evidence is not shipped. Once.
     pub fn stop_with(&self, shipper: Arc<Shipper>) {
         if self.shipper.set(shipper).is_err() {

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     admin::rfc3339,
-    audit::{Report, VerifyOptions, latest_checkpoint, note_size, verify},
+    audit::{Report, ShipState, VerifyOptions, latest_checkpoint, note_size, verify},
     console::{
         app::App,
         guard::{Changer, Reader},
@@ -62,6 +62,8 @@ pub struct EvidenceState {
     checkpoint: Option<Signed>,
     /// Why there is no checkpoint to show.
     checkpoint_problem: Option<String>,
+    /// How shipping off the host goes, if it is shipped.
+    shipping: Option<ShipState>,
     verification: Verification,
 }
 
@@ -105,6 +107,7 @@ pub async fn state(
         fault: app.gate.log().fault().map(|fault| fault.to_string()),
         checkpoint,
         checkpoint_problem,
+        shipping: app.gate.shipping(),
         verification: app.verification.lock().await.clone(),
     }))
 }

@@ -29,7 +29,8 @@ const evidencePart = () => {
         el("p", { class: "hint" }, "This trusts the key beside the log. To trust nobody, copy key and checkpoint elsewhere and run cordon evidence verify there.")),
       el("section", { class: "sheet" }, el("h2", {}, "Last checkpoint"),
         state.checkpoint ? [pairs(["Written", state.checkpoint.written ? when(state.checkpoint.written) : null]), el("pre", { tabindex: "0", "aria-label": "The checkpoint: log, entries, root" }, marked(state.checkpoint.text)), el("p", {}, el("a", { class: "button", href: "/api/evidence/checkpoint", download: "checkpoint" }, "Download it with its signatures"))] : el("p", {}, marked(state.checkpoint_problem || "none yet")),
-        pairs(["Folder", state.folder])));
+        pairs(["Folder", state.folder],
+          ["Off the host", state.shipping ? el("span", {}, `${number.format(state.shipping.entries)} entries; ${bytes(state.shipping.backlog)} not yet`, state.shipping.problem ? [" ", badge("does not ship", "bad"), " ", marked(state.shipping.problem)] : null) : "not shipped"])));
     if (running) timer = setTimeout(load, 700);
   });
   load();
