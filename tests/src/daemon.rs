@@ -51,6 +51,8 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// The `admin` of the shop: its login, the login's password, and further keys (`procedures: true`).
+    pub admin: Option<(String, String, String)>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
 }
@@ -67,6 +69,7 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            admin: None,
             relay: None,
         }
     }
@@ -189,6 +192,16 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let mut admin = String::new();
+        if let Some((user, password, keys)) = &setup.admin {
+            let file = dir.join("secrets/admin");
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            admin = format!(
+                "    admin: {{ user: {user}, password_file: {}, {keys} }}\n",
+                file.display()
+            );
+        }
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -196,7 +209,7 @@ impl Daemon {
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}{admin}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\

@@ -1,9 +1,6 @@
 //! `cordon run`: the daemon. Wires the parts together and takes them down in order.
 
-use std::{
-    collections::BTreeMap, io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -23,11 +20,12 @@ use crate::{
     intercept::{self, InterceptConfig, Interceptor},
     listen::{Acceptor, Served},
     masking::MaskKey,
-    policy::Policy,
+    policy::{GrantRole, Policy},
     protocol::postgres,
     session::{Gate, hex},
     sql::BigStack,
     transport::{Authority, UpstreamTls},
+    upstream::{Admin, JobRoles, Logins, Server, Settings},
 };
 
 /// How long open sessions may take to end when the daemon stops.
@@ -86,18 +84,20 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
             problems.push(format!("the issuer {issuer:?} is not configured"));
         }
     }
-    for (database, login) in policy.logins() {
+    for (database, role) in policy.roles() {
         match config.databases.iter().find(|known| known.name == database) {
             None => problems.push(format!("the database {database:?} is not configured")),
-            Some(known) => {
-                if let Some(login) = login
-                    && known.login(login).is_none()
-                {
+            Some(known) => match role {
+                Some(GrantRole::Login(login)) if known.login(login).is_none() => {
                     problems.push(format!(
                         "the database {database:?} has no login {login:?} in the configuration"
                     ));
                 }
-            }
+                Some(GrantRole::PerJob) if known.admin.is_none() => problems.push(format!(
+                    "the database {database:?} has no `admin` in the configuration, who makes the roles of jobs (`per_job`)"
+                )),
+                Some(GrantRole::Login(_) | GrantRole::PerJob) | None => {}
+            },
         }
     }
     if problems.is_empty() {
@@ -173,17 +173,18 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         )
         .await
         .context("the evidence cannot be written")?;
+    let ledger = Arc::new(super::control::Ledger {
+        log: log.clone(),
+        approvals: approvals.clone(),
+    });
     let jobs = Jobs::new(
         &config,
         Arc::new(super::control::Kernel(interceptor.clone())),
-        Arc::new(super::control::Ledger {
-            log: log.clone(),
-            approvals: approvals.clone(),
-        }),
+        ledger.clone(),
     )
     .context("the job cgroups cannot be used")?;
 
-    let databases = databases(&config)?;
+    let databases = databases(&config, &ledger)?;
     let served = databases.iter().map(|served| served.database.clone());
     let served: Vec<_> = served.collect();
     let acceptor = Arc::new(Acceptor {
@@ -193,6 +194,13 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
     });
+    let roles: Vec<_> = served
+        .iter()
+        .filter_map(|database| database.roles.clone())
+        .collect();
+    for roles in &roles {
+        tokio::spawn(super::roles::keep(roles.clone(), gate.clone()));
+    }
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
         .listen()
@@ -243,7 +251,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
     jobs.shutdown();
-    drain(&gate).await;
+    drain(&gate, &roles).await;
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;
@@ -264,10 +272,13 @@ async fn wait_for_stop(mut terminate: Signal, mut interrupt: Signal) {
     }
 }
 
-async fn drain(gate: &Arc<Gate>) {
+async fn drain(gate: &Arc<Gate>, roles: &[Arc<JobRoles>]) {
     let drained = async {
         while gate.sessions() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for roles in roles {
+            roles.settled().await;
         }
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
@@ -275,7 +286,9 @@ async fn drain(gate: &Arc<Gate>) {
     }
 }
 
-fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
+fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::Result<Vec<Served>> {
+    let mark = super::roles::mark(&config.state_dir)
+        .context("the mark of this host's roles cannot be read or made")?;
     config
         .databases
         .iter()
@@ -291,20 +304,23 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                 .addrs
                 .first()
                 .with_context(|| format!("the database {} has no address", database.name))?;
-            let passwords: BTreeMap<_, _> = database
-                .logins
-                .values()
-                .map(|login| {
-                    let password = login
-                        .password
-                        .as_ref()
-                        .map(|secret| secret.expose().as_bytes().to_vec());
-                    (
-                        login.user.clone(),
-                        zeroize::Zeroizing::new(password.unwrap_or_default()),
-                    )
-                })
-                .collect();
+            let roles = database.admin.as_ref().map(|admin| {
+                let server = Server {
+                    address: address.into(),
+                    host: database.host.clone(),
+                    tls: tls.clone(),
+                    dbname: database.dbname.clone(),
+                };
+                let settings = Settings {
+                    database: database.name.clone(),
+                    mark: mark.clone(),
+                    procedures: admin.procedures,
+                    connections: admin.connections,
+                    max_duration: config.jobs.max_duration,
+                };
+                let admin = Admin::new(server, admin.login.clone());
+                JobRoles::new(settings, admin, ledger.clone())
+            });
             Ok(Served {
                 addresses: database.addresses().collect(),
                 database: Arc::new(postgres::Database {
@@ -320,7 +336,8 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                             postgres::Verifier::new(password, &ring::rand::SystemRandom::new())
                         })
                         .transpose()?,
-                    passwords,
+                    logins: Logins::new(database.logins.values()),
+                    roles,
                 }),
             })
         })

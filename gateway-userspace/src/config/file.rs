@@ -79,7 +79,9 @@ pub(super) struct Database {
     pub(super) tls: Option<TlsMode>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
     pub(super) client_password: Option<Spanned<String>>,
-    pub(super) logins: Spanned<Vec<Login>>,
+    #[serde(default)]
+    pub(super) logins: Vec<Login>,
+    pub(super) admin: Option<Spanned<Admin>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +89,22 @@ pub(super) struct Database {
 pub(super) struct Login {
     pub(super) user: Spanned<String>,
     pub(super) password_file: Option<Spanned<PathBuf>>,
+    pub(super) password_env: Option<Spanned<String>>,
+    pub(super) password_credential: Option<Spanned<String>>,
+    pub(super) password_command: Option<Spanned<Vec<String>>>,
+}
+
+/// Serde cannot flatten and refuse unknown keys at once, so the keys of a login stand here again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) user: Spanned<String>,
+    pub(super) password_file: Option<Spanned<PathBuf>>,
+    pub(super) password_env: Option<Spanned<String>>,
+    pub(super) password_credential: Option<Spanned<String>>,
+    pub(super) password_command: Option<Spanned<Vec<String>>>,
+    pub(super) procedures: Option<bool>,
+    pub(super) connections: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ mod database;
 mod duration;
 mod error;
 mod file;
+mod password;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -23,8 +24,9 @@ use std::{
     time::Duration,
 };
 
-pub use database::{Database, Login, TlsMode};
+pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
+pub use password::PasswordSource;
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;

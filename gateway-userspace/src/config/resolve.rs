@@ -12,9 +12,9 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync, Intercept,
-    Issuer, JobLimits, JwksSource, Login, Scope, TlsMode, canonical, certificates, duration, file,
-    secret, users,
+    Admin, CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync,
+    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Scope, TlsMode, canonical,
+    certificates, duration, file, users,
 };
 
 const VERSION: u32 = 1;
@@ -22,6 +22,8 @@ const DEFAULT_PORT: u16 = 15431;
 const POSTGRES_PORT: u16 = 5432;
 const DEFAULT_MAX_DURATION: Duration = Duration::from_hours(6);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_mins(10);
+/// Enough for the pools of a test run.
+const DEFAULT_CONNECTIONS: u32 = 50;
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// A wider window would accept tokens long after their end.
 const MAX_LEEWAY: Duration = Duration::from_mins(5);
@@ -380,36 +382,22 @@ impl Place<'_> {
             }
         };
         let mut logins = BTreeMap::new();
-        for login in database.logins.value {
-            let user = login.user;
-            if user.value.is_empty() || user.value.contains('\0') {
-                return Err(self.error(
-                    user.referenced,
-                    "`user` must be the name of a role of the database",
-                ));
-            }
-            let password = match &login.password_file {
-                None => None,
-                Some(path) => Some(
-                    secret::read(&self.beside(&path.value))
-                        .map_err(|message| self.error(path.referenced, message))?,
-                ),
-            };
-            let login = Login {
-                user: user.value.clone(),
-                password,
-            };
-            if logins.insert(user.value.clone(), login).is_some() {
-                return Err(self.error(
-                    user.referenced,
-                    format!("there are two logins of the user `{}`", user.value),
-                ));
+        for written in database.logins {
+            let place = written.user.referenced;
+            let login = self.login(written)?;
+            let user = login.user.clone();
+            if logins.insert(user.clone(), login).is_some() {
+                return Err(self.error(place, format!("there are two logins of the user `{user}`")));
             }
         }
-        if logins.is_empty() {
+        let admin = database
+            .admin
+            .map(|admin| self.admin(admin.value))
+            .transpose()?;
+        if logins.is_empty() && admin.is_none() {
             return Err(self.error(
-                database.logins.referenced,
-                "no login is listed; Cordon cannot reach the database without one",
+                database.name.referenced,
+                "neither `logins` nor `admin` is given; Cordon cannot reach the database without one",
             ));
         }
         let client_password = database.client_password;
@@ -444,6 +432,72 @@ impl Place<'_> {
             roots,
             client_password: client_password.map(|written| written.value),
             logins,
+            admin,
+        })
+    }
+
+    fn login(&self, login: file::Login) -> Result<Login, ConfigError> {
+        let user = login.user;
+        if user.value.is_empty() || user.value.contains('\0') {
+            return Err(self.error(
+                user.referenced,
+                "`user` must be the name of a role of the database",
+            ));
+        }
+        let mut sources = Vec::new();
+        if let Some(path) = login.password_file {
+            let file = self.beside(&path.value);
+            sources.push((path.referenced, PasswordSource::file(file)));
+        }
+        if let Some(name) = login.password_env {
+            sources.push((name.referenced, PasswordSource::environment(&name.value)));
+        }
+        if let Some(name) = login.password_credential {
+            sources.push((name.referenced, PasswordSource::credential(&name.value)));
+        }
+        if let Some(argv) = login.password_command {
+            sources.push((argv.referenced, PasswordSource::command(argv.value)));
+        }
+        let password = match (sources.pop(), sources.is_empty()) {
+            (None, _) => PasswordSource::None,
+            (Some((place, source)), true) => {
+                source.map_err(|message| self.error(place, message))?
+            }
+            (Some((place, _)), false) => {
+                return Err(self.error(
+                    place,
+                    "a login has one password: name one of `password_file`, `password_env`, `password_credential`, `password_command`",
+                ));
+            }
+        };
+        Ok(Login {
+            user: user.value,
+            password,
+        })
+    }
+
+    fn admin(&self, admin: file::Admin) -> Result<Admin, ConfigError> {
+        let connections = match admin.connections {
+            None => DEFAULT_CONNECTIONS,
+            Some(written) if written.value == 0 || written.value > 10_000 => {
+                return Err(self.error(
+                    written.referenced,
+                    "`connections` must be a number from 1 to 10000",
+                ));
+            }
+            Some(written) => written.value,
+        };
+        let login = self.login(file::Login {
+            user: admin.user,
+            password_file: admin.password_file,
+            password_env: admin.password_env,
+            password_credential: admin.password_credential,
+            password_command: admin.password_command,
+        })?;
+        Ok(Admin {
+            login,
+            procedures: admin.procedures.unwrap_or(false),
+            connections,
         })
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, GrantRole, MODE_WORDS, MaskRule, Mode, Rule, word_of,
 };
 use super::limits::GrantLimits;
 
@@ -75,12 +75,12 @@ impl Policy {
             .collect()
     }
 
-    /// The databases that grants name, with the login where there is one; the configuration must
+    /// The databases that grants name, with the role where there is one; the configuration must
     /// know them.
-    pub fn logins(&self) -> BTreeSet<(&str, Option<&str>)> {
+    pub fn roles(&self) -> BTreeSet<(&str, Option<&GrantRole>)> {
         self.grants
             .iter()
-            .map(|grant| (grant.database.as_str(), grant.login.as_deref()))
+            .map(|grant| (grant.database.as_str(), grant.role.as_ref()))
             .collect()
     }
 }
@@ -101,7 +101,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         why,
         who,
         database,
-        login,
+        role,
         mode,
         limits,
         allow,
@@ -109,9 +109,14 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         deny,
         mask,
     } = grant;
+    let role = match role {
+        Some(GrantRole::PerJob) => "role per job".to_owned(),
+        Some(GrantRole::Login(login)) => format!("login {:?}", Some(login)),
+        None => "login None".to_owned(),
+    };
     writeln!(
         text,
-        "grant {name:?} why {why:?} database {database:?} login {login:?} mode {}",
+        "grant {name:?} why {why:?} database {database:?} {role} mode {}",
         word_of(&MODE_WORDS, mode)
     )?;
     canonical_limits(text, limits)?;

@@ -245,7 +245,7 @@ fn answer(
             return Ok(answer);
         }
     };
-    let mut catalog = source.open(&subject.database, Some(admission.login()))?;
+    let mut catalog = source.open(&subject.database, admission.role().login())?;
     if let Some(path) = &subject.search_path {
         catalog.start.set_search_path(path.clone());
     }
