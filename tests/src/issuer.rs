@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -44,7 +47,11 @@ pub struct Issuer {
     es: EcdsaKeyPair,
     rsa: rsa::KeyPair,
     serial: AtomicU64,
+    offered: Arc<Mutex<Option<String>>>,
 }
+
+/// What a job of the tests shows to be given a token, as GitHub's jobs do.
+pub const TOKEN_BEARER: &str = "bearer-of-the-job-3d1c";
 
 impl Issuer {
     /// Makes keys and starts to serve. The server lives as long as the process.
@@ -70,12 +77,14 @@ impl Issuer {
             "subject_types_supported": ["public"],
         });
         let (keys, discovery) = (jwks.to_string(), discovery.to_string());
+        let offered: Arc<Mutex<Option<String>>> = Arc::default();
+        let offers = offered.clone();
         thread::Builder::new()
             .name("issuer".to_owned())
             .spawn(move || {
                 for stream in listener.incoming().flatten() {
                     // A client that goes away is its own problem.
-                    let _ = answer(&stream, &discovery, &keys);
+                    let _ = answer(&stream, &discovery, &keys, &offers);
                 }
             })?;
         Ok(Self {
@@ -84,7 +93,13 @@ impl Issuer {
             es,
             rsa,
             serial: AtomicU64::new(0),
+            offered,
         })
+    }
+
+    /// Gives this token to whoever asks at `/token` with [`TOKEN_BEARER`] for [`AUDIENCE`], once.
+    pub fn offer(&self, token: String) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
     /// The issuer's URL, as in `iss`.
@@ -190,16 +205,37 @@ fn key_set(es: &EcdsaKeyPair, rsa: &rsa::KeyPair) -> Result<Value> {
     ]}))
 }
 
-fn answer(mut stream: &TcpStream, discovery: &str, keys: &str) -> Result<()> {
+fn answer(
+    mut stream: &TcpStream,
+    discovery: &str,
+    keys: &str,
+    offered: &Mutex<Option<String>>,
+) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     reader.read_line(&mut request)?;
     let mut header = String::new();
+    let mut bearer = false;
     while reader.read_line(&mut header)? > 2 {
+        let (name, value) = header.split_once(':').unwrap_or_default();
+        bearer |= name.eq_ignore_ascii_case("authorization")
+            && value.trim() == format!("Bearer {TOKEN_BEARER}");
         header.clear();
     }
+    let given;
     let (status, body) = match request.split(' ').nth(1) {
+        Some(path) if path.starts_with("/token?") => {
+            let asked = path.contains(&format!("audience={AUDIENCE}"));
+            let mut offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
+            match offered.take().filter(|_| bearer && asked) {
+                Some(token) => {
+                    given = json!({ "count": 1, "value": token }).to_string();
+                    ("200 OK", given.as_str())
+                }
+                None => ("403 Forbidden", "{}"),
+            }
+        }
         Some("/.well-known/openid-configuration") => ("200 OK", discovery),
         Some("/jwks") => ("200 OK", keys),
         _ => ("404 Not Found", "{}"),

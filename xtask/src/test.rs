@@ -70,7 +70,7 @@ pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
     build::daemon(false, args.no_install)?;
-    let suites = step("build the tests", suites)?;
+    let suites = step("build the tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
     let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
     let server = cluster.admin_url();
@@ -137,8 +137,31 @@ fn report(results: &[(String, Count)]) -> Result<()> {
     Ok(())
 }
 
-/// Builds every test program of the workspace and lists them.
-fn suites() -> Result<Vec<Suite>> {
+/// The suites of `tests/tests` with one of these in their names; nothing if one of these is in no
+/// such name.
+fn named(wanted: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(step::root().join("tests/tests")).context("tests/tests")? {
+        let path = entry?.path();
+        names.extend(
+            path.file_stem()
+                .and_then(|stem| stem.to_str())
+                .map(str::to_owned),
+        );
+    }
+    if !wanted
+        .iter()
+        .all(|part| names.iter().any(|name| name.contains(part)))
+    {
+        return Ok(Vec::new());
+    }
+    names.retain(|name| wanted.iter().any(|part| name.contains(part)));
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the test programs of the workspace, or only those that are wanted, and lists them.
+fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     let mut build = cargo();
     build.args([
         "test",
@@ -146,6 +169,9 @@ fn suites() -> Result<Vec<Suite>> {
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
+    for name in named(wanted)? {
+        build.args(["--test", &name]);
+    }
     let output = build
         .stderr(Stdio::inherit())
         .output()

@@ -80,7 +80,7 @@ impl JobLedger for Ledger {
             subject: None,
             peer_pid: starter.pid.unwrap_or_default(),
             peer_uid: starter.uid,
-            inside_job: None,
+            inside_job: starter.inside_job.clone(),
         }));
     }
 }

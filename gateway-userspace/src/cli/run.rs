@@ -16,7 +16,7 @@ use crate::{
     approval::Approvals,
     audit::{self, Event, Log, LogConfig, PolicyLoaded},
     config::{self, Config, Scope, TlsMode},
-    identity::Jobs,
+    identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
     listen::{Acceptor, Served},
     masking::MaskKey,
@@ -154,7 +154,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         Interceptor::start(&InterceptConfig {
             pin_dir: config.intercept.pin_dir.clone(),
             cgroup_root: None,
-            scope: scope(&config.intercept.scope),
+            scope: scope(&config)?,
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
@@ -344,16 +344,21 @@ fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::R
         .collect()
 }
 
-fn scope(scope: &Scope) -> intercept::Scope {
-    match scope {
-        Scope::Host => intercept::Scope::Host,
-        Scope::Cgroups(paths) => intercept::Scope::Cgroups(
-            paths
-                .iter()
-                .map(|path| PathBuf::from(path.as_str()))
-                .collect(),
-        ),
-    }
+/// Which processes without a job are refused. What is left of ended jobs always is.
+fn scope(config: &Config) -> anyhow::Result<intercept::Scope> {
+    let paths = match &config.intercept.scope {
+        Scope::Host => return Ok(intercept::Scope::Host),
+        Scope::Cgroups(paths) => paths,
+    };
+    // Known from the start, so that it is there.
+    CgroupRoot::find()
+        .map(|root| root.folder(&config.jobs.cgroup))
+        .and_then(std::fs::create_dir_all)
+        .context("the parent of the job cgroups cannot be made")?;
+    let paths = paths.iter().chain([&config.jobs.cgroup]);
+    Ok(intercept::Scope::Cgroups(
+        paths.map(|path| PathBuf::from(path.as_str())).collect(),
+    ))
 }
 
 fn fsync(fsync: config::Fsync) -> audit::Fsync {

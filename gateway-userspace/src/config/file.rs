@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Fsync, TlsMode, error::did_you_mean};
+use super::{ConfigError, Fsync, Preset, TlsMode, TokenExpiry, error::did_you_mean};
 
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -53,19 +53,31 @@ pub(super) struct Jobs {
     #[serde(default)]
     pub(super) runners: Vec<Spanned<String>>,
     pub(super) max_duration: Option<Spanned<String>>,
+    pub(super) worker: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Issuer {
     pub(super) name: Spanned<String>,
-    pub(super) url: Spanned<String>,
+    pub(super) preset: Option<Preset>,
+    pub(super) url: Option<Spanned<String>>,
     pub(super) audience: Spanned<String>,
     pub(super) jwks: Option<Spanned<String>>,
     pub(super) max_lifetime: Option<Spanned<String>>,
     pub(super) leeway: Option<Spanned<String>>,
     pub(super) groups_claim: Option<String>,
+    pub(super) forks: Option<Forks>,
+    pub(super) asserted: Option<Spanned<bool>>,
+    pub(super) token_expiry: Option<TokenExpiry>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Forks {
+    Refuse,
+    Allow,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,8 +13,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{
     Admin, CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync,
-    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Scope, TlsMode, canonical,
-    certificates, duration, file, users,
+    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Scope, TlsMode,
+    canonical, certificates, duration, file, users,
 };
 
 const VERSION: u32 = 1;
@@ -24,6 +24,8 @@ const DEFAULT_MAX_DURATION: Duration = Duration::from_hours(6);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_mins(10);
 /// Enough for the pools of a test run.
 const DEFAULT_CONNECTIONS: u32 = 50;
+/// GitHub's.
+const DEFAULT_WORKER: &str = "Runner.Worker";
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// A wider window would accept tokens long after their end.
 const MAX_LEEWAY: Duration = Duration::from_mins(5);
@@ -191,6 +193,19 @@ impl Place<'_> {
                 DEFAULT_MAX_DURATION,
                 Duration::from_secs(1)..=Duration::from_hours(31 * 24),
             )?,
+            worker: match written.worker {
+                None => DEFAULT_WORKER.to_owned(),
+                Some(worker)
+                    if worker.value.is_empty()
+                        || (worker.value.contains('/') && !worker.value.starts_with('/')) =>
+                {
+                    return Err(self.error(
+                        worker.referenced,
+                        "`worker` must be an absolute path, or the name of a file",
+                    ));
+                }
+                Some(worker) => worker.value,
+            },
         })
     }
 
@@ -233,19 +248,45 @@ impl Place<'_> {
                     format!("there are two issuers named `{}`", issuer.name.value),
                 ));
             }
-            if issuers.iter().any(|other| other.url == issuer.url.value) {
+            let place = issuer
+                .url
+                .as_ref()
+                .map_or(issuer.name.referenced, |url| url.referenced);
+            let issuer = self.issuer(issuer)?;
+            if issuers.iter().any(|other| other.url == issuer.url) {
                 return Err(self.error(
-                    issuer.url.referenced,
+                    place,
                     "another issuer has this URL; a token must belong to one issuer only",
                 ));
             }
-            issuers.push(self.issuer(issuer)?);
+            issuers.push(issuer);
         }
         Ok(issuers)
     }
 
     fn issuer(&self, issuer: file::Issuer) -> Result<Issuer, ConfigError> {
-        self.url(&issuer.url)?;
+        let url = match (&issuer.url, issuer.preset.and_then(Preset::url)) {
+            (Some(url), _) => {
+                self.url(url)?;
+                url.value.clone()
+            }
+            (None, Some(url)) => url.to_owned(),
+            (None, None) => {
+                return Err(self.error(
+                    issuer.name.referenced,
+                    "the key `url` is missing; it is the exact `iss` of the tokens",
+                ));
+            }
+        };
+        let asserted = match &issuer.asserted {
+            Some(asserted) if asserted.value && issuer.preset.is_none() => {
+                return Err(self.error(
+                    asserted.referenced,
+                    "`asserted` needs a `preset`, which tells what the runner's environment says",
+                ));
+            }
+            other => other.as_ref().is_some_and(|asserted| asserted.value),
+        };
         if issuer.audience.value.is_empty() {
             return Err(self.error(
                 issuer.audience.referenced,
@@ -266,16 +307,22 @@ impl Place<'_> {
         };
         Ok(Issuer {
             name: issuer.name.value,
-            url: issuer.url.value,
+            url,
             audience: issuer.audience.value,
             jwks,
             max_lifetime: self.duration(
                 issuer.max_lifetime,
-                DEFAULT_MAX_LIFETIME,
+                issuer
+                    .preset
+                    .map_or(DEFAULT_MAX_LIFETIME, Preset::max_lifetime),
                 Duration::from_secs(1)..=Duration::from_hours(31 * 24),
             )?,
             leeway: self.duration(issuer.leeway, DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY)?,
             groups_claim: issuer.groups_claim.unwrap_or_else(|| "groups".to_owned()),
+            preset: issuer.preset,
+            forks: issuer.forks == Some(file::Forks::Allow),
+            asserted,
+            token_expiry: issuer.token_expiry.unwrap_or_default(),
             roots,
         })
     }

@@ -1,4 +1,4 @@
-//! Fetching an issuer's documents: bounded in size and time, never redirected.
+//! Fetching an issuer's documents, and tokens for the job at hand: bounded in size and time, never redirected.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// Fetches documents of one issuer.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     tls: Client,
     loopback: Client,
 }
 
 impl Fetcher {
     /// `roots`: whom to trust; `None`: the system's roots.
-    pub(super) fn new(roots: Option<Arc<RootCertStore>>) -> Result<Self, String> {
+    pub(crate) fn new(roots: Option<Arc<RootCertStore>>) -> Result<Self, String> {
         let roots = match roots {
             Some(roots) => roots,
             // Without roots every https fetch fails, and says so; http on loopback needs none.
@@ -61,7 +61,12 @@ impl Fetcher {
     }
 
     /// The document at `url`; https, or http on loopback.
-    pub(super) async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+    pub(crate) async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        self.get_as(url, None).await
+    }
+
+    /// As [`Fetcher::get`], with this token as proof of who asks.
+    pub(crate) async fn get_as(&self, url: &str, bearer: Option<&str>) -> Result<Vec<u8>, String> {
         let parsed = Url::parse(url).map_err(|error| format!("`{url}` is not a URL: {error}"))?;
         let client = match parsed.scheme() {
             "https" => &self.tls,
@@ -70,7 +75,11 @@ impl Fetcher {
         };
         let failed =
             |error: reqwest::Error| format!("cannot fetch {url}: {}", chain(&error.without_url()));
-        let mut response = client.get(parsed).send().await.map_err(failed)?;
+        let mut request = client.get(parsed);
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(format!(
