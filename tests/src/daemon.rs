@@ -57,6 +57,8 @@ pub struct Setup {
     pub admin: Option<(String, String, String)>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
+    /// Further lines of the configuration.
+    pub further: String,
 }
 
 impl Default for Setup {
@@ -74,6 +76,7 @@ impl Default for Setup {
             issuer_keys: String::new(),
             admin: None,
             relay: None,
+            further: String::new(),
         }
     }
 }
@@ -227,7 +230,7 @@ impl Daemon {
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
         );
-        fs::write(self.config(), config).context("writing the configuration")
+        fs::write(self.config(), config + &setup.further).context("writing the configuration")
     }
 
     /// Replaces the policy file. A running daemon follows.

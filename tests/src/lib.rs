@@ -6,6 +6,7 @@
 //! is removed by the [`reaper`]. A host that lacks something makes the test fail with a message
 //! that says what to do; nothing is skipped.
 
+pub mod agent;
 #[cfg(feature = "agreement")]
 pub mod agreement;
 pub mod canary;
@@ -19,6 +20,7 @@ pub mod output;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
+pub mod receiver;
 pub mod relay;
 pub mod stand;
 #[cfg(feature = "drivers")]
@@ -27,10 +29,12 @@ pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
 
+pub use agent::{Agent, Told};
 pub use cluster::Cluster;
 pub use daemon::{Daemon, Setup};
 pub use issuer::Issuer;
 pub use job::JobCommand;
 pub use live::LivePsql;
 pub use output::Output;
+pub use receiver::Receiver;
 pub use stand::Stand;

@@ -26,9 +26,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("policy", &["identity", "masking", "sql"]),
     ("upstream", &["config", "identity", "policy", "transport"]),
     ("approval", &["admin", "audit", "policy", "sql"]),
+    ("notify", &["admin", "approval", "audit", "config"]),
     (
         "session",
         &[
+            "admin::EarlierView",
             "approval",
             "audit",
             "config",

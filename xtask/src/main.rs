@@ -9,6 +9,7 @@ mod demo;
 mod drivers;
 mod ensure;
 mod fuzz;
+mod sessions;
 mod step;
 mod test;
 mod tools;
@@ -44,6 +45,8 @@ enum Command {
     TestTransparency(transparency::TestTransparency),
     /// Run the drivers' own test suites, directly and through Cordon.
     TestDrivers(drivers::TestDrivers),
+    /// Hold thousands of sessions at once, and let hundreds of them work.
+    TestSessions(sessions::TestSessions),
     /// Measure what it costs to understand statements.
     Bench(bench::Bench),
     /// Fuzz a target, guided by coverage.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::TestAgreement(agreement) => agreement::run(&agreement),
         Command::TestTransparency(transparency) => transparency::run(&transparency),
         Command::TestDrivers(drivers) => drivers::run(&drivers),
+        Command::TestSessions(sessions) => sessions::run(&sessions),
         Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),

@@ -13,13 +13,14 @@ use tokio::{
 use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
-    approval::Approvals,
+    approval::{self, Approvals},
     audit::{self, Event, Log, LogConfig, PolicyLoaded},
     config::{self, Config, Scope, TlsMode},
     identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
-    listen::{Acceptor, Served},
+    listen::{self, Acceptor, Served},
     masking::MaskKey,
+    notify,
     policy::{GrantRole, Policy},
     protocol::postgres,
     session::{Gate, hex},
@@ -140,7 +141,15 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             "the evidence log was cut off; the cut is on record"
         );
     }
-    let approvals = Approvals::new(log.clone());
+    let (requests, left) = approval::Database::open(&config.state_dir.join("approvals.db"))
+        .context("the requests for approval cannot be used")?;
+    let (approvals, withdrawn) = Approvals::resume(log.clone(), requests, left);
+    notify::start(
+        &config.notify,
+        approvals.clone(),
+        approvals.subscribe(),
+        &withdrawn,
+    )?;
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
     let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
         .context("the masks' key cannot be read or made")?;
@@ -193,6 +202,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
+        places: listen::room(),
     });
     let roles: Vec<_> = served
         .iter()
@@ -252,6 +262,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     stop.send_replace(true);
     jobs.shutdown();
     drain(&gate, &roles).await;
+    if let Err(error) = approvals.flush().await {
+        tracing::error!(%error, "the last changes of requests for approval are not saved");
+    }
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;

@@ -8,7 +8,9 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Fsync, Preset, TlsMode, TokenExpiry, error::did_you_mean};
+use super::{
+    ConfigError, Fsync, Preset, TlsMode, TokenExpiry, error::did_you_mean, notify::NotifyFile,
+};
 
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -29,6 +31,8 @@ pub(super) struct File {
     pub(super) approvers: BTreeMap<String, Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) evidence: Evidence,
+    #[serde(default)]
+    pub(super) notify: NotifyFile,
 }
 
 #[derive(Debug, Default, Deserialize)]

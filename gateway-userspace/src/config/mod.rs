@@ -9,6 +9,7 @@ mod database;
 mod duration;
 mod error;
 mod file;
+mod notify;
 mod password;
 mod resolve;
 mod secret;
@@ -26,6 +27,7 @@ use std::{
 
 pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
+pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use password::PasswordSource;
 pub use secret::Secret;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub approvers: BTreeMap<String, BTreeSet<u32>>,
     /// Evidence.
     pub evidence: Evidence,
+    /// Who is told of requests for approval.
+    pub notify: Notify,
 }
 
 impl Config {

@@ -54,21 +54,22 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
         evidence: Evidence {
             fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
         },
+        notify: at.notify(written.notify)?,
     })
 }
 
 /// The file, so that errors can say where.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     path: &'a Path,
 }
 
 impl Place<'_> {
-    fn error(&self, location: Location, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, location: Location, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, location, message)
     }
 
     /// Relative paths are relative to the configuration's folder, wherever the daemon is started.
-    fn beside(&self, path: &Path) -> PathBuf {
+    pub(super) fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
@@ -328,7 +329,7 @@ impl Place<'_> {
     }
 
     /// https, or http where the host is this one: keys fetched in clear could be exchanged.
-    fn url(&self, written: &Spanned<String>) -> Result<(), ConfigError> {
+    pub(super) fn url(&self, written: &Spanned<String>) -> Result<(), ConfigError> {
         let wrong = |message: String| Err(self.error(written.referenced, message));
         let Ok(url) = reqwest::Url::parse(&written.value) else {
             return wrong(format!("`{}` is not a URL", written.value));
@@ -347,7 +348,10 @@ impl Place<'_> {
         }
     }
 
-    fn roots(&self, written: &Spanned<PathBuf>) -> Result<Arc<RootCertStore>, ConfigError> {
+    pub(super) fn roots(
+        &self,
+        written: &Spanned<PathBuf>,
+    ) -> Result<Arc<RootCertStore>, ConfigError> {
         certificates::read_roots(&self.beside(&written.value))
             .map_err(|message| self.error(written.referenced, message))
     }

@@ -466,3 +466,72 @@ fn a_file_that_cannot_be_read_is_named() {
     );
     assert_eq!(error.line(), None);
 }
+
+#[test]
+fn webhooks_are_checked_and_their_secrets_read() {
+    let dir = TempDir::new().unwrap();
+    let secret = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let key = secret("key", "0123456789abcdef\n");
+    let url = secret("url", "https://hooks.example/T0/B0/secret\n");
+    let with = |hook: &str| {
+        format!(
+            "{MINIMAL}notify:\n  console_url: https://cordon.example/\n  webhooks:\n    - name: a\n      {hook}\n"
+        )
+    };
+    let config = parse(&with(&format!(
+        "url_file: {url}\n      key_file: {key}\n      events: [requested, expired]"
+    )))
+    .unwrap();
+    assert_eq!(
+        config.notify.console_url.as_deref(),
+        Some("https://cordon.example")
+    );
+    let hook = &config.notify.webhooks[0];
+    assert_eq!(hook.url.expose(), "https://hooks.example/T0/B0/secret");
+    assert_eq!(hook.key.as_ref().unwrap().expose(), "0123456789abcdef");
+    assert_eq!(
+        (hook.format, hook.events.as_slice()),
+        (
+            WebhookFormat::Json,
+            [NotifyEvent::Requested, NotifyEvent::Expired].as_slice()
+        )
+    );
+    assert!(!format!("{config:?}").contains("B0"));
+    let slack = parse(&with("url: http://127.0.0.1:9/x\n      format: slack")).unwrap();
+    assert_eq!(slack.notify.webhooks[0].events.len(), 4);
+
+    let short = secret("short", "too short");
+    let plain = secret("plain", "http://hooks.example/secret-path");
+    for (hook, line, part) in [
+        ("format: slack".to_owned(), 15, "needs `url`, or `url_file`"),
+        (
+            format!("url: https://x.example\n      url_file: {url}\n      format: slack"),
+            16,
+            "not both",
+        ),
+        ("url: https://x.example".to_owned(), 15, "needs a `key_file`"),
+        (
+            format!("url: https://x.example\n      key_file: {short}"),
+            17,
+            "shorter than 16 bytes",
+        ),
+        (format!("url_file: {plain}\n      format: teams"), 16, "https, or http on loopback"),
+        ("url: http://x.example\n      format: teams".to_owned(), 16, "http on loopback"),
+        ("url: https://x.example\n      format: slack\n      events: []".to_owned(), 18, "events is empty"),
+        ("url: https://x.example\n      format: slack\n      events: [seen]".to_owned(), 18, "unknown value `seen`"),
+        (
+            "url: https://x.example\n      format: slack\n    - name: a\n      url: https://x.example\n      format: slack".to_owned(),
+            18,
+            "two webhooks named `a`",
+        ),
+        ("url: https://x.example\n      secret: x".to_owned(), 17, "unknown key `secret`"),
+    ] {
+        let error = refused(&with(&hook), line, &[part]);
+        assert!(!error.to_string().contains("secret-path"), "{error}");
+    }
+}

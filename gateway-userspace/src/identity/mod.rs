@@ -18,6 +18,7 @@ mod process;
 mod registry;
 mod replay;
 mod resolve;
+mod run;
 mod seams;
 mod start;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use process::Target;
 pub(crate) use process::{is_alive, start_time};
 pub use registry::Jobs;
 pub use resolve::{IdentityRefusal, resolve};
+pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
 pub use start::{Proof, Start, StartError};
 pub use token::{TokenError, Tokens, VerifiedToken};

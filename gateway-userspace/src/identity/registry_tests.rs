@@ -147,6 +147,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
         evidence: Evidence {
             fsync: Fsync::Always,
         },
+        notify: crate::config::Notify::default(),
     }
 }
 

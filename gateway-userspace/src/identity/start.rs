@@ -86,8 +86,7 @@ impl Start<'_> {
             preset::check_environment(preset, &token.claims, self.environment, self.worker)
                 .map_err(|mismatch| elsewhere(&mismatch))?;
         }
-        used
-            .consume(token.once, token.expires, now)
+        used.consume(token.once, token.expires, now)
             .map_err(|error| match error {
                 UseError::Replayed => StartError::Replayed,
                 UseError::Full => fault(

@@ -18,6 +18,7 @@ use super::{
     pattern::{ColumnPattern, Target},
     policy::Policy,
     quantity,
+    verdict::{ON_HOLD_WORDS, OnHold},
     yaml::{self, Node, Place, Value},
 };
 use crate::{
@@ -30,13 +31,15 @@ const MAX_APPROVALS: u64 = 20;
 
 /// The keys of each mapping of a policy file.
 pub(super) const FILE_KEYS: [&str; 2] = ["version", "grants"];
-pub(super) const GRANT_KEYS: [&str; 11] = [
-    "name", "why", "who", "database", "role", "mode", "limits", "allow", "approve", "deny", "mask",
+pub(super) const GRANT_KEYS: [&str; 12] = [
+    "name", "why", "who", "database", "role", "mode", "on_hold", "limits", "allow", "approve",
+    "deny", "mask",
 ];
 pub(super) const WHO_KEYS: [&str; 4] = ["issuer", "assurance", "claims", "groups"];
 pub(super) const ROLE_KEYS: [&str; 2] = ["login", "per_job"];
-pub(super) const LIMIT_KEYS: [&str; 8] = [
+pub(super) const LIMIT_KEYS: [&str; 9] = [
     "hold",
+    "hold_in_transaction",
     "session",
     "statement",
     "rows",
@@ -199,6 +202,7 @@ impl Checks<'_> {
                 .text(mode, "mode")
                 .and_then(|(at, word)| self.word(at, &word, "mode", &MODE_WORDS)),
         };
+        let on_hold = self.on_hold(&mut fields);
         let limits = fields
             .take("limits")
             .map_or_else(GrantLimits::default, |limits| self.limits(limits));
@@ -238,6 +242,7 @@ impl Checks<'_> {
             database: database?,
             role,
             mode: mode?,
+            on_hold: on_hold.unwrap_or_default(),
             limits,
             allow,
             approve,
@@ -390,6 +395,7 @@ impl Checks<'_> {
         };
         GrantLimits {
             hold: self.limit(&mut limits, "hold", &HOLD),
+            hold_in_transaction: self.limit(&mut limits, "hold_in_transaction", &HOLD),
             session: self.limit(&mut limits, "session", &SESSION),
             statement: self.limit(&mut limits, "statement", &STATEMENT),
             rows: self.limit(&mut limits, "rows", &ROWS),
@@ -487,9 +493,17 @@ impl Checks<'_> {
         (self.count() == before).then_some(targets)
     }
 
+    /// What becomes of a held statement; `None`: nothing is said.
+    fn on_hold(&mut self, fields: &mut Fields) -> Option<OnHold> {
+        let (at, word) = fields
+            .take("on_hold")
+            .and_then(|word| self.text(word, "on_hold"))?;
+        self.word(at, &word, "on_hold", &ON_HOLD_WORDS)
+    }
+
     fn approvals(&mut self, grant: &mut Fields) -> Vec<ApproveRule> {
         let verbs = Verb::WORDS.map(|(_, word)| word);
-        let keys: Vec<&str> = verbs.into_iter().chain(["by"]).collect();
+        let keys: Vec<&str> = verbs.into_iter().chain(["by", "on_hold"]).collect();
         let list = grant.take("approve");
         self.list(list, "approve")
             .into_iter()
@@ -497,6 +511,7 @@ impl Checks<'_> {
                 let mut fields = self.map(approve, "a rule", &keys)?;
                 let at = fields.at;
                 let by = fields.take("by");
+                let on_hold = self.on_hold(&mut fields);
                 let rule = self.rule(fields);
                 let Some(by) = by else {
                     self.problem(
@@ -510,6 +525,7 @@ impl Checks<'_> {
                     rule: rule?,
                     group,
                     count,
+                    on_hold,
                 })
             })
             .collect()

@@ -6,6 +6,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod confirm;
+mod estimate;
 mod gate;
 mod guard;
 mod hold;
@@ -14,6 +15,7 @@ mod names;
 mod opening;
 mod parameter;
 mod permit;
+mod recent;
 mod record;
 mod refusal;
 mod rehearsal;
@@ -24,6 +26,7 @@ mod understood;
 #[cfg(feature = "bench")]
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
+pub use estimate::{CAN_ESTIMATE, ESTIMATE, estimated_rows};
 pub use gate::*;
 pub use guard::{GUARD, GUARD_CHANGED};
 pub use hold::Hold;

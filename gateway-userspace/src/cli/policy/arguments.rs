@@ -128,6 +128,7 @@ pub fn through_daemon(
         | Response::Job(_)
         | Response::Jobs { .. }
         | Response::Approvals { .. }
+        | Response::Requests { .. }
         | Response::Status(_)
         | Response::Error { .. } => Err(client::unexpected()),
     }

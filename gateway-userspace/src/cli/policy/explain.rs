@@ -432,12 +432,13 @@ fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io:
         VerdictView::Hold {
             needs,
             hold_seconds,
+            on_hold,
             reason,
             ..
         } => {
             let word = output.paint(Style::Warning, "  hold");
             output.line(&format!(
-                "{word}  for {}, up to {hold_seconds} s: {}",
+                "{word}  for {}, up to {hold_seconds} s, on_hold: {on_hold}: {}",
                 whom(needs),
                 visible(&reason.message)
             ))?;
