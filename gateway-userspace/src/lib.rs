@@ -9,6 +9,7 @@ pub mod approval;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod console;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod identity;

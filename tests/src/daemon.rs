@@ -22,6 +22,7 @@ use crate::{
     issuer::{AUDIENCE, Issuer},
     job::JobCommand,
     output::Output,
+    people::CLIENT_SECRET,
     policies, reaper, tools,
 };
 
@@ -55,6 +56,8 @@ pub struct Setup {
     pub issuer_keys: String,
     /// The `admin` of the shop: its login, the login's password, and further keys (`procedures: true`).
     pub admin: Option<(String, String, String)>,
+    /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
+    pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
     /// Further lines of the configuration.
@@ -75,6 +78,7 @@ impl Default for Setup {
             database: None,
             issuer_keys: String::new(),
             admin: None,
+            console: None,
             relay: None,
             further: String::new(),
         }
@@ -153,6 +157,9 @@ impl Daemon {
             fs::write(&path, format!("{password}\n"))?;
             private(&path, 0o600)?;
         }
+        let secret = dir.join("secrets/console");
+        fs::write(&secret, CLIENT_SECRET)?;
+        private(&secret, 0o600)?;
         self.issuer.write_jwks(&dir.join("jwks.json"))?;
         let here = dir.display();
         let scope = if setup.host_scope {
@@ -208,6 +215,11 @@ impl Daemon {
                 file.display()
             );
         }
+        let console = setup.console.as_ref().map_or(String::new(), |lines| {
+            format!("console:\n{lines}")
+                .replace("{here}", &here.to_string())
+                .replace("{issuer}", self.issuer.url())
+        });
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -220,7 +232,7 @@ impl Daemon {
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n",
+             evidence:\n  fsync: always\n{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,

@@ -1,7 +1,8 @@
-//! A small token issuer: discovery document and key set over HTTP on loopback, and signed tokens.
+//! A small token issuer: discovery document and key set over HTTP on loopback, signed tokens, and
+//! logins of people.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -20,6 +21,8 @@ use ring::{
     signature::{self, EcdsaKeyPair, KeyPair},
 };
 use serde_json::{Value, json};
+
+use crate::people::{Fault, People, Reply};
 
 /// The audience that the tests' daemons expect.
 pub const AUDIENCE: &str = "cordon-tests";
@@ -42,16 +45,23 @@ pub enum Algorithm {
 /// An issuer with one EC and one RSA key.
 #[derive(Debug)]
 pub struct Issuer {
-    url: String,
     jwks: Value,
-    es: EcdsaKeyPair,
-    rsa: rsa::KeyPair,
-    serial: AtomicU64,
+    signer: Arc<Signer>,
+    people: Arc<People>,
     offered: Arc<Mutex<Option<String>>>,
 }
 
 /// What a job of the tests shows to be given a token, as GitHub's jobs do.
 pub const TOKEN_BEARER: &str = "bearer-of-the-job-3d1c";
+
+/// What signs its tokens.
+#[derive(Debug)]
+struct Signer {
+    url: String,
+    es: EcdsaKeyPair,
+    rsa: rsa::KeyPair,
+    serial: AtomicU64,
+}
 
 impl Issuer {
     /// Makes keys and starts to serve. The server lives as long as the process.
@@ -72,39 +82,67 @@ impl Issuer {
         let discovery = json!({
             "issuer": url,
             "jwks_uri": format!("{url}/jwks"),
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+            "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+            "code_challenge_methods_supported": ["S256"],
             "id_token_signing_alg_values_supported": ["ES256", "RS256"],
-            "response_types_supported": ["id_token"],
+            "response_types_supported": ["code", "id_token"],
             "subject_types_supported": ["public"],
         });
-        let (keys, discovery) = (jwks.to_string(), discovery.to_string());
+        let signer = Arc::new(Signer {
+            url,
+            es,
+            rsa,
+            serial: AtomicU64::new(0),
+        });
+        let people = Arc::new(People::default());
         let offered: Arc<Mutex<Option<String>>> = Arc::default();
-        let offers = offered.clone();
+        let service = Arc::new(Service {
+            offered: Arc::clone(&offered),
+            keys: jwks.to_string(),
+            discovery: discovery.to_string(),
+            signer: Arc::clone(&signer),
+            people: Arc::clone(&people),
+        });
         thread::Builder::new()
             .name("issuer".to_owned())
             .spawn(move || {
                 for stream in listener.incoming().flatten() {
-                    // A client that goes away is its own problem.
-                    let _ = answer(&stream, &discovery, &keys, &offers);
+                    // One each: a browser opens connections that it does not use at once.
+                    let service = Arc::clone(&service);
+                    thread::spawn(move || {
+                        // A client that goes away is its own problem.
+                        let _ = service.answer(&stream);
+                    });
                 }
             })?;
         Ok(Self {
-            url,
             jwks,
-            es,
-            rsa,
-            serial: AtomicU64::new(0),
+            signer,
+            people,
             offered,
         })
     }
 
-    /// Gives this token to whoever asks at `/token` with [`TOKEN_BEARER`] for [`AUDIENCE`], once.
+    /// Gives this token to whoever asks at `/job-token` with [`TOKEN_BEARER`] for [`AUDIENCE`], once.
     pub fn offer(&self, token: String) {
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
+    /// Makes a person known, who can log in under this name with these claims.
+    pub fn add_person(&self, name: &str, claims: Value) {
+        self.people.add(name, claims);
+    }
+
+    /// What logins go wrong by from now on.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.people.set_fault(fault);
+    }
+
     /// The issuer's URL, as in `iss`.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.signer.url
     }
 
     /// The key set.
@@ -126,6 +164,12 @@ impl Issuer {
 
     /// As [`Issuer::issue`], with the algorithm chosen.
     pub fn issue_with(&self, algorithm: Algorithm, claims: &Value) -> Result<String> {
+        self.signer.issue(algorithm, claims)
+    }
+}
+
+impl Signer {
+    fn issue(&self, algorithm: Algorithm, claims: &Value) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let mut all = json!({
             "iss": self.url,
@@ -205,47 +249,79 @@ fn key_set(es: &EcdsaKeyPair, rsa: &rsa::KeyPair) -> Result<Value> {
     ]}))
 }
 
-fn answer(
-    mut stream: &TcpStream,
-    discovery: &str,
-    keys: &str,
-    offered: &Mutex<Option<String>>,
-) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reader = BufReader::new(stream);
-    let mut request = String::new();
-    reader.read_line(&mut request)?;
-    let mut header = String::new();
-    let mut bearer = false;
-    while reader.read_line(&mut header)? > 2 {
-        let (name, value) = header.split_once(':').unwrap_or_default();
-        bearer |= name.eq_ignore_ascii_case("authorization")
-            && value.trim() == format!("Bearer {TOKEN_BEARER}");
-        header.clear();
+/// What is served over HTTP.
+struct Service {
+    keys: String,
+    discovery: String,
+    signer: Arc<Signer>,
+    people: Arc<People>,
+    offered: Arc<Mutex<Option<String>>>,
+}
+
+impl Service {
+    /// The token that is offered, as GitHub gives it.
+    fn job_token(&self, query: &str, authorization: &str) -> Reply {
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let right = authorization == format!("Bearer {TOKEN_BEARER}")
+            && query.contains(&format!("audience={AUDIENCE}"));
+        match offered.take().filter(|_| right) {
+            Some(token) => Reply::Json(json!({ "count": 1, "value": token }).to_string()),
+            None => Reply::Refused("there is no token for you".to_owned()),
+        }
     }
-    let given;
-    let (status, body) = match request.split(' ').nth(1) {
-        Some(path) if path.starts_with("/token?") => {
-            let asked = path.contains(&format!("audience={AUDIENCE}"));
-            let mut offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
-            match offered.take().filter(|_| bearer && asked) {
-                Some(token) => {
-                    given = json!({ "count": 1, "value": token }).to_string();
-                    ("200 OK", given.as_str())
-                }
-                None => ("403 Forbidden", "{}"),
+
+    fn answer(&self, mut stream: &TcpStream) -> Result<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut reader = BufReader::new(stream);
+        let mut request = String::new();
+        reader.read_line(&mut request)?;
+        let (mut length, mut authorization) = (0, String::new());
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header)? <= 2 {
+                break;
+            }
+            let (name, value) = header.split_once(':').unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse()?,
+                "authorization" => value.trim().clone_into(&mut authorization),
+                _ => {}
             }
         }
-        Some("/.well-known/openid-configuration") => ("200 OK", discovery),
-        Some("/jwks") => ("200 OK", keys),
-        _ => ("404 Not Found", "{}"),
-    };
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
-    Ok(())
+        let mut body = String::new();
+        reader.take(length).read_to_string(&mut body)?;
+        let target = request.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let reply = match path {
+            "/.well-known/openid-configuration" => Reply::Json(self.discovery.clone()),
+            "/jwks" => Reply::Json(self.keys.clone()),
+            "/job-token" => self.job_token(query, &authorization),
+            "/authorize" => self.people.authorize(query),
+            "/token" => match self.people.token(&authorization, &body) {
+                Ok(claims) => Reply::Json(
+                    json!({ "token_type": "Bearer", "access_token": "unused", "id_token": self.signer.issue(Algorithm::Rs256, &claims)? }).to_string(),
+                ),
+                Err(error) => Reply::Refused(error),
+            },
+            _ => Reply::Refused("nothing is here".to_owned()),
+        };
+        let (status, more, body) = match reply {
+            Reply::Json(body) => (
+                "200 OK",
+                "Content-Type: application/json\r\n".to_owned(),
+                body,
+            ),
+            Reply::Page(body) => ("200 OK", "Content-Type: text/html\r\n".to_owned(), body),
+            Reply::Redirect(to) => ("302 Found", format!("Location: {to}\r\n"), String::new()),
+            Reply::Refused(why) => ("400 Bad Request", String::new(), why),
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 pub mod agent;
 #[cfg(feature = "agreement")]
 pub mod agreement;
+pub mod browser;
 pub mod canary;
 pub mod cluster;
 pub mod daemon;
@@ -17,6 +18,7 @@ pub mod issuer;
 pub mod job;
 pub mod live;
 pub mod output;
+pub mod people;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
@@ -28,6 +30,7 @@ pub mod suites;
 pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
+pub mod web;
 
 pub use agent::{Agent, Told};
 pub use cluster::Cluster;

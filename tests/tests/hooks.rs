@@ -115,7 +115,7 @@ true
 #[test]
 fn github_hooks_make_the_worker_a_job_once_and_end_it() -> Result<()> {
     let stand = stand("    preset: github\n", policies::SHOP)?;
-    let url = format!("{}/token?api-version=2.0", stand.issuer.url());
+    let url = format!("{}/job-token?api-version=2.0", stand.issuer.url());
     let env = [
         GITHUB,
         &[
@@ -160,7 +160,7 @@ fn github_hooks_make_the_worker_a_job_once_and_end_it() -> Result<()> {
 #[test]
 fn h9_a_token_of_another_run_does_not_make_a_job_of_this_one() -> Result<()> {
     let stand = stand("    preset: github\n", policies::SHOP)?;
-    let url = format!("{}/token?api-version=2.0", stand.issuer.url());
+    let url = format!("{}/job-token?api-version=2.0", stand.issuer.url());
     let env = [
         GITHUB,
         &[
@@ -190,7 +190,7 @@ fn h9_a_token_of_another_run_does_not_make_a_job_of_this_one() -> Result<()> {
 #[test]
 fn h9_a_hook_that_is_not_below_the_runners_worker_starts_nothing() -> Result<()> {
     let stand = stand("    preset: github\n", policies::SHOP)?;
-    let url = format!("{}/token?api-version=2.0", stand.issuer.url());
+    let url = format!("{}/job-token?api-version=2.0", stand.issuer.url());
     let env = [
         GITHUB,
         &[

@@ -57,6 +57,12 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "console",
+        &[
+            "admin", "approval", "audit", "config", "identity", "policy", "session", "sql",
+        ],
+    ),
+    (
         "listen",
         &[
             "audit::ConnectionRefused",

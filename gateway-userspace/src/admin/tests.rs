@@ -162,6 +162,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             fsync: Fsync::Always,
         },
         notify: crate::config::Notify::default(),
+        console: None,
     }
 }
 

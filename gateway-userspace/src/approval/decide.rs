@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use nix::unistd::{Uid, User};
+
 use crate::{
     admin::ApprovalView,
     audit::{AppendError, ApprovalDecided, ApprovalRefused, Event, rfc3339, wall_micros},
@@ -23,6 +25,9 @@ pub struct Approver {
     pub name: String,
     /// What makes them the same person the next time.
     pub id: ApproverId,
+    /// Further names of theirs, such as user name and e-mail address at the provider: nobody counts
+    /// twice, or answers their own request, under another name.
+    pub aliases: Vec<String>,
     /// The configured approvers' groups that the user is a member of.
     pub groups: Vec<String>,
     /// The job that the answering process is inside of, if any.
@@ -41,6 +46,15 @@ pub enum ApproverId {
         /// Their subject there.
         subject: String,
     },
+}
+
+impl Approver {
+    /// Whether this is one of their names. Compared without regard to case, and whoever gave the
+    /// name: rather one answer too few.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let mut names = std::iter::once(&self.name).chain(&self.aliases);
+        names.any(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 impl ApproverId {
@@ -88,8 +102,8 @@ pub enum DecideError {
     /// From inside a job.
     #[error("nobody answers from inside a job ({0}); answer from outside")]
     InsideJob(String),
-    /// The requester's own user.
-    #[error("{0} is the user who asks; somebody else must answer")]
+    /// The requester themselves.
+    #[error("{0} is who asks, or who started the job that asks; somebody else must answer")]
     Requester(String),
     /// One vote each.
     #[error("{0} has approved already; somebody else must agree, too")]
@@ -151,8 +165,9 @@ async fn answer(
     approve: bool,
     reason: Option<String>,
 ) -> Result<ApprovalView, DecideError> {
+    let requester = is_requester(&item, &approver);
     let turn = item.deciding.lock().await;
-    if let Err(error) = may_answer(&item, &approver, approve) {
+    if let Err(error) = may_answer(&item, &approver, requester, approve) {
         let tampering = matches!(
             error,
             DecideError::NotApprover { .. }
@@ -191,6 +206,7 @@ async fn answer(
     let answer = Answer {
         by: approver.name.clone(),
         id: approver.id,
+        aliases: approver.aliases,
         groups: approver.groups,
         approve,
         reason: reason.clone(),
@@ -245,7 +261,29 @@ fn tally(item: &Item, approver: &Approver, approve: bool) -> (u32, bool) {
     (approvals, approve && complete)
 }
 
-fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), DecideError> {
+/// Whether the approver is the user whose process asks, or the person behind its job.
+fn is_requester(item: &Item, approver: &Approver) -> bool {
+    let request = &item.request;
+    let mut named = request.requester_names.iter();
+    if named.any(|name| approver.is_called(name)) {
+        return true;
+    }
+    match &approver.id {
+        ApproverId::User(uid) => *uid == request.requester_uid,
+        // The name service is asked: a request that waits for people can wait for that, too.
+        ApproverId::Oidc { .. } => User::from_uid(Uid::from_raw(request.requester_uid))
+            .ok()
+            .flatten()
+            .is_some_and(|user| approver.is_called(&user.name)),
+    }
+}
+
+fn may_answer(
+    item: &Item,
+    approver: &Approver,
+    requester: bool,
+    approve: bool,
+) -> Result<(), DecideError> {
     let state = item.lock();
     if state.status != Status::Pending {
         return Err(ended(item, &state.status));
@@ -253,7 +291,7 @@ fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), Dec
     if let Some(job) = &approver.inside_job {
         return Err(DecideError::InsideJob(job.clone()));
     }
-    if approver.id == ApproverId::User(item.request.requester_uid) {
+    if requester {
         return Err(DecideError::Requester(approver.name.clone()));
     }
     let quorums = &item.request.requirement.quorums;
@@ -268,7 +306,7 @@ fn may_answer(item: &Item, approver: &Approver, approve: bool) -> Result<(), Dec
         });
     }
     // Whoever has approved may still deny.
-    if approve && state.has_approved(&approver.id, &approver.name) {
+    if approve && state.has_approved(approver) {
         return Err(DecideError::AlreadyApproved(approver.name.clone()));
     }
     Ok(())

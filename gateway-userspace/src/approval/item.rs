@@ -10,7 +10,10 @@ use crate::{
 };
 
 use super::{
-    change::ChangeKind, database::Row, decide::ApproverId, outcome::ApprovalOutcome,
+    change::ChangeKind,
+    database::Row,
+    decide::{Approver, ApproverId},
+    outcome::ApprovalOutcome,
     request::ApprovalRequest,
 };
 
@@ -62,6 +65,8 @@ pub(super) enum Status {
 pub(super) struct Answer {
     pub(super) by: String,
     pub(super) id: ApproverId,
+    /// Their other names.
+    pub(super) aliases: Vec<String>,
     /// Their approvers' groups.
     pub(super) groups: Vec<String>,
     pub(super) approve: bool,
@@ -178,10 +183,12 @@ impl State {
         self.approvals().map(|answer| answer.by.clone()).collect()
     }
 
-    /// Whether this person has approved.
-    pub(super) fn has_approved(&self, id: &ApproverId, name: &str) -> bool {
-        self.approvals()
-            .any(|answer| answer.id == *id || answer.by == name)
+    /// Whether this person has approved, as far as ids and names tell.
+    pub(super) fn has_approved(&self, approver: &Approver) -> bool {
+        self.approvals().any(|answer| {
+            let mut names = std::iter::once(&answer.by).chain(&answer.aliases);
+            answer.id == approver.id || names.any(|name| approver.is_called(name))
+        })
     }
 
     pub(super) fn stop_timer(&mut self) {

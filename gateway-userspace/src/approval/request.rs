@@ -21,6 +21,8 @@ pub struct ApprovalRequest {
     pub requester: String,
     /// User id of the requesting process: that user never approves.
     pub requester_uid: u32,
+    /// Names of the person behind the job, as far as its token tells: nor do they.
+    pub requester_names: Vec<String>,
     /// The process that connected, in words.
     pub process: String,
     /// Database, by its configured name.

@@ -152,6 +152,7 @@ impl ControlPlane for Control {
         let approver = Approver {
             name: peer.user.clone(),
             id: ApproverId::User(peer.uid),
+            aliases: Vec::new(),
             groups: self
                 .config
                 .approver_groups(peer.uid)

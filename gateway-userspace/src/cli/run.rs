@@ -16,6 +16,7 @@ use crate::{
     approval::{self, Approvals},
     audit::{self, Event, Log, LogConfig, PolicyLoaded},
     config::{self, Config, Scope, TlsMode},
+    console,
     identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
     listen::{self, Acceptor, Served},
@@ -74,7 +75,7 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let policy = Policy::load(&config.policy_dir)?;
     let mut problems = Vec::new();
     for group in policy.approver_groups() {
-        if !config.approvers.contains_key(group) {
+        if !config.has_approvers(group) {
             problems.push(format!(
                 "the group {group:?} is not among the configured approvers"
             ));
@@ -233,7 +234,27 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     ));
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
-    tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));
+    tokio::spawn(admin::serve(
+        admin,
+        jobs.clone(),
+        config.clone(),
+        control.clone(),
+    ));
+    if let Some(settings) = config.console.clone() {
+        let listener = console::listen(&settings)
+            .await
+            .context("the console cannot listen; correct `console` in the configuration")?;
+        let app = console::App::new(
+            config.clone(),
+            settings,
+            gate.clone(),
+            jobs.clone(),
+            control,
+        )
+        .map_err(|error| anyhow::anyhow!("the console cannot start: {error}"))?;
+        tracing::info!(at = %app.place(), "the console listens");
+        tokio::spawn(console::serve(listener, Arc::new(app)));
+    }
     if let Scope::Cgroups(_) = config.intercept.scope {
         let interceptor = interceptor.clone();
         tokio::spawn(async move {

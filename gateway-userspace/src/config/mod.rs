@@ -5,6 +5,7 @@
 //! further checking.
 
 mod certificates;
+mod console;
 mod database;
 mod duration;
 mod error;
@@ -25,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
 pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
@@ -65,6 +67,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is told of requests for approval.
     pub notify: Notify,
+    /// The web console; `None`: off.
+    pub console: Option<Console>,
 }
 
 impl Config {
@@ -109,6 +113,14 @@ impl Config {
             .filter(|(_, members)| members.contains(&uid))
             .map(|(group, _)| group.as_str())
             .collect()
+    }
+
+    /// Whether anybody could be a member of this approvers' group: a user of this host, or a person
+    /// who logs in at the console.
+    pub fn has_approvers(&self, group: &str) -> bool {
+        let at_console = self.console.as_ref().and_then(Console::login);
+        self.approvers.contains_key(group)
+            || at_console.is_some_and(|login| login.approvers.contains_key(group))
     }
 
     /// Path of the control socket.

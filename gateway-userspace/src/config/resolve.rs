@@ -55,6 +55,10 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
             fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
         },
         notify: at.notify(written.notify)?,
+        console: written
+            .console
+            .map(|console| at.console(console))
+            .transpose()?,
     })
 }
 
@@ -73,7 +77,7 @@ impl Place<'_> {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
-    fn absolute(
+    pub(super) fn absolute(
         &self,
         written: Option<Spanned<PathBuf>>,
         default: &str,
@@ -96,7 +100,7 @@ impl Place<'_> {
         Ok(written.value)
     }
 
-    fn duration(
+    pub(super) fn duration(
         &self,
         written: Option<Spanned<String>>,
         default: Duration,
@@ -210,7 +214,7 @@ impl Place<'_> {
         })
     }
 
-    fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
+    pub(super) fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
         written
             .iter()
             .map(|user| {
@@ -435,7 +439,7 @@ impl Place<'_> {
         let mut logins = BTreeMap::new();
         for written in database.logins {
             let place = written.user.referenced;
-            let login = self.login(written)?;
+            let login = self.database_login(written)?;
             let user = login.user.clone();
             if logins.insert(user.clone(), login).is_some() {
                 return Err(self.error(place, format!("there are two logins of the user `{user}`")));
@@ -487,7 +491,7 @@ impl Place<'_> {
         })
     }
 
-    fn login(&self, login: file::Login) -> Result<Login, ConfigError> {
+    fn database_login(&self, login: file::Login) -> Result<Login, ConfigError> {
         let user = login.user;
         if user.value.is_empty() || user.value.contains('\0') {
             return Err(self.error(
@@ -538,7 +542,7 @@ impl Place<'_> {
             }
             Some(written) => written.value,
         };
-        let login = self.login(file::Login {
+        let login = self.database_login(file::Login {
             user: admin.user,
             password_file: admin.password_file,
             password_env: admin.password_env,

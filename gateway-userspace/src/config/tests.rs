@@ -116,6 +116,10 @@ fn the_example_is_accepted_with_every_key_in_it() {
         PasswordSource::File(folder.path().join("password"))
     );
     assert!(!format!("{config:?}").contains("s3cret"));
+    assert!(matches!(
+        &config.console.as_ref().unwrap().at,
+        ConsoleAt::Socket(path) if path == Path::new("/run/cordon/console.sock")
+    ));
     // The line that is commented out in the example.
     let scoped = example.replace(
         "  scope: host\n",
@@ -534,4 +538,89 @@ fn webhooks_are_checked_and_their_secrets_read() {
         let error = refused(&with(&hook), line, &[part]);
         assert!(!error.to_string().contains("secret-path"), "{error}");
     }
+}
+
+/// The minimal configuration with these lines below `console:`.
+fn console(lines: &str) -> Result<Config, ConfigError> {
+    parse(&format!("{MINIMAL}console:\n{lines}"))
+}
+
+const LOGIN: &str = "  login:\n    issuer: https://login.test\n    client_id: c\n    approvers: { dba: [admins] }\n";
+
+#[test]
+fn a_console_on_tcp_wants_a_login_and_beyond_loopback_tls_and_its_name() {
+    let local = console(&format!("  address: 127.0.0.1:8440\n{LOGIN}")).unwrap();
+    let Some(Console {
+        at: ConsoleAt::Tcp(tcp),
+        ..
+    }) = &local.console
+    else {
+        panic!("not on TCP: {:?}", local.console);
+    };
+    assert_eq!(tcp.origin, "http://127.0.0.1:8440");
+    assert!(!tcp.is_secure() && tcp.tls.is_none());
+    assert_eq!(tcp.login.scopes, ["openid", "profile", "email"]);
+    assert_eq!(tcp.login.issuer.audience, "c");
+    assert!(local.has_approvers("dba") && !local.has_approvers("other"));
+    // A proxy on this host does TLS.
+    let behind = console(&format!(
+        "  address: '[::1]:8440'\n  url: https://cordon.test/\n{LOGIN}"
+    ))
+    .unwrap();
+    let ConsoleAt::Tcp(tcp) = behind.console.unwrap().at else {
+        panic!("not on TCP");
+    };
+    assert!(tcp.is_secure() && tcp.origin == "https://cordon.test");
+
+    let refused = |lines: &str, part: &str| {
+        let error = console(lines).unwrap_err();
+        assert!(
+            error.to_string().contains(part) && error.line().is_some(),
+            "{error}"
+        );
+    };
+    refused("  address: 127.0.0.1:8440\n", "wants a `login`");
+    refused(&format!("  address: 0.0.0.0:8440\n{LOGIN}"), "wants TLS");
+    refused(
+        &format!("  address: 10.0.0.1:8440\n  url: https://a.test\n{LOGIN}"),
+        "wants TLS",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  url: http://a.test\n{LOGIN}"),
+        "not encrypted",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  url: https://a.test/console\n{LOGIN}"),
+        "scheme, host and port only",
+    );
+    refused(
+        &format!("  address: localhost:8440\n{LOGIN}"),
+        "not an address with a port",
+    );
+    refused(
+        &format!(
+            "  address: 127.0.0.1:8440\n{}",
+            LOGIN.replace("[admins]", "[]")
+        ),
+        "nobody could use",
+    );
+    refused(
+        &format!(
+            "  address: 127.0.0.1:8440\n{}",
+            LOGIN.replace("https:", "http:")
+        ),
+        "not encrypted",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  viewers: [root]\n{LOGIN}"),
+        "users of this host",
+    );
+    refused("  viewers: [root]\n", "write one of the two");
+    refused(
+        &format!("  socket: /run/c.sock\n{LOGIN}"),
+        "no effect on a socket",
+    );
+    refused("  socket: c.sock\n", "absolute");
+    let on_socket = console("  socket: /run/c.sock\n  auditors: [root]\n").unwrap();
+    assert_eq!(on_socket.console.unwrap().auditors, [0].into());
 }

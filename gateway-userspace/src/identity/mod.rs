@@ -20,6 +20,7 @@ mod replay;
 mod resolve;
 mod run;
 mod seams;
+mod socket;
 mod start;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,5 +40,6 @@ pub use registry::Jobs;
 pub use resolve::{IdentityRefusal, resolve};
 pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
+pub use socket::Holder;
 pub use start::{Proof, Start, StartError};
 pub use token::{TokenError, Tokens, VerifiedToken};

@@ -148,6 +148,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
             fsync: Fsync::Always,
         },
         notify: crate::config::Notify::default(),
+        console: None,
     }
 }
 

@@ -150,6 +150,7 @@ impl Session {
             statement_number: number,
             requester: format!("{} {}", job.issuer(), job.subject()),
             requester_uid: self.principal.process().uid,
+            requester_names: job.people(),
             process: process_line(&self.principal),
             database: self.database.clone(),
             statement: understood.text().to_owned(),

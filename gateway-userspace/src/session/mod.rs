@@ -7,6 +7,7 @@
 mod bench;
 mod confirm;
 mod estimate;
+mod explained;
 mod gate;
 mod guard;
 mod hold;
@@ -27,6 +28,9 @@ mod understood;
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
 pub use estimate::{CAN_ESTIMATE, ESTIMATE, estimated_rows};
+pub use explained::{
+    CatalogView, ErrorView, ExplainError, Explained, ExplainedStatement, OpenCatalog, explained,
+};
 pub use gate::*;
 pub use guard::{GUARD, GUARD_CHANGED};
 pub use hold::Hold;

@@ -136,6 +136,7 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
         statement_number: 4,
         requester: "github repo:acme/shop".into(),
         requester_uid: 1_000,
+        requester_names: vec!["Octo-Cat".into()],
         process: "psql (4242)".into(),
         database: "shop".into(),
         statement: statement().text,
@@ -160,10 +161,22 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
     }
 }
 
+fn login(subject: &str, alias: &str) -> Approver {
+    Approver {
+        id: ApproverId::Oidc {
+            issuer: "https://login.test".into(),
+            subject: subject.into(),
+        },
+        aliases: vec![alias.into()],
+        ..person(subject, 0)
+    }
+}
+
 fn person(name: &str, uid: u32) -> Approver {
     Approver {
         name: name.into(),
         id: ApproverId::User(uid),
+        aliases: Vec::new(),
         groups: vec!["dba".into()],
         inside_job: None,
     }
@@ -342,6 +355,11 @@ async fn the_requester_never_approves() {
         .decide(held.id(), &person("runner", 1_000), true, None)
         .await;
     assert!(matches!(own, Err(DecideError::Requester(_))), "{own:?}");
+    // Nor does the person who started the job, whatever they are called here.
+    let own = store
+        .decide(held.id(), &login("4711", "octo-cat"), true, None)
+        .await;
+    assert!(matches!(own, Err(DecideError::Requester(_))), "{own:?}");
     let inside = Approver {
         inside_job: Some("job-9".into()),
         ..person("alice", 2_001)
@@ -355,7 +373,28 @@ async fn the_requester_never_approves() {
         Err(DecideError::InsideJob(_))
     ));
     assert_eq!(held.view().state, "pending");
-    assert_eq!(fake.names(), ["requested", "refused", "refused", "refused"]);
+    assert_eq!(
+        fake.names(),
+        ["requested", "refused", "refused", "refused", "refused"]
+    );
+}
+
+#[tokio::test]
+async fn nobody_counts_twice_by_answering_as_a_user_and_as_a_person_who_logged_in() {
+    let (store, _) = store();
+    let held = store.submit(request(None, 2)).await.unwrap();
+    let alice = person("alice", 2_001);
+    store.decide(held.id(), &alice, true, None).await.unwrap();
+    let again = store
+        .decide(held.id(), &login("4711", "Alice"), true, None)
+        .await;
+    assert!(
+        matches!(again, Err(DecideError::AlreadyApproved(_))),
+        "{again:?}"
+    );
+    let bob = login("4712", "bob");
+    let view = store.decide(held.id(), &bob, true, None).await.unwrap();
+    assert_eq!(view.state, "approved");
 }
 
 #[tokio::test]
