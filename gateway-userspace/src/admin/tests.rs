@@ -18,7 +18,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{Config, Evidence, Fsync, Intercept, JobLimits, Scope},
+    config::{Config, Evidence, Intercept, JobLimits, Scope},
     identity::{
         EndReason, Jobs,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, issuer},
@@ -158,9 +158,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
         databases: Vec::new(),
         policy_dir: PathBuf::new(),
         approvers: [("dba".to_owned(), [NOBODY].into())].into(),
-        evidence: Evidence {
-            fsync: Fsync::Always,
-        },
+        evidence: Evidence::default(),
         notify: crate::config::Notify::default(),
         console: None,
     }

@@ -14,17 +14,20 @@ use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
     approval::{self, Approvals},
-    audit::{self, Event, Log, LogConfig, PolicyLoaded},
+    audit::{
+        self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, ShipConfig,
+        Shipper, Store, StoreConfig,
+    },
     config::{self, Config, Scope, TlsMode},
     console,
     identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
     listen::{self, Acceptor, Served},
-    masking::MaskKey,
+    masking::{Blotter, MaskKey},
     notify,
     policy::{GrantRole, Policy},
     protocol::postgres,
-    session::{Gate, hex},
+    session::{Gate, Retention, hex},
     sql::BigStack,
     transport::{Authority, UpstreamTls},
     upstream::{Admin, JobRoles, Logins, Server, Settings},
@@ -173,6 +176,10 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
     let gate = Gate::new(policy, log.clone(), approvals.clone(), stack, mask_key);
+    let recorder = recorder(&config, &log).context("sessions cannot be recorded")?;
+    if let Some((recorder, retention)) = &recorder {
+        gate.record_sessions(recorder.clone(), *retention);
+    }
     gate.log()
         .append(
             Event::PolicyLoaded(PolicyLoaded {
@@ -222,6 +229,18 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
                 .clone()
                 .run(tokio_listener(listener)?, stopped.clone()),
         );
+    }
+    let shipper = match &config.evidence.ship {
+        None => None,
+        Some(ship) => {
+            let shipper = shipper(&config, ship)?;
+            gate.stop_with(shipper.clone());
+            tokio::spawn(shipper.clone().run());
+            Some(shipper)
+        }
+    };
+    if let Some(keep) = config.evidence.keep {
+        tokio::spawn(remove_old(log.clone(), keep));
     }
     let config = Arc::new(config);
     let policy_files = PolicyFiles::new(config.clone(), gate.clone());
@@ -286,10 +305,33 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     if let Err(error) = approvals.flush().await {
         tracing::error!(%error, "the last changes of requests for approval are not saved");
     }
+    if let Some((recorder, _)) = recorder {
+        tokio::task::spawn_blocking(move || recorder.close()).await?;
+    }
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;
+    if let Some(shipper) = shipper {
+        shipper.finish(DRAIN).await;
+    }
     Ok(())
+}
+
+/// Removes evidence that need not be kept any longer, once an hour.
+async fn remove_old(log: Arc<Log>, keep: Duration) {
+    let mut tick = tokio::time::interval(Duration::from_hours(1));
+    loop {
+        tick.tick().await;
+        let log = log.clone();
+        match tokio::task::spawn_blocking(move || log.prune(keep)).await {
+            Ok(Ok(removed)) if removed.segments + removed.recordings > 0 => {
+                tracing::info!(?removed, "old evidence was removed; the log says so");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "old evidence cannot be removed"),
+            Err(error) => tracing::error!(%error, "removing old evidence failed"),
+        }
+    }
 }
 
 struct Signals {
@@ -318,6 +360,43 @@ async fn drain(gate: &Arc<Gate>, roles: &[Arc<JobRoles>]) {
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!(sessions = gate.sessions(), "sessions were cut off");
     }
+}
+
+/// What ships the evidence.
+fn shipper(config: &Config, ship: &config::Ship) -> anyhow::Result<Arc<Shipper>> {
+    let store = Store::new(&store_config(ship))?;
+    let config = ShipConfig {
+        dir: config.state_dir.join("evidence"),
+        every: ship.every,
+        backlog: ship.backlog,
+    };
+    Ok(Shipper::new(config, store))
+}
+
+/// The store of a configuration.
+pub fn store_config(ship: &config::Ship) -> StoreConfig {
+    StoreConfig {
+        endpoint: ship.endpoint.clone(),
+        region: ship.region.clone(),
+        bucket: ship.bucket.clone(),
+        prefix: ship.prefix.clone(),
+        access_key: ship.access_key.expose().to_owned(),
+        secret_key: zeroize::Zeroizing::new(ship.secret_key.expose().to_owned()),
+    }
+}
+
+/// The thread that writes what the messages of sessions were.
+fn recorder(config: &Config, log: &Arc<Log>) -> anyhow::Result<Option<(Arc<Recorder>, Retention)>> {
+    let retention = match config.evidence.recording {
+        config::Recording::Full => Retention::contents_up_to(config.evidence.recorded_result),
+        config::Recording::Digests => Retention::contents_up_to(0),
+        config::Recording::Off => return Ok(None),
+    };
+    let blotter = Blotter::default();
+    let blot: Blot =
+        Arc::new(move |direction, tag, body| postgres::blot(&blotter, direction, tag, body));
+    let recorder = Recorder::start(log.clone(), RecorderConfig::new(blot))?;
+    Ok(Some((recorder, retention)))
 }
 
 fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::Result<Vec<Served>> {
@@ -407,7 +486,8 @@ fn tokio_listener(listener: StdListener) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::from_std(listener)?)
 }
 
-fn host_name() -> String {
+/// The host's name, as the evidence has it.
+pub fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    ConfigError, Fsync, Preset, TlsMode, TokenExpiry, error::did_you_mean, notify::NotifyFile,
+    ConfigError, Fsync, Preset, Recording, TlsMode, TokenExpiry, error::did_you_mean,
+    notify::NotifyFile,
 };
 
 const MAX_FILE: u64 = 1024 * 1024;
@@ -163,6 +164,23 @@ pub(super) struct Admin {
 #[serde(deny_unknown_fields)]
 pub(super) struct Evidence {
     pub(super) fsync: Option<Fsync>,
+    pub(super) recording: Option<Recording>,
+    pub(super) recorded_result: Option<Spanned<String>>,
+    pub(super) keep: Option<Spanned<String>>,
+    pub(super) ship: Option<Ship>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ship {
+    pub(super) endpoint: Option<Spanned<String>>,
+    pub(super) region: Option<String>,
+    pub(super) bucket: Spanned<String>,
+    pub(super) prefix: Option<Spanned<String>>,
+    pub(super) access_key_file: Spanned<PathBuf>,
+    pub(super) secret_key_file: Spanned<PathBuf>,
+    pub(super) every: Option<Spanned<String>>,
+    pub(super) backlog: Option<Spanned<String>>,
 }
 
 /// Reads the file.

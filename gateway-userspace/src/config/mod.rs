@@ -4,6 +4,7 @@
 //! uids, secrets and certificates read. What the rest of the daemon takes from it needs no
 //! further checking.
 
+mod bytes;
 mod certificates;
 mod console;
 mod database;
@@ -255,10 +256,63 @@ pub enum JwksSource {
 }
 
 /// Evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
+    /// What is kept of the messages of sessions.
+    pub recording: Recording,
+    /// Most that is kept of one statement's rows or COPY data, in bytes.
+    pub recorded_result: usize,
+    /// How long segments and recordings are kept; `None`: for ever.
+    pub keep: Option<Duration>,
+    /// Where it is shipped to; `None`: nowhere.
+    pub ship: Option<Ship>,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            fsync: Fsync::Always,
+            recording: Recording::Full,
+            recorded_result: 1024 * 1024,
+            keep: None,
+            ship: None,
+        }
+    }
+}
+
+/// A store with the S3 interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ship {
+    /// URL of the service; `None`: AWS, by region.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Objects' names begin with this.
+    pub prefix: String,
+    /// Access key id.
+    pub access_key: Secret,
+    /// Secret access key.
+    pub secret_key: Secret,
+    /// How often it is looked for news.
+    pub every: Duration,
+    /// No session opens while more than this is not shipped, in bytes.
+    pub backlog: u64,
+}
+
+/// What is kept of the messages of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recording {
+    /// All of them, results up to a size.
+    Full,
+    /// All of them, but of rows and COPY data their number and size.
+    Digests,
+    /// None.
+    Off,
 }
 
 /// What is on disk before a statement goes to the database.

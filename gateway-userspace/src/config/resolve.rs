@@ -12,15 +12,19 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Admin, CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Fsync,
-    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Scope, TlsMode,
-    canonical, certificates, duration, file, users,
+    Admin, CgroupPath, Config, ConfigError, DEFAULT_RUNTIME_DIR, Database, Evidence, Intercept,
+    Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Scope, Ship, TlsMode, bytes,
+    canonical, certificates, duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
 const DEFAULT_PORT: u16 = 15431;
 const POSTGRES_PORT: u16 = 5432;
 const DEFAULT_MAX_DURATION: Duration = Duration::from_hours(6);
+const SHORTEST_KEEP: Duration = Duration::from_hours(24);
+const LONGEST_KEEP: Duration = Duration::from_hours(100 * 365 * 24);
+const DEFAULT_SHIP_EVERY: Duration = Duration::from_secs(5);
+const DEFAULT_BACKLOG: u64 = 1024 * 1024 * 1024;
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_mins(10);
 /// Enough for the pools of a test run.
 const DEFAULT_CONNECTIONS: u32 = 50;
@@ -42,18 +46,18 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
             ),
         ));
     }
+    let jobs = at.jobs(written.jobs)?;
+    let evidence = at.evidence(written.evidence, jobs.max_duration)?;
     Ok(Config {
         state_dir: at.absolute(written.state_dir, "/var/lib/cordon", "state_dir")?,
         runtime_dir: at.absolute(written.runtime_dir, DEFAULT_RUNTIME_DIR, "runtime_dir")?,
         intercept: at.intercept(written.intercept)?,
-        jobs: at.jobs(written.jobs)?,
+        jobs,
         issuers: at.issuers(written.issuers)?,
         databases: at.databases(written.databases)?,
         policy_dir: at.beside(&written.policy_dir.value),
         approvers: at.approvers(written.approvers)?,
-        evidence: Evidence {
-            fsync: written.evidence.fsync.unwrap_or(Fsync::Always),
-        },
+        evidence,
         notify: at.notify(written.notify)?,
         console: written
             .console
@@ -123,6 +127,84 @@ impl Place<'_> {
                 range.end()
             ),
         ))
+    }
+
+    fn evidence(
+        &self,
+        written: file::Evidence,
+        longest_job: Duration,
+    ) -> Result<Evidence, ConfigError> {
+        let usual = Evidence::default();
+        let keep = match written.keep {
+            None => None,
+            // A recording that is written must not be taken for an old one.
+            keep @ Some(_) => Some(self.duration(
+                keep,
+                LONGEST_KEEP,
+                longest_job.max(SHORTEST_KEEP)..=LONGEST_KEEP,
+            )?),
+        };
+        Ok(Evidence {
+            keep,
+            fsync: written.fsync.unwrap_or(usual.fsync),
+            recording: written.recording.unwrap_or(usual.recording),
+            recorded_result: match written.recorded_result {
+                None => usual.recorded_result,
+                Some(size) => bytes::parse(&size.value)
+                    .and_then(|bytes| {
+                        usize::try_from(bytes).map_err(|_large| "that is too large".to_owned())
+                    })
+                    .map_err(|message| self.error(size.referenced, message))?,
+            },
+            ship: written.ship.map(|ship| self.ship(ship)).transpose()?,
+        })
+    }
+
+    fn ship(&self, written: file::Ship) -> Result<Ship, ConfigError> {
+        let secret = |path: Spanned<PathBuf>| {
+            secret::read(&self.beside(&path.value))
+                .map_err(|message| self.error(path.referenced, message))
+        };
+        if let Some(endpoint) = &written.endpoint
+            && !endpoint.value.starts_with("https://")
+            && !endpoint.value.starts_with("http://")
+        {
+            return Err(self.error(
+                endpoint.referenced,
+                "the endpoint must be a URL that begins with https://".to_owned(),
+            ));
+        }
+        let prefix = match written.prefix {
+            Some(prefix) if prefix.value.trim_matches('/').is_empty() => {
+                return Err(self.error(
+                    prefix.referenced,
+                    "the prefix is empty; several hosts may share a bucket".to_owned(),
+                ));
+            }
+            Some(prefix) => prefix.value,
+            None => format!(
+                "cordon/{}",
+                rustix::system::uname().nodename().to_string_lossy()
+            ),
+        };
+        Ok(Ship {
+            endpoint: written.endpoint.map(|endpoint| endpoint.value),
+            region: written.region.unwrap_or_else(|| "us-east-1".to_owned()),
+            bucket: written.bucket.value,
+            prefix,
+            access_key: secret(written.access_key_file)?,
+            secret_key: secret(written.secret_key_file)?,
+            every: self.duration(
+                written.every,
+                DEFAULT_SHIP_EVERY,
+                Duration::from_secs(1)..=Duration::from_hours(1),
+            )?,
+            backlog: match written.backlog {
+                None => DEFAULT_BACKLOG,
+                Some(size) => bytes::parse(&size.value)
+                    .map_err(|message| self.error(size.referenced, message))?,
+            },
+        })
     }
 
     fn intercept(&self, written: file::Intercept) -> Result<Intercept, ConfigError> {

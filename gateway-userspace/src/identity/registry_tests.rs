@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Evidence, Fsync, Intercept, JobLimits, Scope},
+    config::{Evidence, Intercept, JobLimits, Scope},
     identity::{
         Environment, IdentityRefusal, resolve,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer},
@@ -144,9 +144,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
         databases: Vec::new(),
         policy_dir: PathBuf::new(),
         approvers: BTreeMap::new(),
-        evidence: Evidence {
-            fsync: Fsync::Always,
-        },
+        evidence: Evidence::default(),
         notify: crate::config::Notify::default(),
         console: None,
     }

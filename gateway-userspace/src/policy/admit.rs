@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Reason, ReasonCode,
     grant::{
-        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, GrantRole, MaskRule, Mode, Rule, Unmet,
-        word_of,
+        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, GrantRole, MaskRule, Mode, Results, Rule,
+        Unmet, word_of,
     },
     limits::Limits,
     policy::Policy,
@@ -34,6 +34,8 @@ pub struct Admission {
     /// True if no rule of an enforcing grant gives this job anything: what nothing grants is
     /// observed.
     observes: bool,
+    /// True if a grant keeps results out of the recordings.
+    withholds: bool,
     /// True if effects that cannot be seen must not pass unseen, even where grants only observe.
     guarded: bool,
     limits: Limits,
@@ -107,6 +109,7 @@ impl Policy {
             || matched().any(|grant| {
                 grant.mode == Mode::Enforce && !(grant.deny.is_empty() && grant.approve.is_empty())
             });
+        let withholds = matched().any(|grant| grant.results == Results::Withheld);
         let limits = Limits::of(matched());
         let unconditional = !masks && !denies && matched().all(|grant| grant.approve.is_empty());
         Ok(Admission {
@@ -119,6 +122,7 @@ impl Policy {
             detections,
             denies,
             observes,
+            withholds,
             guarded,
             limits,
             grants,
@@ -159,6 +163,11 @@ impl Admission {
         self.grants
             .iter()
             .filter_map(|index| self.policy.grants().get(*index))
+    }
+
+    /// True if results stay out of the recordings.
+    pub fn withholds_results(&self) -> bool {
+        self.withholds
     }
 
     /// The longest that a statement may be held: the shortest `hold` of the grants.

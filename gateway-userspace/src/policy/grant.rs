@@ -231,6 +231,8 @@ pub struct Grant {
     pub mode: Mode,
     /// What becomes of statements that its approve rules hold.
     pub on_hold: OnHold,
+    /// What is recorded of results.
+    pub results: Results,
     /// Its limits.
     pub limits: GrantLimits,
     /// What is allowed.
@@ -295,6 +297,22 @@ pub enum Mode {
     /// What they would refuse or hold is recorded, and passes. Masks and limits hold all the same.
     Observe,
 }
+
+/// What is recorded of the results that a grant's jobs see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Results {
+    /// What the configuration says.
+    #[default]
+    Recorded,
+    /// Their number, size and digest.
+    Withheld,
+}
+
+/// The words of `results`.
+pub(super) const RESULT_WORDS: [(Results, &str); 2] = [
+    (Results::Recorded, "recorded"),
+    (Results::Withheld, "withheld"),
+];
 
 /// The words of `mode`.
 pub(super) const MODE_WORDS: [(Mode, &str); 2] =

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, GrantRole, MODE_WORDS, MaskRule, Mode, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, GrantRole, MODE_WORDS, MaskRule, Mode, Results, Rule,
+    word_of,
 };
 use super::limits::GrantLimits;
 use super::verdict::OnHold;
@@ -105,6 +106,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         role,
         mode,
         on_hold,
+        results,
         limits,
         allow,
         approve,
@@ -122,6 +124,10 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         word_of(&MODE_WORDS, mode),
         on_hold.word()
     )?;
+    match results {
+        Results::Recorded => {}
+        Results::Withheld => writeln!(text, "results withheld")?,
+    }
     canonical_limits(text, limits)?;
     writeln!(
         text,

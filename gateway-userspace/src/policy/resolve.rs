@@ -12,7 +12,7 @@ use super::{
     glob::Glob,
     grant::{
         ASSURANCE_WORDS, ApproveRule, ColumnMask, DetectRule, FILTER_WORDS, FilterUse, Grant,
-        GrantRole, MODE_WORDS, MaskRule, Mode, Rule, Verb, Who,
+        GrantRole, MODE_WORDS, MaskRule, Mode, RESULT_WORDS, Results, Rule, Verb, Who,
     },
     limits::GrantLimits,
     pattern::{ColumnPattern, Target},
@@ -31,9 +31,9 @@ const MAX_APPROVALS: u64 = 20;
 
 /// The keys of each mapping of a policy file.
 pub(super) const FILE_KEYS: [&str; 2] = ["version", "grants"];
-pub(super) const GRANT_KEYS: [&str; 12] = [
-    "name", "why", "who", "database", "role", "mode", "on_hold", "limits", "allow", "approve",
-    "deny", "mask",
+pub(super) const GRANT_KEYS: [&str; 13] = [
+    "name", "why", "who", "database", "role", "mode", "on_hold", "results", "limits", "allow",
+    "approve", "deny", "mask",
 ];
 pub(super) const WHO_KEYS: [&str; 4] = ["issuer", "assurance", "claims", "groups"];
 pub(super) const ROLE_KEYS: [&str; 2] = ["login", "per_job"];
@@ -203,6 +203,12 @@ impl Checks<'_> {
                 .and_then(|(at, word)| self.word(at, &word, "mode", &MODE_WORDS)),
         };
         let on_hold = self.on_hold(&mut fields);
+        let results = match fields.take("results") {
+            None => Some(Results::Recorded),
+            Some(results) => self
+                .text(results, "results")
+                .and_then(|(at, word)| self.word(at, &word, "results", &RESULT_WORDS)),
+        };
         let limits = fields
             .take("limits")
             .map_or_else(GrantLimits::default, |limits| self.limits(limits));
@@ -243,6 +249,7 @@ impl Checks<'_> {
             role,
             mode: mode?,
             on_hold: on_hold.unwrap_or_default(),
+            results: results?,
             limits,
             allow,
             approve,
