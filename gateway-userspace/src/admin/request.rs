@@ -145,6 +145,9 @@ pub struct ApprovalView {
     pub statement: String,
     /// Parameters as text; `None` is NULL. `\x..` for binary values of unknown type.
     pub parameters: Vec<Option<String>>,
+    /// The types that they were declared with; `None`: the server chooses.
+    #[serde(default)]
+    pub parameter_types: Vec<Option<String>>,
     /// Resolved effects: `delete public.orders (reads id)`.
     pub effects: Vec<String>,
     /// Rows that it would touch, as the server's planner guesses.

@@ -61,6 +61,7 @@ fn approval() -> ApprovalView {
         database: String::new(),
         statement: "DELETE FROM orders".to_owned(),
         parameters: Vec::new(),
+        parameter_types: Vec::new(),
         effects: Vec::new(),
         rule: String::new(),
         needs: vec![NeedView {
