@@ -52,12 +52,20 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// Further keys of the issuer, each a line with four blanks before it.
+    pub issuer_keys: String,
+    /// The `admin` of the shop: its login, the login's password, and further keys (`procedures: true`).
+    pub admin: Option<(String, String, String)>,
     /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
     pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
     /// Further lines of the configuration.
     pub further: String,
+    /// Further lines of the configuration's `evidence:`, indented by two.
+    pub evidence: String,
+    /// Keep the state on a file system of its own, of so many bytes, which can be filled.
+    pub state_bytes: Option<u64>,
 }
 
 impl Default for Setup {
@@ -72,9 +80,13 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            issuer_keys: String::new(),
+            admin: None,
             console: None,
             relay: None,
             further: String::new(),
+            evidence: String::new(),
+            state_bytes: None,
         }
     }
 }
@@ -116,6 +128,9 @@ impl Daemon {
             scratch,
         };
         daemon.write_files(setup)?;
+        if let Some(bytes) = setup.state_bytes {
+            daemon.mount_state(bytes)?;
+        }
         reaper::at_exit(&format!(
             "rmdir {root}/{jobs}/* {root}/{jobs} 2>/dev/null; rm -rf {pins}",
             root = host::cgroup_root()?.display(),
@@ -199,6 +214,16 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let mut admin = String::new();
+        if let Some((user, password, keys)) = &setup.admin {
+            let file = dir.join("secrets/admin");
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            admin = format!(
+                "    admin: {{ user: {user}, password_file: {}, {keys} }}\n",
+                file.display()
+            );
+        }
         let console = setup.console.as_ref().map_or(String::new(), |lines| {
             format!("console:\n{lines}")
                 .replace("{here}", &here.to_string())
@@ -210,22 +235,43 @@ impl Daemon {
              runtime_dir: {here}/run\n\
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
-             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
+             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}{issuer_keys}    max_lifetime: 10m\n\
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}{admin}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n{console}",
+             evidence:\n  fsync: always\n{evidence}{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,
             max_duration = setup.max_duration,
             issuer = self.issuer.url(),
+            issuer_keys = setup.issuer_keys,
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
+            evidence = setup.evidence,
         );
         fs::write(self.config(), config + &setup.further).context("writing the configuration")
+    }
+
+    fn mount_state(&self, bytes: u64) -> Result<()> {
+        let state = self.state_dir();
+        fs::create_dir(&state)?;
+        reaper::at_exit(&format!("umount -l {} 2>/dev/null", state.display()))?;
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={bytes},mode=0700"))
+            .arg("cordon-test")
+            .arg(&state)
+            .status()?;
+        ensure!(status.success(), "mount ended with {status}");
+        Ok(())
+    }
+
+    /// The folder of evidence, keys and state.
+    pub fn state_dir(&self) -> PathBuf {
+        self.scratch.path().join("state")
     }
 
     /// Replaces the policy file. A running daemon follows.
@@ -443,11 +489,27 @@ impl Daemon {
             .into())
     }
 
-    /// Everything below the state directory as one lossy text, to look for what must not be there.
+    /// `cordon-verify` on this daemon's evidence, with its key as if kept elsewhere.
+    pub fn verify_offline(&self) -> Result<Output> {
+        let dir = self.evidence_dir();
+        let key = fs::read_to_string(dir.join("keys/log.pub"))?;
+        Ok(Command::new(tools::cordon_verify()?)
+            .args(["--json", "--key", key.trim()])
+            .arg(dir)
+            .env_clear()
+            .output()?
+            .into())
+    }
+
+    /// Everything below the state directory, recordings included, as one lossy text, to look for what must not be there.
     pub fn evidence_text(&self) -> Result<String> {
         let mut text = String::new();
         for path in files_below(&self.evidence_dir())? {
-            text.push_str(&String::from_utf8_lossy(&fs::read(path)?));
+            if path.extension().is_some_and(|extension| extension == "rec") {
+                text.push_str(&String::from_utf8_lossy(&recording(&path)?));
+            } else {
+                text.push_str(&String::from_utf8_lossy(&fs::read(path)?));
+            }
         }
         Ok(text)
     }
@@ -536,6 +598,14 @@ impl Drop for Daemon {
             Ok(())
         };
         let removed = self.uninstall();
+        if self.state_dir().is_dir() {
+            // Fails where it is no file system of its own.
+            let _ = Command::new("umount")
+                .args(["-q", "-l"])
+                .arg(self.state_dir())
+                .stderr(Stdio::null())
+                .status();
+        }
         if !self.started {
             // Whoever started it reports why it did not.
             return;
@@ -567,6 +637,15 @@ fn shared_copy(binary: &Path, dir: &Path) -> Result<PathBuf> {
         fs::copy(binary, &copy).with_context(|| format!("copying {}", binary.display()))?;
     }
     Ok(copy)
+}
+
+/// What a recording holds, before compression. The end of one that is being written may be missing.
+fn recording(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut decoder = zstd::Decoder::new(fs::File::open(path)?)?;
+    // A frame that is being written ends too early.
+    let _ = std::io::Read::read_to_end(&mut decoder, &mut bytes);
+    Ok(bytes)
 }
 
 /// Every file below a folder.

@@ -25,6 +25,7 @@ pub mod reaper;
 pub mod receiver;
 pub mod relay;
 pub mod stand;
+pub mod store;
 #[cfg(feature = "drivers")]
 pub mod suites;
 pub mod tools;

@@ -82,6 +82,31 @@ pub fn cordon() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The offline verifier, next to the product.
+pub fn cordon_verify() -> Result<PathBuf> {
+    let path = cordon()?.with_file_name("cordon-verify");
+    ensure!(
+        path.exists(),
+        "{} is not built; run `cargo xtask build` first",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// The server of [`crate::store::ObjectStore`]: below Cargo's target folder, or in `PATH`.
+pub(crate) fn object_store() -> Result<PathBuf> {
+    let target = profile_dir()?;
+    let below = target
+        .parent()
+        .map(|target| target.join("tools/bin/s3s-fs"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut places = env::split_paths(&path).map(|folder| folder.join("s3s-fs"));
+    below
+        .filter(|path| path.exists())
+        .or_else(|| places.find(|path| path.exists()))
+        .context("there is no s3s-fs; `cargo xtask test` installs it")
+}
+
 /// A Python with the drivers, made once below Cargo's target folder.
 pub fn python_with_drivers() -> Result<PathBuf> {
     python_with("venv", PYTHON_DRIVERS)

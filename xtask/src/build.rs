@@ -86,9 +86,15 @@ pub fn daemon(release: bool, no_install: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
     step(&format!("build cordon ({profile})"), || {
         let mut build = cargo();
-        build.args(["build", "--bin", "cordon"]);
+        build.args(["build", "--bin", "cordon", "--bin", "cordon-verify"]);
         if release {
-            build.args(["--release", "--package", "cordon"]);
+            build.args([
+                "--release",
+                "--package",
+                "cordon",
+                "--package",
+                "cordon-verify",
+            ]);
         } else {
             // With the features of the whole workspace, so that the tests find built what it is
             // made of.

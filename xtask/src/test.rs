@@ -14,6 +14,7 @@ use crate::{
     build,
     ensure::ensure_packages,
     step::{self, bold, cargo, green, red, step},
+    tools::Tool,
 };
 
 /// Packages that the tests need, each with a file that proves it.
@@ -26,6 +27,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("python3", "/usr/bin/python3"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
     ("coreutils", "stdbuf"),
+    // To kill and fail what writes the evidence at its system calls.
+    ("strace", "strace"),
     // To unpack PostgreSQL's source package.
     ("bzip2", "bzip2"),
     // Drivers.
@@ -38,6 +41,14 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("curl", "/usr/bin/curl"),
     ("libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"),
 ];
+
+/// A server with the S3 interface, for what is shipped.
+const OBJECT_STORE: Tool = Tool {
+    name: "s3s-fs",
+    version: "0.14.1",
+    args: &["--features", "binary"],
+    env: &[],
+};
 
 /// Suites whose tests disturb each other's measurements.
 const SERIAL: &[&str] = &["memory"];
@@ -73,6 +84,7 @@ struct Count {
 pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
+    OBJECT_STORE.ensure(args.no_install)?;
     build::daemon(false, args.no_install)?;
     let suites = step("build the tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{Config, Evidence, Fsync, Intercept, JobLimits, Scope},
+    config::{Config, Evidence, Intercept, JobLimits, Scope},
     identity::{
         EndReason, Jobs,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, issuer},
@@ -153,14 +153,13 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             cgroup: parent.path.clone(),
             runners: [RUNNER].into(),
             max_duration: Duration::from_hours(1),
+            worker: "Runner.Worker".to_owned(),
         },
         issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
         databases: Vec::new(),
         policy_dir: PathBuf::new(),
         approvers: [("dba".to_owned(), [NOBODY].into())].into(),
-        evidence: Evidence {
-            fsync: Fsync::Always,
-        },
+        evidence: Evidence::default(),
         notify: crate::config::Notify::default(),
         console: None,
     }
@@ -197,6 +196,8 @@ impl Daemon {
 
     fn start_request(&self, pid: u32, bound: bool) -> Request {
         Request::JobStart {
+            asserted: None,
+            worker: false,
             token: self.key.token(&claims(SystemTime::now())),
             pid,
             bound,

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{
     error::OpenError,
     key::SigningKey,
-    layout::open_rw,
+    layout::{open_rw, write_whole},
     tree::{Hash, Tree},
 };
 
@@ -129,6 +129,30 @@ impl CheckpointFile {
             checkpoint,
             cut as u64,
         ))
+    }
+
+    /// Removes the checkpoints of fewer entries than `size`.
+    pub(super) fn forget_before(&mut self, size: u64) -> std::io::Result<()> {
+        let length = usize::try_from(self.length).map_err(std::io::Error::other)?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        let ends = ends_of_notes(&bytes);
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let keep = starts.zip(&ends).find_map(|(start, end)| {
+            let note = std::str::from_utf8(bytes.get(start..*end)?).ok()?;
+            let of: u64 = note.lines().nth(1)?.parse().ok()?;
+            (of >= size).then_some(start)
+        });
+        let Some(rest) = keep
+            .filter(|start| *start > 0)
+            .and_then(|start| bytes.get(start..))
+        else {
+            return Ok(());
+        };
+        write_whole(&self.path, rest)?;
+        self.file = open_rw(&self.path)?;
+        self.length = rest.len() as u64;
+        Ok(())
     }
 
     /// Appends a note and syncs it.

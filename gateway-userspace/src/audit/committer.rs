@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::unix::fs::FileExt as _,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -12,11 +13,14 @@ use super::{
     error::OpenError,
     event::{Event, Gap, Heartbeat},
     key::SigningKey,
-    layout::sync_dir,
+    layout::{sync_dir, write_whole},
     log::Shared,
     segment::{Header, Segment},
     state::State,
 };
+
+/// Memory kept between commits, in bytes.
+const SPARE_BYTES: usize = 256 * 1024;
 
 /// What the committer alone holds.
 pub(super) struct Committer {
@@ -24,6 +28,8 @@ pub(super) struct Committer {
     pub(super) checkpoints: CheckpointFile,
     /// Held for as long as the log is open.
     pub(super) lock: std::fs::File,
+    /// Memory for frames that are written and not synced.
+    pub(super) spare: Vec<u8>,
 }
 
 /// Records the opening's events, synced and signed, then starts the thread.
@@ -31,6 +37,7 @@ pub(super) fn start(
     shared: &Arc<Shared>,
     mut committer: Committer,
     events: Vec<Event>,
+    rotate_key: bool,
 ) -> Result<JoinHandle<()>, OpenError> {
     let segments = shared.layout.segments();
     for event in events {
@@ -47,6 +54,11 @@ pub(super) fn start(
         std::fs::remove_file(&pending)
             .and_then(|()| sync_dir(pending.parent().unwrap_or(&pending)))
             .map_err(OpenError::io("remove", &pending))?;
+    }
+    if rotate_key {
+        committer
+            .rotate_key(shared)
+            .map_err(OpenError::io("change the key of", &segments))?;
     }
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
@@ -98,10 +110,11 @@ impl Committer {
             let stop = shared.stop.load(Ordering::SeqCst);
             let live = state.broken.is_none();
             let unsigned = state.chain.next().saturating_sub(state.signed);
-            let news = live && (unsigned > 0 || state.lost > 0);
+            // A broken log is to be mended, again and again.
+            let news = (unsigned > 0 || state.lost > 0 || !live) && !state.unsound;
             let full = state.segment.length >= tuning.segment_bytes && !state.closed;
             // After a failure, only time brings the next attempt.
-            let many = !failed && (unsigned >= tuning.checkpoint_entries || full);
+            let many = !failed && live && (unsigned >= tuning.checkpoint_entries || full);
             let due = last_commit + tuning.checkpoint_every;
             let now = Instant::now();
             let sign = news && (many || now >= due);
@@ -139,11 +152,12 @@ impl Committer {
     }
 
     /// Writes what is pending, syncs, and signs the result if asked to.
-    fn commit(&mut self, shared: &Shared, sign: bool) -> io::Result<()> {
-        let (file, written, whole) = {
+    pub(super) fn commit(&mut self, shared: &Shared, sign: bool) -> io::Result<()> {
+        let (file, written, whole, mut in_flight, length) = {
             let mut state = shared.lock();
             if state.broken.is_some() {
-                return Ok(());
+                drop(state);
+                return Self::mend(shared);
             }
             declare_losses(shared, &mut state);
             let flushed = state.flush();
@@ -152,14 +166,32 @@ impl Committer {
                 Arc::clone(&state.segment.file),
                 state.written,
                 flushed.map(|()| state.chain.tree.clone()),
+                std::mem::replace(&mut state.unsynced, std::mem::take(&mut self.spare)),
+                state.segment.length,
             )
         };
-        if let Err(error) = sync(shared, &file) {
-            shared.lock().break_off(&error);
-            return Err(error);
+        let synced = sync(shared, &file);
+        {
+            let mut state = shared.lock();
+            if let Err(error) = synced {
+                in_flight.append(&mut state.unsynced);
+                state.unsynced = in_flight;
+                state.break_off(&error);
+                return Err(error);
+            }
+            state.synced_length = length;
+            state.synced_upto(written);
         }
-        shared.lock().synced_upto(written);
+        in_flight.clear();
+        in_flight.shrink_to(SPARE_BYTES);
+        self.spare = in_flight;
         let tree = whole.map_err(io::Error::other)?;
+        let before = shared.forget_before.swap(0, Ordering::SeqCst);
+        if before > 0
+            && let Err(error) = self.checkpoints.forget_before(before)
+        {
+            tracing::warn!(%error, "checkpoints of removed entries stay");
+        }
         if sign && tree.size() > shared.lock().signed {
             self.checkpoints
                 .append(&checkpoint::sign(&self.key, &tree))?;
@@ -200,6 +232,54 @@ impl Committer {
             note,
         };
         state.segment = Segment::create(&shared.layout, &header)?;
+        state.synced_length = state.segment.length;
+        state.unsynced.clear();
+        Ok(())
+    }
+
+    /// Writes the current segment anew after a failed sync. What of it the disk has is unknown, and
+    /// the kernel may take its pages for clean: a new file gets all of them.
+    fn mend(shared: &Shared) -> io::Result<()> {
+        let (file, length, unsynced, from, to) = {
+            let state = shared.lock();
+            if state.unsound {
+                return Err(io::Error::other("a thread failed while it wrote an entry"));
+            }
+            (
+                Arc::clone(&state.segment.file),
+                state.synced_length,
+                state.unsynced.clone(),
+                state.synced,
+                state.written,
+            )
+        };
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0)?;
+        let first = Header::read(&mut bytes.as_slice())?.0.tree.size();
+        bytes.extend_from_slice(&unsynced);
+        let path = shared.layout.segment(first);
+        write_whole(&path, &bytes)?;
+        // Its own way to the disk must work, too.
+        let segment = Segment::resume(&path, bytes.len() as u64)?;
+        sync(shared, &segment.file)?;
+        let mut state = shared.lock();
+        // Nothing was written meanwhile: the log was broken.
+        state.synced_length = segment.length;
+        state.segment = segment;
+        state.unsynced.clear();
+        state.broken = None;
+        state.synced_upto(to);
+        drop(state);
+        tracing::warn!("the evidence was written anew and can be synced again");
+        let gap = Gap {
+            reason: format!(
+                "the disk failed to sync; all was written anew and nothing is missing, but who \
+                 waited for the entries from {from} to {to} was told that they are not on record"
+            ),
+            ..Gap::default()
+        };
+        shared.enqueue(Event::Gap(gap));
         Ok(())
     }
 

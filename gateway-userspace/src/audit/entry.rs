@@ -31,32 +31,80 @@ pub struct Entry {
     pub event: Option<Event>,
 }
 
-/// Calls `visit` with every entry of the log in `dir`, in order, until it returns false. A torn
-/// end is where a live log ends.
-pub fn read_entries(dir: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ReadError> {
-    let layout = Layout::new(dir);
-    let segments = layout
-        .list_segments()
-        .map_err(ReadError::io(layout.segments()))?;
-    let mut bytes = Vec::new();
-    for first in segments {
-        let path = layout.segment(first);
-        let (mut input, _, mut offset) = open_segment(&path).map_err(ReadError::io(&path))?;
-        while let Frame::Entry = read_frame(&mut input, &mut bytes).map_err(ReadError::io(&path))? {
-            let json = bytes.get(32..).unwrap_or_default();
+/// The entries of a log, in order. A torn end is where a live log ends.
+pub(super) struct Entries {
+    layout: Layout,
+    /// First indexes of the segments still to come, last one first.
+    segments: Vec<u64>,
+    current: Option<Current>,
+    bytes: Vec<u8>,
+}
+
+struct Current {
+    path: PathBuf,
+    input: std::io::BufReader<fs::File>,
+    offset: u64,
+}
+
+impl Entries {
+    pub(super) fn open(dir: &Path) -> Result<Self, ReadError> {
+        let layout = Layout::new(dir);
+        let mut segments = layout
+            .list_segments()
+            .map_err(ReadError::io(layout.segments()))?;
+        segments.reverse();
+        Ok(Self {
+            layout,
+            segments,
+            current: None,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// The next entry; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, ReadError> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(first) = self.segments.pop() else {
+                    return Ok(None);
+                };
+                let path = self.layout.segment(first);
+                let (input, _, offset) = open_segment(&path).map_err(ReadError::io(&path))?;
+                self.current = Some(Current {
+                    path,
+                    input,
+                    offset,
+                });
+                continue;
+            };
+            let frame = read_frame(&mut current.input, &mut self.bytes)
+                .map_err(ReadError::io(&current.path))?;
+            let Frame::Entry = frame else {
+                self.current = None;
+                continue;
+            };
+            let json = self.bytes.get(32..).unwrap_or_default();
             let mut entry: Entry =
                 serde_json::from_slice(json).map_err(|error| ReadError::Malformed {
-                    path: path.clone(),
-                    offset,
+                    path: current.path.clone(),
+                    offset: current.offset,
                     problem: error.to_string(),
                 })?;
+            current.offset += 4 + self.bytes.len() as u64;
             if let Some(Event::Spilled(spilled)) = &entry.event {
-                entry.event = Some(unspill(&layout, &spilled.event)?);
+                entry.event = Some(unspill(&self.layout, &spilled.event)?);
             }
-            offset += 4 + bytes.len() as u64;
-            if !visit(entry) {
-                return Ok(());
-            }
+            return Ok(Some(entry));
+        }
+    }
+}
+
+/// Calls `visit` with every entry of the log in `dir`, in order, until it returns false.
+pub fn read_entries(dir: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ReadError> {
+    let mut entries = Entries::open(dir)?;
+    while let Some(entry) = entries.next()? {
+        if !visit(entry) {
+            break;
         }
     }
     Ok(())

@@ -71,9 +71,9 @@ pub enum AppendError {
         "the evidence cannot be written, so traffic stops: {0}; free space or mend the disk, then retry"
     )]
     Write(Arc<str>),
-    /// Syncing failed. What reached the disk is unknown until the log is opened again.
+    /// Syncing failed. What reached the disk is unknown until it is written anew.
     #[error(
-        "the evidence cannot be synced, so traffic stops: {0}; mend the disk, then restart the daemon"
+        "the evidence cannot be synced, so traffic stops: {0}; mend the disk, it goes on by itself then"
     )]
     Sync(Arc<str>),
     /// The log is closed.
@@ -111,6 +111,9 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Recording(#[from] super::recording::RecordingError),
     /// No such session.
     #[error("no session {0} in this log; `cordon sessions list` shows them")]
     NoSession(String),

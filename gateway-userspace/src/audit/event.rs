@@ -23,6 +23,8 @@ pub enum Event {
     JobEnded(JobEnded),
     /// A job start was refused.
     JobRefused(JobRefused),
+    /// A role that is made for jobs was made, changed or removed.
+    RoleChanged(RoleChanged),
     /// A connection was refused before it became a session.
     ConnectionRefused(ConnectionRefused),
     /// A session was admitted.
@@ -45,6 +47,14 @@ pub enum Event {
     ApprovalUsed(ApprovalUsed),
     /// A session ended.
     SessionClosed(SessionClosed),
+    /// A part of a session's recording was written.
+    SessionRecorded(SessionRecorded),
+    /// A recording is about to be removed.
+    RecordingRemoved(RecordingRemoved),
+    /// The log's beginning is about to be removed.
+    LogPruned(LogPruned),
+    /// Another key is about to sign the log.
+    KeyRotated(KeyRotated),
     /// Something that should be here is not, and this says so.
     Gap(Gap),
     /// Nothing happened for a while, and the daemon was alive.
@@ -149,6 +159,21 @@ pub struct JobRefused {
     /// The job that the peer is inside of, if any: an attempt at tampering.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside_job: Option<String>,
+}
+
+/// See [`Event::RoleChanged`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleChanged {
+    /// Database, by its configured name.
+    pub database: String,
+    /// The role's name at the server.
+    pub role: String,
+    /// The job that it is for, if it is known: a leftover's is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// `made`; `changed`: it holds other privileges; `removed`; `left`: it owns objects, and stays
+    /// without login and without rights.
+    pub change: String,
 }
 
 /// Why a connection was refused.
@@ -524,6 +549,57 @@ pub struct SessionClosed {
     pub limit: Option<LimitReached>,
 }
 
+/// See [`Event::SessionRecorded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecorded {
+    /// Session id.
+    pub session: String,
+    /// Where in the session's file the part begins.
+    pub offset: u64,
+    /// Its length there.
+    pub bytes: u64,
+    /// SHA-256 of it, hex.
+    pub sha256: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Its length before compression.
+    pub raw_bytes: u64,
+    /// It is the last part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end: bool,
+}
+
+/// See [`Event::RecordingRemoved`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingRemoved {
+    /// Session id.
+    pub session: String,
+    /// Length of its file.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::LogPruned`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPruned {
+    /// Index of the first entry that stays.
+    pub first: u64,
+    /// Segments that go.
+    pub segments: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Event::KeyRotated`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The key that has signed so far, as a C2SP verifier key.
+    pub old: String,
+    /// The key that signs from now on.
+    pub new: String,
+}
+
 /// See [`Event::Gap`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -578,6 +654,7 @@ impl Event {
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
+            | Self::RoleChanged(_)
             | Self::ConnectionRefused(_)
             | Self::SessionOpened(_)
             | Self::StatementCompleted(_)
@@ -588,6 +665,10 @@ impl Event {
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
+            | Self::SessionRecorded(_)
+            | Self::RecordingRemoved(_)
+            | Self::LogPruned(_)
+            | Self::KeyRotated(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_) => Vec::new(),
         }
@@ -604,6 +685,7 @@ impl Event {
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
+            | Self::RoleChanged(_)
             | Self::StatementDecided(_)
             | Self::StatementCompleted(_)
             | Self::ApprovalRequested(_)
@@ -613,6 +695,10 @@ impl Event {
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
             | Self::SessionClosed(_)
+            | Self::SessionRecorded(_)
+            | Self::RecordingRemoved(_)
+            | Self::LogPruned(_)
+            | Self::KeyRotated(_)
             | Self::Gap(_)
             | Self::Heartbeat(_)
             | Self::LogClosed(_)

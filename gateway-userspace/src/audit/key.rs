@@ -13,6 +13,7 @@ use super::{
     error::OpenError,
     hex,
     layout::{Layout, write_whole},
+    rotation,
     tree::sha256,
 };
 
@@ -24,6 +25,8 @@ pub(super) struct SigningKey {
     pair: Ed25519KeyPair,
     name: String,
     id: [u8; 4],
+    /// Ids and public keys that signed this log before.
+    before: Vec<([u8; 4], Vec<u8>)>,
 }
 
 impl SigningKey {
@@ -38,22 +41,13 @@ impl SigningKey {
             if !new {
                 return Err(key_error("is missing"));
             }
-            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(
-                |ring::error::Unspecified| key_error("cannot be generated: no randomness"),
-            )?;
-            write_whole(&path, made.as_ref()).map_err(OpenError::io("write", &path))?;
+            let made =
+                Self::generate().ok_or_else(|| key_error("cannot be generated: no randomness"))?;
+            write_whole(&path, &made).map_err(OpenError::io("write", &path))?;
         }
         let bytes = Zeroizing::new(fs::read(&path).map_err(OpenError::io("read", &path))?);
-        let pair =
-            Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_rejected: ring::error::KeyRejected| {
-                key_error("is not an Ed25519 key in PKCS#8")
-            })?;
-        let id = key_id(name, pair.public_key().as_ref());
-        let key = Self {
-            pair,
-            name: name.to_owned(),
-            id,
-        };
+        let key = Self::from_pkcs8(&bytes, name)
+            .ok_or_else(|| key_error("is not an Ed25519 key in PKCS#8"))?;
         let public = layout.public_key();
         let line = format!("{}\n", key.verifier());
         match fs::read(&public) {
@@ -68,7 +62,41 @@ impl SigningKey {
                 write_whole(&public, line.as_bytes()).map_err(OpenError::io("write", &public))?;
             }
         }
-        Ok(key)
+        let before = rotation::predecessors(layout);
+        let before = before.map_err(OpenError::io("read", layout.rotations()))?;
+        Ok(key.preceded_by(&before))
+    }
+
+    /// A new private key, PKCS#8; `None` without randomness.
+    pub(super) fn generate() -> Option<Zeroizing<Vec<u8>>> {
+        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).ok()?;
+        Some(Zeroizing::new(made.as_ref().to_vec()))
+    }
+
+    /// A key from PKCS#8, which signs under this name.
+    pub(super) fn from_pkcs8(bytes: &[u8], name: &str) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_pkcs8(bytes).ok()?;
+        Some(Self {
+            id: key_id(name, pair.public_key().as_ref()),
+            pair,
+            name: name.to_owned(),
+            before: Vec::new(),
+        })
+    }
+
+    /// With the keys that signed before it: what they have signed is good, too.
+    pub(super) fn preceded_by(mut self, verifiers: &[String]) -> Self {
+        self.before = verifiers
+            .iter()
+            .filter_map(|verifier| {
+                let typed = STANDARD.decode(verifier.splitn(3, '+').nth(2)?).ok()?;
+                let (ALGORITHM, key) = typed.split_first().map(|(kind, key)| (*kind, key))? else {
+                    return None;
+                };
+                Some((key_id(&self.name, key), key.to_vec()))
+            })
+            .collect();
+        self
     }
 
     /// Key id, hex.
@@ -95,7 +123,8 @@ impl SigningKey {
         format!("\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
     }
 
-    /// True if `line` (without its newline) is this key's signature of `text`.
+    /// True if `line` (without its newline) is this key's signature of `text`, or that of one
+    /// before it.
     pub(super) fn signed(&self, text: &str, line: &str) -> bool {
         let Some(encoded) = line
             .strip_prefix("\u{2014} ")
@@ -109,10 +138,13 @@ impl SigningKey {
         let Some((id, signature)) = bytes.split_first_chunk::<4>() else {
             return false;
         };
-        *id == self.id
-            && UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref())
+        let good = |key: &[u8]| {
+            UnparsedPublicKey::new(&ED25519, key)
                 .verify(text.as_bytes(), signature)
                 .is_ok()
+        };
+        (*id == self.id && good(self.pair.public_key().as_ref()))
+            || self.before.iter().any(|(old, key)| old == id && good(key))
     }
 }
 

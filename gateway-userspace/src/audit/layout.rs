@@ -32,6 +32,16 @@ impl Layout {
         self.dir.join("keys/log.pub")
     }
 
+    /// Statements of keys that their successors sign.
+    pub(super) fn rotations(&self) -> PathBuf {
+        self.dir.join("keys/rotations")
+    }
+
+    /// A private key that is about to become the log's.
+    pub(super) fn next_key(&self) -> PathBuf {
+        self.dir.join("keys/next.key")
+    }
+
     pub(super) fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
     }
@@ -47,6 +57,11 @@ impl Layout {
 
     pub(super) fn segment(&self, first: u64) -> PathBuf {
         self.segments().join(format!("{first:020}.log"))
+    }
+
+    /// Of the sessions' messages.
+    pub(super) fn recordings(&self) -> PathBuf {
+        self.dir.join("recordings")
     }
 
     pub(super) fn blobs(&self) -> PathBuf {

@@ -53,6 +53,8 @@ pub struct LogConfig {
     pub host: String,
     /// Digest of the policy in force, hex, if one is loaded already.
     pub policy: Option<String>,
+    /// Sign with a new key from this opening on; the old one vouches for it.
+    pub rotate_key: bool,
     /// Sizes and intervals.
     pub tuning: Tuning,
 }
@@ -65,6 +67,7 @@ impl LogConfig {
             fsync,
             host: host.into(),
             policy: None,
+            rotate_key: false,
             tuning: Tuning::default(),
         }
     }
@@ -129,6 +132,8 @@ pub(super) struct Shared {
     pub(super) layout: Layout,
     blobs: Blobs,
     pub(super) stop: std::sync::atomic::AtomicBool,
+    /// Checkpoints of fewer entries can go; 0: none.
+    pub(super) forget_before: std::sync::atomic::AtomicU64,
     /// Makes the next syncs fail.
     #[cfg(test)]
     pub(super) fail_syncs: std::sync::atomic::AtomicBool,
@@ -142,6 +147,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(|poisoned: PoisonError<_>| {
                 let mut state = poisoned.into_inner();
+                state.unsound = true;
                 if state.broken.is_none() {
                     state.break_off(&std::io::Error::other(
                         "a thread failed while it wrote an entry",
@@ -207,10 +213,16 @@ impl Log {
             blobs: Blobs::new(layout.blobs()),
             layout,
             stop: std::sync::atomic::AtomicBool::new(false),
+            forget_before: std::sync::atomic::AtomicU64::new(0),
             #[cfg(test)]
             fail_syncs: std::sync::atomic::AtomicBool::new(false),
         });
-        let committer = super::committer::start(&shared, recovered.committer, recovered.events)?;
+        let committer = super::committer::start(
+            &shared,
+            recovered.committer,
+            recovered.events,
+            config.rotate_key,
+        )?;
         Ok((
             Arc::new(Self {
                 shared,
@@ -246,6 +258,55 @@ impl Log {
                 .map(|()| receipt),
             None => Ok(receipt),
         }
+    }
+
+    /// Puts an event on record without waiting for the disk; for threads that may block.
+    pub(super) fn append_blocking(&self, event: Event) -> Result<Receipt, AppendError> {
+        let receipt = self.shared.append_blocking(event)?;
+        let nudge = self.shared.nudge(&self.shared.lock());
+        if nudge {
+            self.shared.wake.notify_one();
+        }
+        Ok(receipt)
+    }
+
+    /// Waits until all there is has been synced and signed. Blocks.
+    pub(super) fn wait_signed(&self) -> Result<(), AppendError> {
+        let (size, waiting) = {
+            let mut state = self.shared.lock();
+            let (done, waiting) = oneshot::channel();
+            let upto = state.chain.next();
+            state.waiters.push(Waiter { upto, done });
+            (upto, waiting)
+        };
+        self.shared.wake.notify_one();
+        waiting
+            .blocking_recv()
+            .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)??;
+        // The signature follows within a second.
+        while self.shared.lock().signed < size {
+            if let Some(fault) = self.fault() {
+                return Err(fault);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Checkpoints of fewer entries are not needed any more.
+    pub(super) fn forget_checkpoints_before(&self, size: u64) {
+        self.shared
+            .forget_before
+            .store(size, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.shared.layout
+    }
+
+    /// The folder of the sessions' recordings.
+    pub(super) fn recordings(&self) -> PathBuf {
+        self.shared.layout.recordings()
     }
 
     /// Records an event in order, without waiting: for outcomes, also from `Drop`. If it can't

@@ -3,7 +3,8 @@
 //! One [`Log`] per host. Every entry carries the hash of the one before it, all entries are the
 //! leaves of an RFC 6962 Merkle tree, and the tree's head is signed again and again
 //! ([`Checkpoint`]). The bytes are specified in `docs/evidence-format.md`. [`verify()`] checks a
-//! log offline and shares nothing with the writer but that specification.
+//! log offline; it is a crate of its own, which shares nothing with the writer but that
+//! specification.
 
 mod blobs;
 mod checkpoint;
@@ -20,14 +21,18 @@ mod layout;
 mod log;
 mod ocsf;
 mod proof;
+mod recording;
 mod recover;
+mod retention;
+mod rotation;
 mod scrub;
 mod segment;
 mod sessions;
+mod ship;
 mod state;
 mod tiles;
+mod transcript;
 mod tree;
-mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +40,10 @@ mod tests;
 pub use checkpoint::Checkpoint;
 pub(crate) use clock::{rfc3339, wall_micros};
 pub use content::Content;
+pub use cordon_verify::{
+    Claim, DeclaredGap, Problem, Progress, Proven, Report, VerifyOptions, check_proof,
+    latest_checkpoint, note_size, verify,
+};
 pub use entry::{Entry, read_entries};
 pub use error::{AppendError, OpenError, ReadError};
 pub use event::*;
@@ -42,14 +51,19 @@ pub(crate) use hex::encode as to_hex;
 pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
 pub use ocsf::ocsf_events;
 pub use proof::{export_entries, prove_entry, prove_growth};
+pub use recording::{
+    Batch, Blot, Direction, Message, Recorder, RecorderConfig, Recording, RecordingError,
+    RecordingReader, Withheld,
+};
 pub use recover::{Cut, Recovery};
+pub use retention::{PruneError, Removed};
 pub use scrub::scrub_command_line;
 pub use sessions::{
     Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,
     read_sessions,
 };
-pub use tiles::{TilesWritten, export_tiles};
-pub use verify::{
-    Claim, DeclaredGap, Problem, Progress, Proven, Report, VerifyOptions, check_proof,
-    latest_checkpoint, note_size, verify,
+pub use ship::{
+    Fetched, ShipConfig, ShipError, ShipState, Shipper, Store, StoreConfig, StoreError, fetch,
 };
+pub use tiles::{TilesWritten, export_tiles};
+pub use transcript::{Item, Recorded as RecordedMessage, Transcript};

@@ -17,6 +17,7 @@ use super::{
     key::{SigningKey, origin},
     layout::{Layout, open_rw, remove_temporaries, write_whole},
     log::LogConfig,
+    rotation,
     segment::{Frame, Header, Segment, open_segment, read_frame},
     state::{Chain, State},
     tree::leaf_hash,
@@ -74,7 +75,9 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
     let segments = layout
         .list_segments()
         .map_err(OpenError::io("list", layout.segments()))?;
-    let key = SigningKey::open(layout, &origin(&config.host), segments.is_empty())?;
+    let name = origin(&config.host);
+    rotation::settle(layout, &name)?;
+    let key = SigningKey::open(layout, &name, segments.is_empty())?;
     let (mut checkpoints, signed, checkpoint_cut) =
         CheckpointFile::open(&layout.checkpoints(), &key)?;
     let mut cut = Cut {
@@ -123,6 +126,7 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
             key,
             checkpoints,
             lock,
+            spare: Vec::new(),
         },
         events,
         report,

@@ -225,7 +225,12 @@ fn summarise(
         | Event::JobStarted(_)
         | Event::JobEnded(_)
         | Event::JobRefused(_)
+        | Event::RoleChanged(_)
         | Event::ConnectionRefused(_)
+        | Event::SessionRecorded(_)
+        | Event::RecordingRemoved(_)
+        | Event::LogPruned(_)
+        | Event::KeyRotated(_)
         | Event::ApprovalRequested(_)
         | Event::ApprovalDecided(_)
         | Event::ApprovalRefused(_)
@@ -259,7 +264,7 @@ pub fn read_session(dir: &Path, prefix: &str) -> Result<SessionRecord, ReadError
     Ok(record)
 }
 
-fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
+pub(super) fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
     let mut exact = false;
     let mut matches = Vec::new();
     read_entries(dir, |entry| {

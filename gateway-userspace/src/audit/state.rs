@@ -49,6 +49,10 @@ pub(super) struct State {
     pub(super) chain: Chain,
     /// Frames that are sequenced but not written yet.
     pending: Vec<u8>,
+    /// Frames that are written, and of which no sync has said yet that they are on disk.
+    pub(super) unsynced: Vec<u8>,
+    /// Bytes of the segment before them.
+    pub(super) synced_length: u64,
     /// Entries on file.
     pub(super) written: u64,
     /// Entries on disk.
@@ -58,8 +62,10 @@ pub(super) struct State {
     pub(super) waiters: Vec<Waiter>,
     /// The last write failed with this.
     pub(super) unwritable: Option<Arc<str>>,
-    /// A sync failed: nothing can be promised until the log is opened again.
+    /// A sync failed: nothing can be promised until the segment is written anew.
     pub(super) broken: Option<Arc<str>>,
+    /// A thread failed while it held the lock: what is here may be half an entry.
+    pub(super) unsound: bool,
     /// Events that could not be kept while the log was unwritable.
     pub(super) lost: u64,
     pub(super) closed: bool,
@@ -77,7 +83,9 @@ impl State {
     pub(super) fn new(segment: Segment, chain: Chain) -> Self {
         let written = chain.next();
         Self {
+            synced_length: segment.length,
             segment,
+            unsynced: Vec::new(),
             chain,
             pending: Vec::new(),
             written,
@@ -86,6 +94,7 @@ impl State {
             waiters: Vec::new(),
             unwritable: None,
             broken: None,
+            unsound: false,
             lost: 0,
             closed: false,
             last_entry: Instant::now(),
@@ -117,11 +126,11 @@ impl State {
 
     /// Sequences an entry to go out with the next write. False if it had to be dropped.
     pub(super) fn enqueue(&mut self, encoded: &Encoded) -> bool {
-        if self.ready().is_err() {
+        if self.closed || self.unsound {
             return false;
         }
         if self.pending.len() > PENDING_BYTES / 2
-            && self.flush().is_err()
+            && (self.broken.is_some() || self.flush().is_err())
             && self.pending.len() > PENDING_BYTES
         {
             return false;
@@ -162,6 +171,7 @@ impl State {
     }
 
     fn wrote(&mut self) {
+        self.unsynced.extend_from_slice(&self.pending);
         self.pending.clear();
         // One burst of long entries must not hold its memory for ever.
         self.pending.shrink_to(PENDING_BYTES / 8);
@@ -181,7 +191,7 @@ impl State {
     /// Ends everybody's wait with an error: a sync failed.
     pub(super) fn break_off(&mut self, error: &io::Error) {
         let reason: Arc<str> = Arc::from(error.to_string());
-        tracing::error!(%error, "the evidence cannot be synced; traffic stops until the daemon is restarted");
+        tracing::error!(%error, "the evidence cannot be synced; traffic stops until it is written anew");
         self.broken = Some(Arc::clone(&reason));
         for waiter in self.waiters.drain(..) {
             // Whoever stopped waiting needs no answer.

@@ -4,6 +4,7 @@
 //! uids, secrets and certificates read. What the rest of the daemon takes from it needs no
 //! further checking.
 
+mod bytes;
 mod certificates;
 mod console;
 mod database;
@@ -11,6 +12,7 @@ mod duration;
 mod error;
 mod file;
 mod notify;
+mod password;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -26,9 +28,10 @@ use std::{
 };
 
 pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
-pub use database::{Database, Login, TlsMode};
+pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
+pub use password::PasswordSource;
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;
@@ -161,6 +164,8 @@ pub struct JobLimits {
     pub runners: BTreeSet<u32>,
     /// No job lives longer.
     pub max_duration: Duration,
+    /// The executable of the runner's process above its hooks, a path or a file name.
+    pub worker: String,
 }
 
 /// An issuer of job tokens.
@@ -180,8 +185,63 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Claim that holds the groups.
     pub groups_claim: String,
+    /// The CI system, if it is a known one.
+    pub preset: Option<Preset>,
+    /// Jobs are accepted whose code may be a fork's, or that a person has logged in to.
+    pub forks: bool,
+    /// The runner's word is enough for a job, without a token.
+    pub asserted: bool,
+    /// What the end of a token means for its job.
+    pub token_expiry: TokenExpiry,
     /// Roots for its TLS connections; `None`: the system's.
     pub roots: Option<std::sync::Arc<rustls::RootCertStore>>,
+}
+
+/// A CI system whose tokens and runners are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// GitHub Actions.
+    Github,
+    /// GitLab CI.
+    Gitlab,
+    /// Buildkite.
+    Buildkite,
+    /// `CircleCI`.
+    Circleci,
+    /// Jenkins with its plugin `oidc-provider`.
+    Jenkins,
+}
+
+impl Preset {
+    /// The `iss` of its tokens, where it is the same for everybody.
+    pub fn url(self) -> Option<&'static str> {
+        match self {
+            Self::Github => Some("https://token.actions.githubusercontent.com"),
+            Self::Buildkite => Some("https://agent.buildkite.com"),
+            Self::Gitlab | Self::Circleci | Self::Jenkins => None,
+        }
+    }
+
+    /// Longest lifetime of its tokens, as it issues them by default.
+    pub fn max_lifetime(self) -> Duration {
+        match self {
+            Self::Github | Self::Buildkite => Duration::from_mins(10),
+            // GitLab: as long as the job may take, an hour if nobody says otherwise.
+            Self::Gitlab | Self::Circleci | Self::Jenkins => Duration::from_hours(1),
+        }
+    }
+}
+
+/// What the end of a token means for the job that it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenExpiry {
+    /// Nothing: the token has proven who the job is.
+    #[default]
+    Ignore,
+    /// The job ends.
+    EndJob,
 }
 
 /// Where an issuer's keys are.
@@ -196,10 +256,63 @@ pub enum JwksSource {
 }
 
 /// Evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
+    /// What is kept of the messages of sessions.
+    pub recording: Recording,
+    /// Most that is kept of one statement's rows or COPY data, in bytes.
+    pub recorded_result: usize,
+    /// How long segments and recordings are kept; `None`: for ever.
+    pub keep: Option<Duration>,
+    /// Where it is shipped to; `None`: nowhere.
+    pub ship: Option<Ship>,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            fsync: Fsync::Always,
+            recording: Recording::Full,
+            recorded_result: 1024 * 1024,
+            keep: None,
+            ship: None,
+        }
+    }
+}
+
+/// A store with the S3 interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ship {
+    /// URL of the service; `None`: AWS, by region.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Objects' names begin with this.
+    pub prefix: String,
+    /// Access key id.
+    pub access_key: Secret,
+    /// Secret access key.
+    pub secret_key: Secret,
+    /// How often it is looked for news.
+    pub every: Duration,
+    /// No session opens while more than this is not shipped, in bytes.
+    pub backlog: u64,
+}
+
+/// What is kept of the messages of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recording {
+    /// All of them, results up to a size.
+    Full,
+    /// All of them, but of rows and COPY data their number and size.
+    Digests,
+    /// None.
+    Off,
 }
 
 /// What is on disk before a statement goes to the database.

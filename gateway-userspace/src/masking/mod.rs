@@ -18,7 +18,7 @@ mod tests;
 mod types;
 
 pub use copy::{CopyCount, CopyFormat, CopyMasker, UnknownFormat};
-pub use detect::{Detections, Detector, is_birth_date, screened};
+pub use detect::{Blotter, Detections, Detector, is_birth_date, screened};
 pub use key::MaskKey;
 pub use path::{JsonPath, PathError};
 pub use redaction::*;

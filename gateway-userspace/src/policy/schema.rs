@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     fields::Quantity,
-    grant::{ASSURANCE_WORDS, FILTER_WORDS, MODE_WORDS, Verb},
+    grant::{ASSURANCE_WORDS, FILTER_WORDS, MODE_WORDS, RESULT_WORDS, Verb},
     resolve::{
         BY_KEYS, BYTES, COUNT, FILE_KEYS, GRANT_KEYS, HOLD, LIMIT_KEYS, MASK_KEYS, PER_MINUTE,
         ROLE_KEYS, ROWS, SESSION, STATEMENT, WHO_KEYS,
@@ -154,17 +154,23 @@ fn grant(key: &str) -> Option<Value> {
             who,
         ),
         "database" => text("The database, as the configuration names it."),
-        "role" => mapping(
-            "The database role to log in as.",
-            &ROLE_KEYS,
-            &ROLE_KEYS,
-            role,
-        ),
+        "role" => {
+            let mut schema = mapping("The database role to log in as.", &ROLE_KEYS, &[], role);
+            if let Value::Object(members) = &mut schema {
+                let one = ROLE_KEYS.map(|key| json!({ "required": [key] }));
+                members.insert("oneOf".to_owned(), json!(one));
+            }
+            schema
+        }
         "mode" => words(
             "`observe` records what the grant would refuse or hold, and lets it pass.",
             &MODE_WORDS,
         ),
         "on_hold" => on_hold_schema(),
+        "results" => words(
+            "`withheld` keeps results out of the recordings, but for their number, size and digest.",
+            &RESULT_WORDS,
+        ),
         "limits" => mapping(
             "How much, how long and how often. Of all grants of a job the narrowest holds.",
             &LIMIT_KEYS,
@@ -209,6 +215,10 @@ fn who(key: &str) -> Option<Value> {
 fn role(key: &str) -> Option<Value> {
     match key {
         "login" => Some(text("A login of the configuration.")),
+        "per_job" => Some(json!({
+            "description": "A role made for each job, which holds what its grants give and is gone when it ends.",
+            "enum": [true, "true"],
+        })),
         _ => None,
     }
 }
@@ -429,7 +439,7 @@ mod tests {
         assert!(seen >= 7, "{seen} files");
     }
 
-    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    on_hold: wait\n    limits: { hold: 15m, hold_in_transaction: 1m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 }, on_hold: refuse }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
+    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    on_hold: wait\n    results: withheld\n    limits: { hold: 15m, hold_in_transaction: 1m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 }, on_hold: refuse }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
 
     /// The text with one part replaced.
     fn with(part: &str, other: &str) -> String {

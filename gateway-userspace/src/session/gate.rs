@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
@@ -20,14 +20,15 @@ use super::{
     names::{Names, Snapshot},
     recent::Recent,
     record::{denied, permitted},
+    recording::Recordings,
     understand::shadowing_parameter,
     understood::CursorChange,
 };
 use crate::{
     approval::Approvals,
-    audit::{self, Durability, Log},
+    audit::{self, Durability, Log, Shipper},
     identity::{Principal, SessionGuard},
-    masking::{MaskKey, screened},
+    masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
     sql::{BigStack, Catalog, Namespace, StatementKind},
 };
@@ -39,6 +40,12 @@ pub struct Gate {
     pub(super) approvals: Approvals,
     pub(super) stack: BigStack,
     pub(super) mask_key: MaskKey,
+    /// What texts of statements and parameters may not keep.
+    pub(super) blotter: Blotter,
+    /// Absent: sessions are not recorded.
+    pub(super) recordings: OnceLock<Recordings>,
+    /// Absent: evidence is not shipped.
+    pub(super) shipper: OnceLock<Arc<Shipper>>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
     /// Texts that the server reads as the analysis does.
     pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
@@ -66,6 +73,9 @@ impl Gate {
             approvals,
             stack,
             mask_key,
+            blotter: Blotter::default(),
+            recordings: OnceLock::new(),
+            shipper: OnceLock::new(),
             snapshots: Mutex::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
@@ -170,6 +180,11 @@ impl Session {
     /// The role that Cordon logs in as for it.
     pub fn login(&self) -> &str {
         self.admission.login()
+    }
+
+    /// What the policy gives it.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Who it belongs to.
@@ -289,6 +304,11 @@ impl Session {
                 hint: "start a new job".to_owned(),
             };
             return Decision::Refuse(Refusal::new(&reason, self.reference(number)));
+        }
+        if let Some(reason) = self.gate.recording_fault() {
+            return self
+                .refuse_uncounted(understood, phase, parameters, number, &reason)
+                .await;
         }
         // Preparing runs nothing: what is prepared is held when it is executed.
         let released = phase == Phase::Resume

@@ -26,6 +26,8 @@ pub struct Opening {
     pub original: SocketAddr,
     /// Start-up parameters as sent.
     pub parameters: BTreeMap<String, String>,
+    /// The name of the job's own role, where the database has somebody who makes it.
+    pub job_role: Option<String>,
 }
 
 impl Gate {
@@ -39,7 +41,7 @@ impl Gate {
         opening: Opening,
     ) -> Result<Session, Refusal> {
         let policy = self.policy();
-        let admission = match policy.admit(&principal, &opening.database) {
+        let mut admission = match policy.admit(&principal, &opening.database) {
             Ok(admission) => admission,
             Err(reason) => {
                 return Err(self
@@ -47,6 +49,14 @@ impl Gate {
                     .await);
             }
         };
+        if let Some(role) = &opening.job_role {
+            admission.set_job_role(role);
+        }
+        if let Some(reason) = self.admission_fault() {
+            return Err(self
+                .refuse_opening(&principal, &opening, RefusalCause::Fault, &reason)
+                .await);
+        }
         let Some(guard) = principal.life().open_session() else {
             let reason = Reason {
                 code: ReasonCode::NotAttributed,
@@ -67,10 +77,17 @@ impl Gate {
         let event = Event::SessionOpened(SessionOpened {
             session: id.to_string(),
             job: principal.job().id().to_owned(),
-            process: process_record(principal.process()),
+            process: self.kept(process_record(principal.process())),
             database: opening.database.clone(),
             login: admission.login().to_owned(),
-            client: opening.parameters,
+            client: opening
+                .parameters
+                .into_iter()
+                .map(|(name, value)| {
+                    let kept = self.blotter.blotted(&value);
+                    (name, kept.unwrap_or(value))
+                })
+                .collect(),
             original: opening.original.to_string(),
             policy: policy_hex.clone(),
         });
@@ -107,6 +124,16 @@ impl Gate {
         })
     }
 
+    /// A process as the evidence has it: SQL in its command line may hold personal data.
+    fn kept(&self, mut process: ProcessRecord) -> ProcessRecord {
+        if let Some(line) = &process.command_line
+            && let Some(kept) = self.blotter.blotted(line)
+        {
+            process.command_line = Some(kept);
+        }
+        process
+    }
+
     async fn refuse_opening(
         &self,
         principal: &Principal,
@@ -127,7 +154,8 @@ impl Gate {
     }
 
     /// Records a connection that did not become a session.
-    pub async fn refuse_connection(&self, refused: ConnectionRefused) {
+    pub async fn refuse_connection(&self, mut refused: ConnectionRefused) {
+        refused.process = refused.process.map(|process| self.kept(process));
         tracing::warn!(reason = %refused.reason, job = refused.job, "connection refused");
         if let Err(error) = self
             .log

@@ -1,7 +1,7 @@
 //! Bound parameters, as the evidence and the approver see them.
 
 use super::hex;
-use crate::{approval::BoundParameter, audit::Content};
+use crate::{approval::BoundParameter, audit::Content, masking::Blotter};
 
 /// A bound parameter, for the evidence and the approver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,11 +119,18 @@ impl Parameter {
         !text.to_ascii_lowercase().contains("pg_catalog")
     }
 
-    pub(super) fn content(&self) -> Option<Content> {
+    /// As the evidence has it: what looks like personal data is blotted out.
+    pub(super) fn content(&self, blotter: &Blotter) -> Option<Content> {
         match &self.value {
             Value::Null => None,
-            Value::Text(text) => Some(Content::text(text.clone())),
-            Value::Binary(bytes) => Some(Content::Hex { hex: bytes.clone() }),
+            Value::Text(text) => Some(Content::text(
+                blotter.blotted(text).unwrap_or_else(|| text.clone()),
+            )),
+            Value::Binary(bytes) => {
+                let mut hex = bytes.clone();
+                blotter.blot(&mut hex);
+                Some(Content::Hex { hex })
+            }
             Value::Large {
                 sha256,
                 bytes,
@@ -131,7 +138,7 @@ impl Parameter {
             } => Some(Content::Digest {
                 sha256: hex(sha256),
                 bytes: *bytes,
-                head: head.clone(),
+                head: blotter.blotted(head).unwrap_or_else(|| head.clone()),
             }),
         }
     }

@@ -50,8 +50,11 @@ impl Session {
             session: self.id.to_string(),
             statement: number,
             phase: audit_phase(phase),
-            text: Content::text(understood.text()),
-            parameters: parameters.iter().map(Parameter::content).collect(),
+            text: Content::text(understood.recorded_text(&self.gate.blotter)),
+            parameters: parameters
+                .iter()
+                .map(|parameter| parameter.content(&self.gate.blotter))
+                .collect(),
             relations: understood.relations.clone(),
             effects: understood.effects.clone(),
             decision,
@@ -160,7 +163,12 @@ impl Session {
             session: self.id.to_string(),
             statement: number,
             phase: audit::Phase::Simple,
-            text: Content::text(text),
+            text: Content::text(
+                self.gate
+                    .blotter
+                    .blotted(text)
+                    .unwrap_or_else(|| text.to_owned()),
+            ),
             parameters: Vec::new(),
             relations: Vec::new(),
             effects: Vec::new(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use super::guard::Relies;
 use crate::{
-    masking::{ColumnShape, CopyFormat, UnknownFormat},
+    masking::{Blotter, ColumnShape, CopyFormat, UnknownFormat},
     policy::{ApprovalRequirement, Obligations, Reason, Verdict},
     sql::{
         Access, DdlAction, FunctionClass, RelationUse, SettingChange, Statement, StatementKind,
@@ -27,6 +27,8 @@ pub struct Understood {
     pub(super) effects: Vec<String>,
     pub(super) masked: Vec<String>,
     text: String,
+    /// As the evidence has it; `None` inside: as it is.
+    recorded: OnceLock<Option<Box<str>>>,
     effect: SessionEffect,
     /// The text whose reading the server has to confirm; `None`: Parse finds nothing in it.
     pub(super) confirms: Option<String>,
@@ -135,6 +137,7 @@ impl Understood {
             effects: effects_of(&statement),
             masked,
             text,
+            recorded: OnceLock::new(),
             statement,
             verdict,
             generation,
@@ -147,6 +150,14 @@ impl Understood {
             confirmed: Arc::default(),
             shape: OnceLock::new(),
         }
+    }
+
+    /// Its text as the evidence has it: what looks like personal data is blotted out.
+    pub(super) fn recorded_text(&self, blotter: &Blotter) -> &str {
+        self.recorded
+            .get_or_init(|| blotter.blotted(&self.text).map(String::into_boxed_str))
+            .as_deref()
+            .unwrap_or(&self.text)
     }
 
     /// The text to be sent.

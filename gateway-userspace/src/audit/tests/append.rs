@@ -103,32 +103,42 @@ async fn a_receipt_of_a_synced_append_means_that_the_entry_is_on_disk() {
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_is_promised_until_the_log_is_opened_again() {
+async fn after_a_failed_sync_nothing_is_promised_until_all_is_written_anew() {
+    use std::sync::atomic::Ordering;
     let dir = tempdir();
-    let (log, _) = open(dir.path());
-    log.shared()
-        .fail_syncs
-        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut config = quiet(dir.path());
+    config.tuning.checkpoint_every = Duration::from_millis(5);
+    let (log, _) = Log::open(config).unwrap();
+    log.append(decided("s", 1, "SELECT 1"), Durability::Now)
+        .await
+        .unwrap();
+    log.shared().fail_syncs.store(true, Ordering::SeqCst);
     let failed = log
-        .append(decided("s", 1, "SELECT 1"), Durability::Now)
+        .append(decided("s", 2, "SELECT 1"), Durability::Now)
         .await;
     assert!(matches!(failed, Err(AppendError::Sync(_))), "{failed:?}");
-    log.shared()
-        .fail_syncs
-        .store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(matches!(
-        log.append(decided("s", 2, "SELECT 1"), Durability::Lazy)
-            .await,
-        Err(AppendError::Sync(_))
-    ));
     assert!(log.fault().is_some());
-    drop(log);
-    let (log, _) = open(dir.path());
-    log.append(decided("s", 3, "SELECT 1"), Durability::Now)
+    let lazy = log
+        .append(decided("s", 3, "SELECT 1"), Durability::Lazy)
+        .await;
+    assert!(matches!(lazy, Err(AppendError::Sync(_))), "{lazy:?}");
+    // How the first one ended is kept until it can be written.
+    log.record_later(completed("s", 1));
+    log.shared().fail_syncs.store(false, Ordering::SeqCst);
+    while log.fault().is_some() {
+        tokio::task::yield_now().await;
+    }
+    log.append(decided("s", 4, "SELECT 1"), Durability::Now)
         .await
         .unwrap();
     log.close("test").await.unwrap();
-    assert_eq!(check(dir.path()).problem, None);
+    let report = check(dir.path());
+    assert_eq!(report.problem, None);
+    let kinds = |kind: &str| report.events.get(kind).copied();
+    assert_eq!(kinds("statement-decided"), Some(3), "{:?}", report.events);
+    assert_eq!(kinds("statement-completed"), Some(1));
+    assert_eq!(report.gaps.len(), 1);
+    assert!(report.gaps[0].reason.contains("written anew"));
 }
 
 #[tokio::test]

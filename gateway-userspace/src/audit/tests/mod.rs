@@ -3,6 +3,7 @@
 mod append;
 mod crash;
 mod full;
+mod keeping;
 mod proofs;
 mod tamper;
 

@@ -1,5 +1,6 @@
 //! `cordon evidence`: checks the log offline, and proves to others what is in it.
 
+mod keep;
 mod prove;
 
 use std::{
@@ -50,6 +51,24 @@ enum EvidenceCommand {
     Prove(prove::ProveArgs),
     /// Check such a proof, with nothing but the public key; exits with 1 if it shows nothing.
     Check(prove::CheckArgs),
+    /// Remove segments and recordings that are older; the log says so, and what is left verifies.
+    /// The daemon must be stopped; `evidence.keep` in its configuration does it while it runs.
+    Prune {
+        /// How old: 90d.
+        #[arg(long, value_name = "TIME")]
+        older_than: String,
+    },
+    /// Sign with a new key from now on; the old one vouches for it. The daemon must be stopped.
+    RotateKey,
+    /// Fetch what was shipped into a folder, to verify it without the host.
+    Fetch {
+        /// The daemon's configuration, which names the store.
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+        /// A new folder.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
     /// Write the log in another form.
     Export {
         #[command(subcommand)]
@@ -91,6 +110,9 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        EvidenceCommand::Prune { older_than } => keep::prune(&mut output, &dir, &older_than),
+        EvidenceCommand::RotateKey => keep::rotate_key(&mut output, &dir),
+        EvidenceCommand::Fetch { config, to } => keep::fetch(&mut output, &config, &to),
         EvidenceCommand::Prove(args) => {
             prove::prove(&mut output, &dir, key.as_deref(), &args, json)
         }

@@ -93,9 +93,9 @@ async fn read<T: Send + 'static>(
         Ok(Err(error @ (ReadError::NoSession(_) | ReadError::Ambiguous { .. }))) => {
             Err(Refused::missing(error.to_string()))
         }
-        Ok(Err(error @ (ReadError::Io { .. } | ReadError::Malformed { .. }))) => {
-            Err(Refused::fault(error.to_string()))
-        }
+        Ok(Err(
+            error @ (ReadError::Io { .. } | ReadError::Malformed { .. } | ReadError::Recording(_)),
+        )) => Err(Refused::fault(error.to_string())),
         Err(error) => Err(Refused::fault(format!(
             "the evidence cannot be read: {error}"
         ))),

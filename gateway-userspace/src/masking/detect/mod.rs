@@ -5,6 +5,7 @@
 //! then looks around the characters that none of its values is without. Whatever has a checksum or
 //! a rule is validated.
 
+mod blot;
 mod card;
 mod context;
 mod email;
@@ -30,6 +31,7 @@ use super::{
     mask::{TextMask, Written},
 };
 
+pub use blot::Blotter;
 pub use name::is_birth_date;
 
 /// What detectors look for.

@@ -19,6 +19,7 @@ use super::{
     guard::Guarding,
     limit::{Canceller, Enforcement},
     names::InternalError,
+    recording::Tap,
     reply::{Expected, Portal, Prepared},
     wire::{Framing, Report, put_flush, put_parameter_status, put_report, put_terminate},
 };
@@ -91,6 +92,8 @@ pub struct Connection {
     pub(super) limits: Enforcement,
     /// The query that stands before statements.
     pub(super) guard: Guarding,
+    /// Records what the client sends and sees.
+    tap: Option<Tap>,
 }
 
 impl Connection {
@@ -103,6 +106,13 @@ impl Connection {
         canceller: Canceller,
         ended: Pin<Box<dyn Future<Output = String> + Send>>,
     ) -> Self {
+        let mut tap = session
+            .start_recording()
+            .map(|(recording, retention)| Tap::new(recording, retention));
+        if let Some(tap) = &mut tap {
+            // What came right behind the start-up.
+            tap.arrived(&client.rx, session.withholds_results());
+        }
         Self {
             client,
             server,
@@ -130,6 +140,7 @@ impl Connection {
             failed_in_query: false,
             limits: Enforcement::new(canceller),
             guard: Guarding::default(),
+            tap,
         }
     }
 
@@ -154,6 +165,7 @@ impl Connection {
             };
             put_report(&mut self.client.tx, b'E', &report);
         }
+        self.record_unsent();
         let busy = self
             .expected
             .iter()
@@ -303,6 +315,15 @@ impl Connection {
                 message: reason,
             }));
         }
+        if let Some(tap) = &mut self.tap
+            && tap.recording().poll_room(cx).is_pending()
+        {
+            // What cannot be recorded does not pass; what the server waits for still may.
+            if !self.server.wants_drain() {
+                return Poll::Pending;
+            }
+            return self.server.poll_drain(cx).map_err(Close::Server);
+        }
         let server_was_high = self.server.tx.len() >= HIGH_WATER;
         let client_was_high = self.client.tx.len() >= HIGH_WATER;
         if self.server.wants_drain()
@@ -310,10 +331,15 @@ impl Connection {
         {
             outcome.map_err(Close::Server)?;
         }
-        if self.client.wants_drain()
-            && let Poll::Ready(outcome) = self.client.poll_drain(cx)
-        {
-            outcome.map_err(Close::Client)?;
+        if self.client.wants_drain() {
+            self.record_unsent();
+            let drained = self.client.poll_drain(cx);
+            if let Some(tap) = &mut self.tap {
+                tap.sent(self.client.tx.len());
+            }
+            if let Poll::Ready(outcome) = drained {
+                outcome.map_err(Close::Client)?;
+            }
         }
         let limited = self.poll_limits(cx)?;
         let mut progress = limited
@@ -334,13 +360,25 @@ impl Connection {
             && let Poll::Ready(outcome) = self.client.poll_fill(cx)
         {
             // The end of the client's sending side is a change too.
-            outcome.map_err(Close::Client)?;
+            let read = outcome.map_err(Close::Client)?;
+            if let Some(tap) = &mut self.tap {
+                let before = self.client.rx.len() - read;
+                let new = self.client.rx.get(before..).unwrap_or_default();
+                tap.arrived(new, self.session.withholds_results());
+            }
             progress = true;
         }
         if progress {
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending
+        }
+    }
+
+    /// Records what is about to be sent to the client.
+    fn record_unsent(&mut self) {
+        if let Some(tap) = &mut self.tap {
+            tap.leaves(&self.client.tx, self.session.withholds_results());
         }
     }
 

@@ -16,16 +16,20 @@ mod guard;
 mod hold;
 mod limit;
 mod names;
+mod recording;
 mod refuse;
 mod reply;
 mod scram;
 mod serve;
 mod server;
+mod shown;
 mod simple;
 pub mod startup;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
+pub use recording::blot;
 pub use scram::Verifier;
 pub use serve::{Database, Service};
+pub use shown::{Content, Shown, shown};

@@ -1,7 +1,7 @@
 //! The public key, and the checkpoints it must have signed.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
 };
@@ -12,27 +12,28 @@ use ring::{
     signature::{ED25519, UnparsedPublicKey},
 };
 
-use super::{
+use crate::{
     report::{Problem, problem},
     tree::{Digest, hex},
 };
 
 /// A checkpoint's content.
-pub(super) struct Head {
-    pub(super) size: u64,
-    pub(super) root: Digest,
+pub(crate) struct Head {
+    pub(crate) size: u64,
+    pub(crate) root: Digest,
 }
 
-/// The key that the log must be signed with.
-pub(super) struct Verifier {
-    pub(super) name: String,
-    pub(super) id: String,
+/// A key that the log must be signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Verifier {
+    pub(crate) name: String,
+    pub(crate) id: String,
     key: Vec<u8>,
 }
 
 impl Verifier {
     /// Reads `name+id+base64(0x01 || key)`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '+');
         let (name, id, encoded) = (parts.next()?, parts.next()?, parts.next()?);
         let typed = STANDARD.decode(encoded).ok()?;
@@ -53,85 +54,89 @@ impl Verifier {
         )
     }
 
-    /// Checks a note (three lines, a blank one, one signature line) and reads it.
-    pub(super) fn open(&self, note: &str) -> Result<Head, String> {
-        let (text, signature) =
-            note.split_at(note.find("\n\n").ok_or("a checkpoint has no signature")? + 1);
-        let line = signature
-            .strip_prefix('\n')
-            .and_then(|line| line.strip_prefix("\u{2014} "))
-            .and_then(|line| line.strip_suffix('\n'))
-            .ok_or("a checkpoint's signature line is malformed")?;
+    /// Checks one signature line, without its newline, over `text`.
+    pub(crate) fn signed(&self, text: &str, line: &str) -> Result<(), String> {
         let (name, encoded) = line
-            .rsplit_once(' ')
-            .ok_or("a checkpoint's signature line is malformed")?;
+            .strip_prefix("\u{2014} ")
+            .and_then(|line| line.rsplit_once(' '))
+            .ok_or("a signature line is malformed")?;
         if name != self.name {
-            return Err(format!(
-                "a checkpoint is signed by {name:?}, not by {:?}",
-                self.name
-            ));
+            return Err(format!("it is signed by {name:?}, not by {:?}", self.name));
         }
         let bytes = STANDARD
             .decode(encoded)
-            .map_err(|error| format!("a checkpoint's signature is no base64: {error}"))?;
+            .map_err(|error| format!("a signature is no base64: {error}"))?;
         let Some((id, signature)) = bytes.split_first_chunk::<4>() else {
-            return Err("a checkpoint's signature is too short".to_owned());
+            return Err("a signature is too short".to_owned());
         };
         if hex(id) != self.id {
-            return Err(format!(
-                "a checkpoint is signed with another key, {}",
-                hex(id)
-            ));
+            return Err(format!("it is signed with another key, {}", hex(id)));
         }
         UnparsedPublicKey::new(&ED25519, &self.key)
             .verify(text.as_bytes(), signature)
             .map_err(|ring::error::Unspecified| {
-                "a checkpoint's signature is wrong: it is changed, or made without the key"
-                    .to_owned()
-            })?;
-        let mut lines = text.lines();
-        let (origin, size, root) = (lines.next(), lines.next(), lines.next());
-        if origin != Some(self.name.as_str()) {
-            return Err("a checkpoint is of another log".to_owned());
-        }
-        let size = size
-            .and_then(|size| size.parse().ok())
-            .ok_or("a checkpoint's size is no number")?;
-        let root = root
-            .and_then(|root| STANDARD.decode(root).ok())
-            .and_then(|root| root.try_into().ok());
-        Ok(Head {
-            size,
-            root: root.ok_or("a checkpoint's root is no digest")?,
-        })
+                "a signature is wrong: it is changed, or made without the key".to_owned()
+            })
+    }
+
+    /// Checks a checkpoint and reads it.
+    pub(crate) fn open(&self, note: &str) -> Result<Head, String> {
+        let (text, line) = split(note)?;
+        self.signed(text, line)
+            .map_err(|what| format!("a checkpoint is bad: {what}"))?;
+        read_head(text, &self.name)
     }
 }
 
-pub(super) fn load_key(dir: &Path, given: Option<&str>) -> Result<(Verifier, bool), Problem> {
-    if let Some(text) = given {
-        let given = Path::new("the given public key");
-        let key = Verifier::parse(text.trim())
-            .ok_or_else(|| problem(given, 0, "it is not of the form name+id+base64"))?;
-        return Ok((key, false));
+/// A note of one signature: its text, and the signature line without its newline.
+pub(crate) fn split(note: &str) -> Result<(&str, &str), String> {
+    let (text, signature) =
+        note.split_at(note.find("\n\n").ok_or("a checkpoint has no signature")? + 1);
+    let line = signature
+        .strip_prefix('\n')
+        .and_then(|line| line.strip_suffix('\n'))
+        .filter(|line| !line.contains('\n'))
+        .ok_or("a checkpoint's signature line is malformed")?;
+    Ok((text, line))
+}
+
+/// The content of a checkpoint whose signature is good.
+pub(crate) fn read_head(text: &str, name: &str) -> Result<Head, String> {
+    let mut lines = text.lines();
+    let (origin, size, root) = (lines.next(), lines.next(), lines.next());
+    if origin != Some(name) {
+        return Err("a checkpoint is of another log".to_owned());
     }
-    let path = dir.join("keys/log.pub");
-    let text = fs::read_to_string(&path).map_err(|error| problem(&path, 0, error.to_string()))?;
-    let key = text.strip_suffix('\n').and_then(Verifier::parse);
-    key.map(|key| (key, true))
-        .ok_or_else(|| problem(&path, 0, "it is not of the form name+id+base64"))
+    let size = size
+        .and_then(|size| size.parse().ok())
+        .ok_or("a checkpoint's size is no number")?;
+    let root = root
+        .and_then(|root| STANDARD.decode(root).ok())
+        .and_then(|root| root.try_into().ok());
+    Ok(Head {
+        size,
+        root: root.ok_or("a checkpoint's root is no digest")?,
+    })
+}
+
+/// A key given by whoever asks.
+pub(crate) fn given_key(text: &str) -> Result<Verifier, Problem> {
+    let given = Path::new("the given public key");
+    Verifier::parse(text.trim())
+        .ok_or_else(|| problem(given, 0, "it is not of the form name+id+base64"))
 }
 
 /// The notes of the file of checkpoints, up to where it ended when it was opened.
-pub(super) struct Notes {
-    pub(super) path: PathBuf,
+pub(crate) struct Notes {
+    pub(crate) path: PathBuf,
     input: io::Take<BufReader<File>>,
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// Bytes at the end that are no whole note.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
 }
 
 impl Notes {
-    pub(super) fn open(path: &Path) -> Result<Self, Problem> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
         let open = || -> io::Result<_> {
             let file = File::open(path)?;
             let length = file.metadata()?.len();
@@ -147,7 +152,7 @@ impl Notes {
     }
 
     /// Three lines, an empty one, a signature line, an empty line.
-    pub(super) fn next_unchecked(&mut self) -> Result<Option<String>, Problem> {
+    pub(crate) fn next_unchecked(&mut self) -> Result<Option<String>, Problem> {
         let mut note = Vec::new();
         for line in 0..6 {
             let start = note.len();

@@ -9,17 +9,33 @@ use std::{
 use ring::digest::{Context, SHA256};
 
 /// A SHA-256 value.
-pub(super) type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// A Merkle tree as a binary counter: slot `n` holds the root of a complete tree of 2^n leaves.
 #[derive(Default)]
-pub(super) struct Counter {
-    pub(super) size: u64,
+pub(crate) struct Counter {
+    pub(crate) size: u64,
     slots: Vec<Option<Digest>>,
 }
 
 impl Counter {
-    pub(super) fn push(&mut self, leaf: Digest) {
+    /// The tree over so many leaves, from the roots of its complete subtrees, largest first.
+    pub(crate) fn from_edge(size: u64, edge: &[Digest]) -> Option<Self> {
+        let mut rest = edge.iter().rev();
+        let bits = u64::BITS - size.leading_zeros();
+        let slots = (0..bits)
+            .map(|bit| {
+                if size >> bit & 1 == 1 {
+                    rest.next().map(|root| Some(*root))
+                } else {
+                    Some(None)
+                }
+            })
+            .collect::<Option<Vec<_>>>()?;
+        rest.next().is_none().then_some(Self { size, slots })
+    }
+
+    pub(crate) fn push(&mut self, leaf: Digest) {
         let mut carry = leaf;
         for slot in &mut self.slots {
             let Some(left) = slot.take() else {
@@ -34,11 +50,11 @@ impl Counter {
     }
 
     /// Complete subtrees, largest first.
-    pub(super) fn edge(&self) -> Vec<Digest> {
+    pub(crate) fn edge(&self) -> Vec<Digest> {
         self.slots.iter().rev().flatten().copied().collect()
     }
 
-    pub(super) fn root(&self) -> Digest {
+    pub(crate) fn root(&self) -> Digest {
         let mut root = None;
         for subtree in self.slots.iter().flatten() {
             root = Some(root.map_or(*subtree, |right| node(subtree, &right)));
@@ -47,7 +63,7 @@ impl Counter {
     }
 }
 
-pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+pub(crate) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut file = File::open(path)?;
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
@@ -65,7 +81,7 @@ pub(super) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     Ok((digest, bytes))
 }
 
-pub(super) fn hash(parts: &[&[u8]]) -> Digest {
+pub(crate) fn hash(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(part);
@@ -75,15 +91,15 @@ pub(super) fn hash(parts: &[&[u8]]) -> Digest {
     digest
 }
 
-pub(super) fn leaf(entry: &[u8]) -> Digest {
+pub(crate) fn leaf(entry: &[u8]) -> Digest {
     hash(&[&[0], entry])
 }
 
-pub(super) fn node(left: &Digest, right: &Digest) -> Digest {
+pub(crate) fn node(left: &Digest, right: &Digest) -> Digest {
     hash(&[&[1], left, right])
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))

@@ -1,25 +1,25 @@
-//! The offline verifier. It is written from `docs/evidence-format.md` and shares no code with
-//! the writer: own framing, own tree, own notes. Memory does not grow with the log.
+//! The offline verifier. It is written from `docs/evidence-format.md` and shares no code with what
+//! writes the evidence: own framing, own tree, own notes. Memory does not grow with the log, but for
+//! what it remembers of each recorded session.
 
 mod frame;
 mod notes;
 mod proof;
+mod recordings;
 mod report;
+mod rotations;
 mod tree;
 mod walk;
 
 use std::{collections::HashSet, fs, path::Path};
 
 use self::{
-    frame::list_segments,
-    notes::{Notes, load_key},
-    report::problem,
-    tree::Counter,
-    walk::Walk,
+    frame::list_segments, notes::Notes, recordings::Recordings, report::problem,
+    rotations::load_keys, tree::Counter, walk::Walk,
 };
 
 pub use proof::{Claim, Proven, check_proof};
-pub use report::{DeclaredGap, Problem, Report};
+pub use report::{DeclaredGap, Problem, Pruned, Report};
 
 /// Progress is told after this many bytes.
 const PROGRESS_BYTES: u64 = 8 * 1024 * 1024;
@@ -60,14 +60,14 @@ pub fn verify(dir: &Path, mut options: VerifyOptions<'_>) -> Report {
 
 /// The last signed checkpoint of the log in `dir`, as a note, its signature checked.
 pub fn latest_checkpoint(dir: &Path, public_key: Option<&str>) -> Result<String, Problem> {
-    let (key, _) = load_key(dir, public_key)?;
+    let (keys, _) = load_keys(dir, public_key)?;
     let mut notes = Notes::open(&dir.join("checkpoints"))?;
     let mut last = None;
     while let Some(note) = notes.next_unchecked()? {
         last = Some(note);
     }
     let note = last.ok_or_else(|| problem(&notes.path, 0, "it holds no checkpoint"))?;
-    key.open(&note)
+    keys.open(&note)
         .map_err(|what| problem(&notes.path, notes.offset, what))?;
     Ok(note)
 }
@@ -83,16 +83,17 @@ fn check(
     progress: &mut Option<&mut dyn FnMut(Progress)>,
     report: &mut Report,
 ) -> Result<(), Problem> {
-    let (key, from_log) = load_key(dir, options.public_key)?;
-    report.origin.clone_from(&key.name);
-    report.key_id.clone_from(&key.id);
+    let (keys, from_log) = load_keys(dir, options.public_key)?;
+    report.origin.clone_from(&keys.current().name);
+    report.key_id.clone_from(&keys.current().id);
+    report.keys = keys.ids();
     report.key_from_log = from_log;
     let known = match options.checkpoint {
         None => None,
         Some(note) => {
             let given = Path::new("the given checkpoint");
             let note = format!("{}\n", note.trim_end());
-            Some(key.open(&note).map_err(|what| problem(given, 0, what))?)
+            Some(keys.open(&note).map_err(|what| problem(given, 0, what))?)
         }
     };
     // Opened before the entries are read: of a log that is being written, the entries that a
@@ -100,7 +101,7 @@ fn check(
     let notes = Notes::open(&dir.join("checkpoints"))?;
     let mut walk = Walk {
         dir,
-        key,
+        keys,
         notes,
         next_note: None,
         last_note: None,
@@ -109,10 +110,15 @@ fn check(
         previous: [0; 32],
         last_kind: String::new(),
         good_blobs: HashSet::new(),
+        recordings: Recordings::new(dir),
+        first: 0,
         report,
     };
-    walk.advance_note()?;
     let segments = list_segments(&dir.join("segments"))?;
+    if let Some((first, path)) = segments.first().filter(|(first, _)| *first > 0) {
+        walk.begin_at(*first, path)?;
+    }
+    walk.advance_note()?;
     let total_bytes = segments
         .iter()
         .map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len()))

@@ -1,11 +1,9 @@
 //! Checks proofs: RFC 9162 §2.1.3.2 and §2.1.4.2, written from there.
 
-use std::path::Path;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{
-    notes::{Head, load_key},
+use crate::{
+    notes::{Head, given_key},
     tree::{Digest, hash, leaf, node},
 };
 
@@ -43,7 +41,7 @@ pub enum Claim<'a> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_proof(proof: &str, claim: Claim<'_>, public_key: &str) -> Result<Proven, String> {
-    let (key, _) = load_key(Path::new(""), Some(public_key)).map_err(|e| e.to_string())?;
+    let key = given_key(public_key).map_err(|e| e.to_string())?;
     let (head, note) = proof
         .split_once("\n\n")
         .ok_or("the proof has no checkpoint")?;

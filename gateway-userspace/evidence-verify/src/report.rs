@@ -48,6 +48,20 @@ pub struct Report {
     pub gaps: Vec<DeclaredGap>,
     /// Their number.
     pub gap_count: u64,
+    /// Good parts of recordings.
+    pub recorded_parts: u64,
+    /// Sessions that they are of.
+    pub recorded_sessions: u64,
+    /// Recordings whose end is not on record: of open sessions, or cut off by a crash.
+    pub unended_recordings: u64,
+    /// Bytes of recordings that are not on record: a crash, or a log being written.
+    pub unrecorded_bytes: u64,
+    /// Recordings that the log says were removed.
+    pub removed_recordings: u64,
+    /// What was removed from the log's beginning.
+    pub pruned: Option<Pruned>,
+    /// Keys that have signed it, one after the other.
+    pub keys: Vec<String>,
     /// The root over all good entries, base64.
     pub root: String,
 }
@@ -87,6 +101,17 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// A beginning that was removed, as the log itself declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Index of the first entry that is there.
+    pub first: u64,
+    /// Index of the entry that declares the removal.
+    pub entry: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// A gap that the log itself declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeclaredGap {
@@ -102,7 +127,7 @@ pub struct DeclaredGap {
     pub lost_events: u64,
 }
 
-pub(super) fn problem(file: &Path, offset: u64, what: impl Into<String>) -> Problem {
+pub(crate) fn problem(file: &Path, offset: u64, what: impl Into<String>) -> Problem {
     Problem {
         entry: None,
         file: file.to_owned(),

@@ -3,16 +3,18 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{BufReader, Read},
     path::Path,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{
-    frame::{Blob, Body, Framed, frame, take},
-    notes::{Head, Notes, Verifier},
-    report::{DeclaredGap, Problem, Report, problem},
+use crate::{
+    frame::{Blob, Body, Framed, Header, frame},
+    notes::{Head, Notes},
+    recordings::Recordings,
+    report::{DeclaredGap, Problem, Pruned, Report, problem},
+    rotations::Keys,
     tree::{Counter, Digest, hash_file, hex, leaf},
 };
 
@@ -22,25 +24,52 @@ const GAPS: usize = 1_000;
 const GOOD_BLOBS: usize = 65_536;
 
 /// The state of a check.
-pub(super) struct Walk<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) key: Verifier,
-    pub(super) notes: Notes,
+pub(crate) struct Walk<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) keys: Keys,
+    pub(crate) notes: Notes,
     /// The next checkpoint, not reached yet.
-    pub(super) next_note: Option<Head>,
+    pub(crate) next_note: Option<Head>,
     /// Size of the last checkpoint that was reached.
-    pub(super) last_note: Option<u64>,
+    pub(crate) last_note: Option<u64>,
     /// A checkpoint from elsewhere, until it is reached.
-    pub(super) known: Option<Head>,
-    pub(super) tree: Counter,
-    pub(super) previous: Digest,
-    pub(super) last_kind: String,
-    pub(super) good_blobs: HashSet<String>,
-    pub(super) report: &'a mut Report,
+    pub(crate) known: Option<Head>,
+    pub(crate) tree: Counter,
+    pub(crate) previous: Digest,
+    pub(crate) last_kind: String,
+    pub(crate) good_blobs: HashSet<String>,
+    pub(crate) recordings: Recordings,
+    /// Index of the first entry that is there.
+    pub(crate) first: u64,
+    pub(crate) report: &'a mut Report,
 }
 
 impl Walk<'_> {
-    pub(super) fn segment(
+    /// Begins with a segment that is not the log's first: what was before is what its header's
+    /// signed checkpoint says. An entry must say that it was removed.
+    pub(crate) fn begin_at(&mut self, first: u64, path: &Path) -> Result<(), Problem> {
+        let file = File::open(path).map_err(|error| problem(path, 0, error.to_string()))?;
+        let bad = |what: String| problem(path, 0, format!("the segment's header is bad: {what}"));
+        let header = Header::read(&mut BufReader::new(file)).map_err(bad)?;
+        let tree = Counter::from_edge(first, &header.edge)
+            .ok_or_else(|| bad("its tree has another size".to_owned()))?;
+        let head = self.keys.open(&header.note).map_err(bad)?;
+        if header.size != first || head.size != first || head.root != tree.root() {
+            return Err(bad("its checkpoint is another one's".to_owned()));
+        }
+        if self.known.as_ref().is_some_and(|known| known.size < first) {
+            return Err(bad(
+                "the given checkpoint is of entries that were removed; give a newer one".to_owned(),
+            ));
+        }
+        self.first = first;
+        self.tree = tree;
+        self.previous = header.previous;
+        "(removed)".clone_into(&mut self.last_kind);
+        Ok(())
+    }
+
+    pub(crate) fn segment(
         &mut self,
         first: u64,
         path: &Path,
@@ -108,40 +137,17 @@ impl Walk<'_> {
     /// The header repeats what the entries so far must have come to.
     fn header(&mut self, path: &Path, input: &mut impl Read) -> Result<u64, Problem> {
         let bad = |what: &str| problem(path, 0, format!("the segment's header is bad: {what}"));
-        let short = |error: io::Error| bad(&error.to_string());
-        if &take::<16>(input).map_err(short)? != b"cordon evidence\n" {
-            return Err(bad("this is no evidence segment"));
-        }
-        let version = u32::from_be_bytes(take(input).map_err(short)?);
-        if version != 1 {
-            return Err(bad(&format!(
-                "format version {version} is not known to this program"
-            )));
-        }
-        if u64::from_be_bytes(take(input).map_err(short)?) != self.tree.size {
+        let header = Header::read(input).map_err(|what| bad(&what))?;
+        if header.size != self.tree.size {
             return Err(bad("its first index is not the next one"));
         }
-        if take::<32>(input).map_err(short)? != self.previous {
+        if header.previous != self.previous {
             return Err(bad("it does not follow the entry before"));
         }
-        let edge = self.tree.edge();
-        if usize::try_from(u32::from_be_bytes(take(input).map_err(short)?)) != Ok(edge.len()) {
-            return Err(bad("its tree has another size"));
+        if header.edge != self.tree.edge() {
+            return Err(bad("its tree is not that of the entries before"));
         }
-        for hash in &edge {
-            if take::<32>(input).map_err(short)? != *hash {
-                return Err(bad("its tree is not that of the entries before"));
-            }
-        }
-        let length = u32::from_be_bytes(take(input).map_err(short)?);
-        if length > 4_096 {
-            return Err(bad("its checkpoint is too long"));
-        }
-        let mut note = vec![0; length as usize];
-        input.read_exact(&mut note).map_err(short)?;
-        let note = String::from_utf8(note)
-            .map_err(|_utf8: std::string::FromUtf8Error| bad("its checkpoint is no text"))?;
-        let head = self.key.open(&note).map_err(|what| bad(&what))?;
+        let head = self.keys.open(&header.note).map_err(|what| bad(&what))?;
         if head.size != self.tree.size || head.root != self.tree.root() {
             return Err(bad("its checkpoint is another one's"));
         }
@@ -150,7 +156,7 @@ impl Walk<'_> {
                 "its checkpoint is missing from the file of checkpoints",
             ));
         }
-        Ok(16 + 4 + 8 + 32 + 4 + 32 * edge.len() as u64 + 4 + u64::from(length))
+        Ok(header.length)
     }
 
     fn entry(&mut self, path: &Path, offset: u64, entry: &[u8]) -> Result<(), Problem> {
@@ -181,6 +187,16 @@ impl Walk<'_> {
             self.blob(blob)
                 .map_err(|what| self.bad(path, offset, what))?;
         }
+        let recorded = match body.event.kind.as_str() {
+            "session-recorded" => {
+                let pruned = self.first > 0;
+                self.recordings
+                    .part(index, &body.event, pruned, self.report)
+            }
+            "recording-removed" => self.recordings.removed(&body.event, self.report),
+            _ => Ok(()),
+        };
+        recorded.map_err(|what| self.bad(path, offset, what))?;
         let hash = leaf(entry);
         self.tree.push(hash);
         self.previous = hash;
@@ -243,7 +259,8 @@ impl Walk<'_> {
             (_, "log-opened") => self.report.unclean_restarts += 1,
             _ => {}
         }
-        if kind == "log-opened" && body.event.key_id.as_deref() != Some(self.key.id.as_str()) {
+        let key_id = body.event.key_id.as_deref().unwrap_or_default();
+        if kind == "log-opened" && !self.keys.signs(key_id, index + 1) {
             return Err(bad("the log was opened with another key"));
         }
         if kind == "gap" {
@@ -252,11 +269,21 @@ impl Walk<'_> {
                 self.report.gaps.push(DeclaredGap {
                     entry: index,
                     time: body.time.clone(),
-                    reason: body.event.reason.unwrap_or_default(),
+                    reason: body.event.reason.clone().unwrap_or_default(),
                     cut_bytes: body.event.cut_bytes.unwrap_or_default(),
                     lost_events: body.event.lost_events.unwrap_or_default(),
                 });
             }
+        }
+        if kind == "log-pruned"
+            && let Some(first) = body.event.first.filter(|first| *first >= self.first)
+            && self.first > 0
+        {
+            self.report.pruned.get_or_insert_with(|| Pruned {
+                first: self.first.min(first),
+                entry: index,
+                reason: body.event.reason.unwrap_or_default(),
+            });
         }
         // Times have one fixed form: they compare as text.
         if self
@@ -322,22 +349,31 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn advance_note(&mut self) -> Result<(), Problem> {
-        let offset = self.notes.offset;
-        self.next_note = match self.notes.next_unchecked()? {
-            None => None,
-            Some(note) => Some(
-                self.key
-                    .open(&note)
-                    .map_err(|what| problem(&self.notes.path, offset, what))?,
-            ),
-        };
-        // The empty tree's checkpoint, and what repeats it.
-        if self.next_note.as_ref().is_some_and(|note| note.size == 0) && self.tree.size == 0 {
-            let path = self.notes.path.clone();
-            self.reach_notes(&path, offset)?;
+    pub(crate) fn advance_note(&mut self) -> Result<(), Problem> {
+        loop {
+            let offset = self.notes.offset;
+            self.next_note = match self.notes.next_unchecked()? {
+                None => None,
+                Some(note) => Some(
+                    self.keys
+                        .open(&note)
+                        .map_err(|what| problem(&self.notes.path, offset, what))?,
+                ),
+            };
+            let Some(note) = &self.next_note else {
+                return Ok(());
+            };
+            // Of entries that were removed.
+            if note.size < self.first && self.tree.size == self.first {
+                continue;
+            }
+            // The checkpoint that the log begins with, and what repeats it.
+            if note.size == self.first && self.tree.size == self.first {
+                let path = self.notes.path.clone();
+                self.reach_notes(&path, offset)?;
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
     fn blob(&mut self, blob: &Blob) -> Result<(), String> {
@@ -366,7 +402,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(super) fn finish(self, empty: bool) -> Result<(), Problem> {
+    pub(crate) fn finish(self, empty: bool) -> Result<(), Problem> {
+        self.recordings.finish(self.report)?;
         let size = self.tree.size;
         self.report.root = STANDARD.encode(self.tree.root());
         self.report.unsigned_entries = size - self.last_note.unwrap_or(0).min(size);
@@ -388,6 +425,19 @@ impl Walk<'_> {
                 "the log ends with {size} entries, and the given checkpoint covers {}",
                 known.size
             )));
+        }
+        if self.first > 0 && self.report.pruned.is_none() {
+            return Err(Problem {
+                entry: Some(0),
+                ..problem(
+                    &segments,
+                    0,
+                    format!(
+                        "the entries before {} are missing, and no entry says that they were removed",
+                        self.first
+                    ),
+                )
+            });
         }
         if self.last_note.is_none() {
             return Err(problem(&self.notes.path, 0, "it holds no checkpoint"));
