@@ -2,19 +2,21 @@
 //!
 //! The kernel *observes* a connection ([`intercept`]), [`identity`] *attests* who made it, a
 //! [`protocol`] *speaks* bytes, [`sql`] *understands* them, [`policy`] *decides*, [`approval`]
-//! *waits*, [`audit`] *remembers*, [`masking`] *redacts*, [`session`] *orders* all of it. `ARCHITECTURE.md` follows one connection through these folders.
+//! *waits*, [`audit`] *remembers*, [`masking`] *redacts*, [`notify`] *tells*, [`session`] *orders* all of it. `ARCHITECTURE.md` follows one connection through these folders.
 
 pub mod admin;
 pub mod approval;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod console;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod identity;
 pub mod intercept;
 pub mod listen;
 pub mod masking;
+pub mod notify;
 pub mod policy;
 pub mod protocol;
 pub mod session;

@@ -22,6 +22,7 @@ use crate::{
     issuer::{AUDIENCE, Issuer},
     job::JobCommand,
     output::Output,
+    people::CLIENT_SECRET,
     policies, reaper, tools,
 };
 
@@ -51,12 +52,18 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
+    pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
     /// Further lines of the configuration's `evidence:`, indented by two.
     pub evidence: String,
     /// Keep the state on a file system of its own, of so many bytes, which can be filled.
     pub state_bytes: Option<u64>,
+    /// Another daemon than the one next to the tests.
+    pub binary: Option<PathBuf>,
+    /// Further lines of the configuration.
+    pub further: String,
 }
 
 impl Default for Setup {
@@ -71,9 +78,12 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            console: None,
             relay: None,
             evidence: String::new(),
             state_bytes: None,
+            binary: None,
+            further: String::new(),
         }
     }
 }
@@ -97,7 +107,10 @@ impl Daemon {
     /// Writes the configuration, starts the daemon and waits until it is ready.
     pub fn start(cluster: &Arc<Cluster>, issuer: &Arc<Issuer>, setup: &Setup) -> Result<Self> {
         host::require_root()?;
-        let original = tools::cordon()?;
+        let original = match &setup.binary {
+            Some(binary) => binary.clone(),
+            None => tools::cordon()?,
+        };
         let scratch = Scratch::new("cordon")?;
         let cordon = shared_copy(&original, scratch.path())?;
         let name = format!("cordon-test-{}", host::unique());
@@ -153,6 +166,9 @@ impl Daemon {
             fs::write(&path, format!("{password}\n"))?;
             private(&path, 0o600)?;
         }
+        let secret = dir.join("secrets/console");
+        fs::write(&secret, CLIENT_SECRET)?;
+        private(&secret, 0o600)?;
         self.issuer.write_jwks(&dir.join("jwks.json"))?;
         let here = dir.display();
         let scope = if setup.host_scope {
@@ -198,6 +214,11 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let console = setup.console.as_ref().map_or(String::new(), |lines| {
+            format!("console:\n{lines}")
+                .replace("{here}", &here.to_string())
+                .replace("{issuer}", self.issuer.url())
+        });
         let config = format!(
             "version: 1\n\
              state_dir: {here}/state\n\
@@ -210,7 +231,7 @@ impl Daemon {
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n{evidence}",
+             evidence:\n{fsync}{evidence}{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,
@@ -219,8 +240,13 @@ impl Daemon {
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
             evidence = setup.evidence,
+            fsync = if setup.evidence.contains("fsync:") {
+                ""
+            } else {
+                "  fsync: always\n"
+            },
         );
-        fs::write(self.config(), config).context("writing the configuration")
+        fs::write(self.config(), config + &setup.further).context("writing the configuration")
     }
 
     fn mount_state(&self, bytes: u64) -> Result<()> {
@@ -346,6 +372,22 @@ impl Daemon {
     /// Process id of the running daemon.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("the daemon does not run")?.id())
+    }
+
+    /// CPU time that it has taken, in milliseconds.
+    pub fn cpu_ms(&self) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // Behind the name, which may hold spaces.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks =
+            |at: usize| -> Result<u64> { Ok(fields.get(at).context("no such field")?.parse()?) };
+        // The kernel shows 100 ticks a second to programs, whatever it counts itself.
+        Ok((ticks(11)? + ticks(12)?) * 10)
     }
 
     /// How many descriptors it has open.

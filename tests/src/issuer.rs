@@ -1,10 +1,14 @@
-//! A small token issuer: discovery document and key set over HTTP on loopback, and signed tokens.
+//! A small token issuer: discovery document and key set over HTTP on loopback, signed tokens, and
+//! logins of people.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +21,8 @@ use ring::{
     signature::{self, EcdsaKeyPair, KeyPair},
 };
 use serde_json::{Value, json};
+
+use crate::people::{Fault, People, Reply};
 
 /// The audience that the tests' daemons expect.
 pub const AUDIENCE: &str = "cordon-tests";
@@ -39,8 +45,15 @@ pub enum Algorithm {
 /// An issuer with one EC and one RSA key.
 #[derive(Debug)]
 pub struct Issuer {
-    url: String,
     jwks: Value,
+    signer: Arc<Signer>,
+    people: Arc<People>,
+}
+
+/// What signs its tokens.
+#[derive(Debug)]
+struct Signer {
+    url: String,
     es: EcdsaKeyPair,
     rsa: rsa::KeyPair,
     serial: AtomicU64,
@@ -65,31 +78,59 @@ impl Issuer {
         let discovery = json!({
             "issuer": url,
             "jwks_uri": format!("{url}/jwks"),
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+            "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+            "code_challenge_methods_supported": ["S256"],
             "id_token_signing_alg_values_supported": ["ES256", "RS256"],
-            "response_types_supported": ["id_token"],
+            "response_types_supported": ["code", "id_token"],
             "subject_types_supported": ["public"],
         });
-        let (keys, discovery) = (jwks.to_string(), discovery.to_string());
+        let signer = Arc::new(Signer {
+            url,
+            es,
+            rsa,
+            serial: AtomicU64::new(0),
+        });
+        let people = Arc::new(People::default());
+        let service = Arc::new(Service {
+            keys: jwks.to_string(),
+            discovery: discovery.to_string(),
+            signer: Arc::clone(&signer),
+            people: Arc::clone(&people),
+        });
         thread::Builder::new()
             .name("issuer".to_owned())
             .spawn(move || {
                 for stream in listener.incoming().flatten() {
-                    // A client that goes away is its own problem.
-                    let _ = answer(&stream, &discovery, &keys);
+                    // One each: a browser opens connections that it does not use at once.
+                    let service = Arc::clone(&service);
+                    thread::spawn(move || {
+                        // A client that goes away is its own problem.
+                        let _ = service.answer(&stream);
+                    });
                 }
             })?;
         Ok(Self {
-            url,
             jwks,
-            es,
-            rsa,
-            serial: AtomicU64::new(0),
+            signer,
+            people,
         })
+    }
+
+    /// Makes a person known, who can log in under this name with these claims.
+    pub fn add_person(&self, name: &str, claims: Value) {
+        self.people.add(name, claims);
+    }
+
+    /// What logins go wrong by from now on.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.people.set_fault(fault);
     }
 
     /// The issuer's URL, as in `iss`.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.signer.url
     }
 
     /// The key set.
@@ -111,6 +152,12 @@ impl Issuer {
 
     /// As [`Issuer::issue`], with the algorithm chosen.
     pub fn issue_with(&self, algorithm: Algorithm, claims: &Value) -> Result<String> {
+        self.signer.issue(algorithm, claims)
+    }
+}
+
+impl Signer {
+    fn issue(&self, algorithm: Algorithm, claims: &Value) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let mut all = json!({
             "iss": self.url,
@@ -190,26 +237,66 @@ fn key_set(es: &EcdsaKeyPair, rsa: &rsa::KeyPair) -> Result<Value> {
     ]}))
 }
 
-fn answer(mut stream: &TcpStream, discovery: &str, keys: &str) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reader = BufReader::new(stream);
-    let mut request = String::new();
-    reader.read_line(&mut request)?;
-    let mut header = String::new();
-    while reader.read_line(&mut header)? > 2 {
-        header.clear();
+/// What is served over HTTP.
+struct Service {
+    keys: String,
+    discovery: String,
+    signer: Arc<Signer>,
+    people: Arc<People>,
+}
+
+impl Service {
+    fn answer(&self, mut stream: &TcpStream) -> Result<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut reader = BufReader::new(stream);
+        let mut request = String::new();
+        reader.read_line(&mut request)?;
+        let (mut length, mut authorization) = (0, String::new());
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header)? <= 2 {
+                break;
+            }
+            let (name, value) = header.split_once(':').unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse()?,
+                "authorization" => value.trim().clone_into(&mut authorization),
+                _ => {}
+            }
+        }
+        let mut body = String::new();
+        reader.take(length).read_to_string(&mut body)?;
+        let target = request.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let reply = match path {
+            "/.well-known/openid-configuration" => Reply::Json(self.discovery.clone()),
+            "/jwks" => Reply::Json(self.keys.clone()),
+            "/authorize" => self.people.authorize(query),
+            "/token" => match self.people.token(&authorization, &body) {
+                Ok(claims) => Reply::Json(
+                    json!({ "token_type": "Bearer", "access_token": "unused", "id_token": self.signer.issue(Algorithm::Rs256, &claims)? }).to_string(),
+                ),
+                Err(error) => Reply::Refused(error),
+            },
+            _ => Reply::Refused("nothing is here".to_owned()),
+        };
+        let (status, more, body) = match reply {
+            Reply::Json(body) => (
+                "200 OK",
+                "Content-Type: application/json\r\n".to_owned(),
+                body,
+            ),
+            Reply::Page(body) => ("200 OK", "Content-Type: text/html\r\n".to_owned(), body),
+            Reply::Redirect(to) => ("302 Found", format!("Location: {to}\r\n"), String::new()),
+            Reply::Refused(why) => ("400 Bad Request", String::new(), why),
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        Ok(())
     }
-    let (status, body) = match request.split(' ').nth(1) {
-        Some("/.well-known/openid-configuration") => ("200 OK", discovery),
-        Some("/jwks") => ("200 OK", keys),
-        _ => ("404 Not Found", "{}"),
-    };
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
-    Ok(())
 }
 
 #[cfg(test)]

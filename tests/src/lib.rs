@@ -6,8 +6,10 @@
 //! is removed by the [`reaper`]. A host that lacks something makes the test fail with a message
 //! that says what to do; nothing is skipped.
 
+pub mod agent;
 #[cfg(feature = "agreement")]
 pub mod agreement;
+pub mod browser;
 pub mod canary;
 pub mod cluster;
 pub mod daemon;
@@ -16,9 +18,11 @@ pub mod issuer;
 pub mod job;
 pub mod live;
 pub mod output;
+pub mod people;
 pub mod policies;
 pub mod raw;
 pub mod reaper;
+pub mod receiver;
 pub mod relay;
 pub mod stand;
 pub mod store;
@@ -27,11 +31,14 @@ pub mod suites;
 pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
+pub mod web;
 
+pub use agent::{Agent, Told};
 pub use cluster::Cluster;
 pub use daemon::{Daemon, Setup};
 pub use issuer::Issuer;
 pub use job::JobCommand;
 pub use live::LivePsql;
 pub use output::Output;
+pub use receiver::Receiver;
 pub use stand::Stand;

@@ -25,9 +25,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("identity", &["config", "intercept"]),
     ("policy", &["identity", "masking", "sql"]),
     ("approval", &["admin", "audit", "policy", "sql"]),
+    ("notify", &["admin", "approval", "audit", "config"]),
     (
         "session",
         &[
+            "admin::EarlierView",
             "approval",
             "audit",
             "config",
@@ -48,6 +50,12 @@ const RULES: &[(&str, &[&str])] = &[
             "session",
             "sql",
             "transport",
+        ],
+    ),
+    (
+        "console",
+        &[
+            "admin", "approval", "audit", "config", "identity", "policy", "session", "sql",
         ],
     ),
     (

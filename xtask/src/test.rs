@@ -35,6 +35,10 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("nodejs", "node"),
     ("npm", "npm"),
     ("openjdk-17-jdk-headless", "javac"),
+    // The console, in a real browser.
+    ("chromium", "/usr/bin/chromium"),
+    ("chromium-driver", "/usr/bin/chromedriver"),
+    ("curl", "/usr/bin/curl"),
     ("libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"),
 ];
 

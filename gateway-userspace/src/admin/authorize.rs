@@ -59,6 +59,11 @@ fn rule(request: &Request) -> Rule {
             users: Users::ApproversAndRoot,
             from_jobs: false,
         },
+        Request::ApprovalStatus { .. } => Rule {
+            what: "see what has become of held statements",
+            users: Users::Anyone,
+            from_jobs: true,
+        },
         Request::ApprovalDecide { .. } => Rule {
             what: "answer held statements",
             users: Users::Approvers,

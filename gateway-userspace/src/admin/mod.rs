@@ -15,6 +15,7 @@ mod tests;
 mod view;
 
 pub use client::{Client, ClientError};
+pub(crate) use peer::Credentials;
 pub use peer::Peer;
 pub use request::*;
 pub use server::{ControlPlane, listen, serve};

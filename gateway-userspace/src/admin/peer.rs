@@ -49,7 +49,7 @@ const UNKNOWN: &str = "(cannot be told)";
 
 /// The other end of one connection.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     uid: u32,
     gid: u32,
     process: Option<Process>,
@@ -71,7 +71,7 @@ enum Hold {
 }
 
 impl Credentials {
-    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let pid = credentials
             .pid()
@@ -93,7 +93,7 @@ impl Credentials {
     }
 
     /// Looks at the peer again: it may have been moved into a job since it connected.
-    pub(super) fn look(&self, config: &Config, jobs: &Jobs) -> Peer {
+    pub(crate) fn look(&self, config: &Config, jobs: &Jobs) -> Peer {
         let name = User::from_uid(Uid::from_raw(self.uid))
             .ok()
             .flatten()

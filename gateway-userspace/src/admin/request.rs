@@ -36,6 +36,11 @@ pub enum Request {
         /// Approval id, or an unambiguous prefix.
         id: String,
     },
+    /// What has become of requests for approval: inside of a job of its own ones only.
+    ApprovalStatus {
+        /// Approval id, or an unambiguous prefix; all if absent.
+        id: Option<String>,
+    },
     /// Answers a held statement as the peer's user.
     ApprovalDecide {
         /// Approval id, or an unambiguous prefix.
@@ -74,6 +79,11 @@ pub enum Response {
         /// Oldest first.
         approvals: Vec<ApprovalView>,
     },
+    /// What has become of requests for approval.
+    Requests {
+        /// Oldest first.
+        requests: Vec<RequestView>,
+    },
     /// State of the daemon.
     Status(StatusView),
     /// The catalog of a database.
@@ -107,11 +117,11 @@ pub struct JobView {
 }
 
 /// A held statement as shown to people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalView {
     /// Approval id: `apr-` and 12 hex digits.
     pub id: String,
-    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`.
+    /// `pending`, `approved` (used or not), `denied`, `expired`, `withdrawn`.
     pub state: String,
     /// Session id.
     pub session: String,
@@ -129,6 +139,27 @@ pub struct ApprovalView {
     pub parameters: Vec<Option<String>>,
     /// Resolved effects: `delete public.orders (reads id)`.
     pub effects: Vec<String>,
+    /// Rows that it would touch, as the server's planner guesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
+    /// What an approver should mind.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The page of the job's run in its CI system, made of signed claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_url: Option<String>,
+    /// The step of the job, as the environment of its process says: nobody vouches for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Number of the statement in its session.
+    #[serde(default)]
+    pub statement_number: u64,
+    /// The last statements of the session before it, oldest first.
+    #[serde(default)]
+    pub before: Vec<EarlierView>,
+    /// Why it is held, in a sentence.
+    #[serde(default)]
+    pub why: String,
     /// The rule that holds it.
     pub rule: String,
     /// Whose approval is needed: all of these.
@@ -137,8 +168,116 @@ pub struct ApprovalView {
     pub approved_by: Vec<String>,
     /// RFC 3339.
     pub created: String,
-    /// RFC 3339.
+    /// RFC 3339. Where `on_hold` is `refuse`, an approval gives it anew: the time to send the
+    /// statement again.
     pub expires: String,
+    /// `wait`: the statement waits on its connection. `refuse`: it was refused, and may be sent
+    /// once more when it is approved.
+    #[serde(default = "wait")]
+    pub on_hold: String,
+    /// All answers, oldest first.
+    #[serde(default)]
+    pub answers: Vec<AnswerView>,
+    /// When what was approved was let through, RFC 3339. It is never let through again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// When nothing more could become of it, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Why it was denied or withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_because: Option<String>,
+}
+
+fn wait() -> String {
+    "wait".to_owned()
+}
+
+/// What has become of a request for approval, for the program that made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Approval id.
+    pub id: String,
+    /// `pending`, `approved` (used or not), `denied`, `expired`, `withdrawn`.
+    pub state: String,
+    /// `wait` or `refuse`; see [`ApprovalView::on_hold`].
+    pub on_hold: String,
+    /// When what was approved was let through, RFC 3339. It is never let through again.
+    pub used: Option<String>,
+    /// Until when it can be answered, or used, RFC 3339.
+    pub expires: String,
+    /// Why it was denied or withdrawn.
+    pub reason: Option<String>,
+    /// Whose approval is needed: all of these.
+    pub needs: Vec<NeedView>,
+    /// Session id.
+    pub session: String,
+    /// Number of the statement in it.
+    pub statement_number: u64,
+    /// The statement.
+    pub statement: String,
+    /// What to do next, in words.
+    pub next: String,
+}
+
+impl From<ApprovalView> for RequestView {
+    fn from(view: ApprovalView) -> Self {
+        let refused = view.on_hold == "refuse";
+        let next = match (view.state.as_str(), refused, &view.used) {
+            ("pending", false, _) => "it waits on its connection: keep that open".to_owned(),
+            ("pending", true, _) => {
+                "wait until it is approved, then send exactly the same statement again, once"
+                    .to_owned()
+            }
+            ("approved", true, None) => format!(
+                "send exactly the same statement again, once, before {}",
+                view.expires
+            ),
+            ("approved", false, None) => "it is about to run on its connection".to_owned(),
+            ("approved", _, Some(_)) => {
+                "it was let through and cannot be used again; its result came on its connection"
+                    .to_owned()
+            }
+            ("denied", _, _) => "do something else: a person has refused it".to_owned(),
+            _ => "send the statement again to ask anew".to_owned(),
+        };
+        Self {
+            id: view.id,
+            state: view.state,
+            on_hold: view.on_hold,
+            used: view.used,
+            expires: view.expires,
+            reason: view.ended_because,
+            needs: view.needs,
+            session: view.session,
+            statement_number: view.statement_number,
+            statement: view.statement,
+            next,
+        }
+    }
+}
+
+/// A statement of the same session, before the one that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierView {
+    /// Its number in the session.
+    pub number: u64,
+    /// Its text; a long one is cut, and ends in `...`.
+    pub statement: String,
+}
+
+/// An answer to a request for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// Name of the approver.
+    pub by: String,
+    /// Approved or denied.
+    pub approve: bool,
+    /// Their reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// RFC 3339.
+    pub at: String,
 }
 
 /// Why a policy did not come into force.

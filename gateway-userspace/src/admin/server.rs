@@ -217,6 +217,47 @@ impl Server {
         }
     }
 
+    /// A job sees what it has asked for, approvers and root see all, others nothing.
+    fn requests(&self, peer: &Peer, id: Option<&str>) -> Response {
+        if peer.inside_job.is_none() && peer.groups.is_empty() && peer.uid != 0 {
+            return refused(format!(
+                "the user {} may not see held statements from outside of the job that sent them",
+                peer.user
+            ));
+        }
+        let own =
+            |view: &ApprovalView| peer.inside_job.as_deref().is_none_or(|job| job == view.job);
+        let asked = |view: &ApprovalView| match id {
+            None => true,
+            Some(id) => {
+                let id = id.strip_prefix("apr-").unwrap_or(id);
+                !id.is_empty()
+                    && view
+                        .id
+                        .strip_prefix("apr-")
+                        .is_some_and(|known| known.starts_with(id))
+            }
+        };
+        let mut found = self.control.approvals();
+        found.retain(|view| own(view) && asked(view));
+        match (id, found.len()) {
+            (Some(id), 0) => {
+                let place = if peer.inside_job.is_some() {
+                    " of this job"
+                } else {
+                    ""
+                };
+                refused(format!("there is no request for approval {id}{place}"))
+            }
+            (Some(id), 2..) => {
+                refused(format!("{id} is the start of several ids; give more of it"))
+            }
+            (None, _) | (Some(_), 1) => Response::Requests {
+                requests: found.into_iter().map(Into::into).collect(),
+            },
+        }
+    }
+
     fn status(&self, peer: &Peer, id: Option<&str>) -> Response {
         let jobs: Vec<_> = self
             .jobs
@@ -317,6 +358,7 @@ impl Connection {
                 approvals: self.server.control.approvals(),
             },
             Request::ApprovalShow { id } => one(self.server.control.approval(&id)),
+            Request::ApprovalStatus { id } => self.server.requests(&peer, id.as_deref()),
             Request::ApprovalDecide {
                 id,
                 approve,

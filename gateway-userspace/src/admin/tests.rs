@@ -37,6 +37,21 @@ struct Plane {
 
 fn approval() -> ApprovalView {
     ApprovalView {
+        estimated_rows: Some(41),
+        warnings: vec!["a transaction is open".into()],
+        run_url: Some("https://ci.example/1".into()),
+        step: None,
+        statement_number: 3,
+        before: vec![EarlierView {
+            number: 2,
+            statement: "SELECT 1".into(),
+        }],
+        why: "deleting needs approval".into(),
+        on_hold: "wait".into(),
+        answers: Vec::new(),
+        used: None,
+        ended: None,
+        ended_because: None,
         id: "apr-0123456789ab".to_owned(),
         state: "pending".to_owned(),
         session: String::new(),
@@ -143,6 +158,8 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
         policy_dir: PathBuf::new(),
         approvers: [("dba".to_owned(), [NOBODY].into())].into(),
         evidence: Evidence::default(),
+        notify: crate::config::Notify::default(),
+        console: None,
     }
 }
 

@@ -8,16 +8,18 @@ use crate::sql::{Access, ColumnUse, DdlAction, FunctionClass, Namespace, Stateme
 /// approval is not for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<'a> {
-    /// Session id.
-    pub session: &'a str,
+    /// Session id, where it is for the statement that waits in it.
+    pub session: Option<&'a str>,
     /// Job id.
     pub job: &'a str,
     /// Database, by its configured name.
     pub database: &'a str,
     /// The upstream login role.
     pub login: &'a str,
-    /// The statement: text, resolved objects with their oids, catalog version.
+    /// The statement: text, resolved objects with their oids.
     pub statement: &'a Statement,
+    /// The version of the definitions that it relies on.
+    pub definitions: &'a str,
     /// What its names were resolved in.
     pub namespace: &'a Namespace,
     /// Bind values, as the client sent them.
@@ -43,13 +45,14 @@ impl Binding {
     /// The digest of exactly this.
     pub fn of(bound: &Bound<'_>) -> Self {
         let mut frames = Frames::new();
+        frames.list(bound.session.iter(), |frames, session| frames.text(session));
         for text in [
-            bound.session,
             bound.job,
             bound.database,
             bound.login,
             &bound.statement.text,
             &bound.namespace.user,
+            bound.definitions,
         ] {
             frames.text(text);
         }
@@ -86,7 +89,7 @@ struct Frames(Context);
 impl Frames {
     fn new() -> Self {
         let mut context = Context::new(&SHA256);
-        context.update(b"cordon approval binding 1\n");
+        context.update(b"cordon approval binding 2\n");
         Self(context)
     }
 
@@ -115,7 +118,6 @@ impl Frames {
     }
 
     fn statement(&mut self, statement: &Statement) {
-        self.number(statement.catalog_version);
         self.number(u64::from(statement.unlimited));
         self.list(statement.relations.iter(), |frames, used| {
             frames.text(&used.relation.schema);

@@ -1,22 +1,24 @@
-//! How a request ends, and the proof that it was approved.
+//! How a request is answered, and how an approval is used.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::audit::{ApprovalUsed, ApprovalWithdrawn, Event};
+use crate::audit::{ApprovalUsed, Event};
 
-use super::{binding::Binding, ledger::Ledger};
+use super::{
+    binding::Binding,
+    item::{Item, Status},
+    store::Approvals,
+};
 
-/// How a request for approval ended.
-#[derive(Debug)]
+/// How a request for approval was answered, or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApprovalOutcome {
-    /// Enough people agreed.
+    /// Enough people agreed. [`Held::approved`](super::Held::approved) lets it be used.
     Approved {
         /// Their names.
         by: Vec<String>,
-        /// The proof, for exactly one execution.
-        proof: Approved,
     },
     /// Somebody refused.
     Denied {
@@ -34,65 +36,89 @@ pub enum ApprovalOutcome {
     },
 }
 
-/// Proof that exactly one thing was approved. Neither made nor copied elsewhere; using it uses
-/// it up.
+/// A request that was approved. Several of these may stand for one request, of which the first to
+/// be [redeemed](Self::redeem) uses it up.
+#[derive(Clone)]
 pub struct Approved {
-    pub(super) id: String,
-    pub(super) binding: Binding,
-    pub(super) by: Vec<String>,
-    pub(super) deadline: Instant,
-    pub(super) ledger: Arc<dyn Ledger>,
+    store: Approvals,
+    item: Arc<Item>,
 }
 
 impl Approved {
+    pub(super) fn new(store: Approvals, item: Arc<Item>) -> Self {
+        Self { store, item }
+    }
+
     /// Approval id.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.item.id
     }
 
     /// True if this is what was approved.
     pub fn matches(&self, binding: &Binding) -> bool {
-        self.binding == *binding
+        self.item.request.binding == *binding
+    }
+
+    /// Takes it back.
+    pub fn withdraw(&self, reason: &str) {
+        self.store.end(&self.item, Status::withdrawn(reason));
     }
 
     /// Uses the approval for what is about to run. If that is not what was approved, or the time
-    /// is over, the approval is gone all the same.
-    pub fn redeem(self, binding: &Binding) -> Result<Redeemed, RedeemError> {
-        let refused = if !self.matches(binding) {
-            RedeemError::OtherEffect
-        } else if Instant::now() >= self.deadline {
-            RedeemError::Expired
-        } else {
-            self.ledger.record_later(Event::ApprovalUsed(ApprovalUsed {
-                approval: self.id.clone(),
-                approved_by: self.by.clone(),
-                binding: binding.hex(),
-            }));
-            return Ok(Redeemed {
-                id: self.id,
-                by: self.by,
+    /// is over, the approval is gone all the same. Once this returns, the use is on disk; its record
+    /// in the evidence stands before that of the decision that follows.
+    ///
+    /// # Errors
+    /// If it may not run.
+    pub async fn redeem(self, binding: &Binding) -> Result<Redeemed, RedeemError> {
+        let Self { store, item } = self;
+        if item.request.binding != *binding {
+            let error = RedeemError::OtherEffect;
+            store.end(&item, Status::withdrawn(&error.to_string()));
+            return Err(error);
+        }
+        let late = Instant::now() >= item.lock().deadline;
+        if late {
+            store.end(&item, Status::Expired);
+        }
+        if !store.end(&item, Status::Used) {
+            let status = item.lock().status.clone();
+            return Err(match status {
+                Status::Used => RedeemError::Used,
+                Status::Expired => RedeemError::Expired,
+                Status::Withdrawn { reason } => RedeemError::Withdrawn(reason),
+                Status::Pending | Status::Approved | Status::Denied { .. } => {
+                    RedeemError::NotApproved
+                }
             });
-        };
-        self.ledger
-            .record_later(Event::ApprovalWithdrawn(ApprovalWithdrawn {
-                approval: self.id,
-                reason: refused.to_string(),
-            }));
-        Err(refused)
+        }
+        // Without this, a restart could take it for one that was never used.
+        if let Err(error) = store.save(item.row()).await {
+            return Err(RedeemError::NotSaved(error.to_string()));
+        }
+        let by = item.lock().approvers();
+        store.ledger.record_later(Event::ApprovalUsed(ApprovalUsed {
+            approval: item.id.clone(),
+            approved_by: by.clone(),
+            binding: binding.hex(),
+        }));
+        Ok(Redeemed {
+            id: item.id.clone(),
+            by,
+        })
     }
 }
 
 impl std::fmt::Debug for Approved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Approved")
-            .field("id", &self.id)
-            .field("binding", &self.binding)
-            .field("by", &self.by)
+            .field("id", &self.item.id)
+            .field("binding", &self.item.request.binding)
             .finish_non_exhaustive()
     }
 }
 
-/// Proof that an approval was used for what it was given for.
+/// Proof that an approval was used for what it was given for. Made by [`Approved::redeem`] only.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Redeemed {
     id: String,
@@ -112,7 +138,7 @@ impl Redeemed {
 }
 
 /// An approval is not for what is about to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedeemError {
     /// Text, parameters, objects, schema or session differ.
     #[error(
@@ -122,4 +148,16 @@ pub enum RedeemError {
     /// The time for it is over.
     #[error("the approval has expired; send the statement again")]
     Expired,
+    /// Somebody else was quicker.
+    #[error("the approval has been used already; send the statement again")]
+    Used,
+    /// It was taken back meanwhile.
+    #[error("the request was withdrawn: {0}")]
+    Withdrawn(String),
+    /// It never was.
+    #[error("the statement was not approved")]
+    NotApproved,
+    /// Its use cannot be saved.
+    #[error("{0}, so the approved statement may not run")]
+    NotSaved(String),
 }

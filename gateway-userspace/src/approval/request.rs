@@ -1,9 +1,9 @@
 //! A request for approval.
 
 use crate::{
-    admin::{ApprovalView, NeedView},
+    admin::{ApprovalView, EarlierView, NeedView},
     audit::{ApprovalNeed, ApprovalRequested},
-    policy::ApprovalRequirement,
+    policy::{ApprovalRequirement, OnHold},
 };
 
 use super::binding::Binding;
@@ -21,6 +21,8 @@ pub struct ApprovalRequest {
     pub requester: String,
     /// User id of the requesting process: that user never approves.
     pub requester_uid: u32,
+    /// Names of the person behind the job, as far as its token tells: nor do they.
+    pub requester_names: Vec<String>,
     /// The process that connected, in words.
     pub process: String,
     /// Database, by its configured name.
@@ -31,6 +33,16 @@ pub struct ApprovalRequest {
     pub parameters: Vec<Option<String>>,
     /// Resolved effects, in words.
     pub effects: Vec<String>,
+    /// What an approver should mind.
+    pub warnings: Vec<String>,
+    /// The page of the job's run in its CI system.
+    pub run_url: Option<String>,
+    /// The step of the job, as its process says.
+    pub step: Option<String>,
+    /// The last statements of the session before it, oldest first.
+    pub before: Vec<EarlierView>,
+    /// Why it is held, in a sentence.
+    pub why: String,
     /// Who must agree, and how long it may take.
     pub requirement: ApprovalRequirement,
     /// Exactly what would run.
@@ -51,6 +63,13 @@ impl ApprovalRequest {
             statement: self.statement.clone(),
             parameters: self.parameters.clone(),
             effects: self.effects.clone(),
+            estimated_rows: None,
+            warnings: self.warnings.clone(),
+            run_url: self.run_url.clone(),
+            step: self.step.clone(),
+            statement_number: self.statement_number,
+            before: self.before.clone(),
+            why: self.why.clone(),
             rule: self.requirement.rule.clone(),
             needs: self
                 .requirement
@@ -65,6 +84,11 @@ impl ApprovalRequest {
             approved_by: Vec::new(),
             created: created.to_owned(),
             expires: expires.to_owned(),
+            on_hold: self.requirement.on_hold.word().to_owned(),
+            answers: Vec::new(),
+            used: None,
+            ended: None,
+            ended_because: None,
         }
     }
 
@@ -87,6 +111,7 @@ impl ApprovalRequest {
                     count: quorum.count,
                 })
                 .collect(),
+            refused: self.requirement.on_hold == OnHold::Refuse,
             expires: expires.to_owned(),
             binding: self.binding.hex(),
         }

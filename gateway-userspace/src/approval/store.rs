@@ -1,4 +1,4 @@
-//! The requests of one host, in memory.
+//! The requests of one host: in memory, and on disk as they change.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,20 +8,23 @@ use std::{
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
-    sync::Notify,
-    task::AbortHandle,
+    sync::broadcast,
     time::{Instant, sleep_until},
 };
 
 use crate::{
     admin::ApprovalView,
-    audit::{AppendError, ApprovalExpired, ApprovalWithdrawn, Event, rfc3339, to_hex, wall_micros},
+    audit::{AppendError, ApprovalWithdrawn, Event, rfc3339, to_hex, wall_micros},
+    policy::OnHold,
 };
 
 use super::{
-    held::Held,
+    change::{BACKLOG, Change, ChangeKind, Changes},
+    database::{Database, Row, SaveError},
+    held::{Held, Waiting},
+    item::{Item, Status},
     ledger::Ledger,
-    outcome::{ApprovalOutcome, Approved},
+    outcome::Approved,
     request::ApprovalRequest,
 };
 
@@ -29,7 +32,7 @@ use super::{
 const MAX_OPEN: usize = 1_024;
 const MAX_OPEN_PER_JOB: usize = 64;
 /// Ended requests that can still be looked at.
-const MAX_ENDED: usize = 256;
+pub(super) const MAX_ENDED: usize = 256;
 /// No statement is held longer, whatever a policy says.
 const MAX_HOLD: Duration = Duration::from_hours(24 * 7);
 
@@ -42,242 +45,366 @@ pub enum SubmitError {
     /// It is not on record.
     #[error("the request for approval is not on record")]
     Record(#[from] AppendError),
+    /// It is not on disk.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// No randomness for its id.
     #[error("no random id for the request for approval")]
     Random,
 }
 
+/// What becomes of a statement that is refused until it is approved.
+#[derive(Debug)]
+pub enum Asked {
+    /// It was approved before: it may run now, this once.
+    Approved(Approved),
+    /// It waits for an answer, since now or since it was sent before.
+    Waits(Waiting),
+}
+
 /// The host's requests for approval. A clone is the same store.
+///
+/// Everybody who shows or answers requests uses [`Self::list`], [`Self::show`],
+/// [`Self::decide`] and [`Self::subscribe`]; what they see is an [`ApprovalView`]. Sessions
+/// [`submit`](Self::submit) statements that wait on their connection, and [`ask`](Self::ask) about
+/// those that are refused until they are approved.
 #[derive(Clone)]
 pub struct Approvals {
     pub(super) ledger: Arc<dyn Ledger>,
+    database: Option<Database>,
     table: Arc<Mutex<Table>>,
+    changes: broadcast::Sender<Change>,
 }
 
 #[derive(Default)]
 struct Table {
-    next: u64,
-    open: BTreeMap<String, Arc<Item>>,
-    ended: VecDeque<Arc<Item>>,
-}
-
-/// One request.
-pub(super) struct Item {
-    pub(super) id: String,
-    /// Order of arrival.
-    order: u64,
-    pub(super) request: ApprovalRequest,
-    created: String,
-    expires: String,
-    pub(super) deadline: Instant,
-    state: Mutex<State>,
-    /// Told at every change of the status.
-    pub(super) changed: Notify,
-    /// Held while an answer is put on record: answers are taken one after the other.
-    pub(super) deciding: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) status: Status,
-    /// Who has approved.
-    pub(super) votes: Vec<Vote>,
-    timer: Option<AbortHandle>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Status {
-    #[default]
-    Pending,
-    Approved {
-        /// The proof has been handed out.
-        taken: bool,
-    },
-    Denied {
-        by: String,
-        reason: Option<String>,
-    },
-    Expired,
-    Withdrawn {
-        reason: String,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Vote {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    /// Their approvers' groups.
-    pub(super) groups: Vec<String>,
+    /// Order of the last arrival.
+    last: u64,
+    /// Can be answered or used.
+    live: BTreeMap<String, Arc<Item>>,
+    ended: VecDeque<(u64, ApprovalView)>,
 }
 
 impl Approvals {
-    /// An empty store that records its steps in `ledger`.
+    /// An empty store in memory only, that records its steps in `ledger`.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self {
             ledger,
+            database: None,
             table: Arc::default(),
+            changes: broadcast::Sender::new(BACKLOG),
         }
+    }
+
+    /// A store on disk, with the requests that were found there. No session and no job outlives the
+    /// daemon, so what had not ended is withdrawn, on record; the ids of those come too.
+    pub fn resume(
+        ledger: Arc<dyn Ledger>,
+        database: Database,
+        rows: Vec<Row>,
+    ) -> (Self, Vec<String>) {
+        let mut withdrawn = Vec::new();
+        let store = Self {
+            database: Some(database),
+            ..Self::new(ledger)
+        };
+        let mut table = store.lock();
+        for mut row in rows {
+            table.last = table.last.max(row.arrival);
+            if row.live {
+                let reason = if row.view.state == "approved" {
+                    "the daemon stopped before the approved statement ran"
+                } else {
+                    "the daemon was restarted: the session that waited is gone"
+                };
+                store.withdrawn_at_start(&mut row, reason);
+                withdrawn.push(row.view.id.clone());
+            }
+            table.keep(row.arrival, row.view);
+        }
+        drop(table);
+        (store, withdrawn)
+    }
+
+    fn withdrawn_at_start(&self, row: &mut Row, reason: &str) {
+        self.ledger
+            .record_later(Event::ApprovalWithdrawn(ApprovalWithdrawn {
+                approval: row.view.id.clone(),
+                reason: reason.to_owned(),
+            }));
+        row.live = false;
+        "withdrawn".clone_into(&mut row.view.state);
+        row.view.ended = Some(rfc3339(wall_micros()));
+        row.view.ended_because = Some(reason.to_owned());
+        self.save_later(row.clone());
+    }
+
+    /// Follows what happens to requests from now on. To miss nothing, subscribe first, then
+    /// read [`Self::list`].
+    pub fn subscribe(&self) -> Changes {
+        self.changes.subscribe()
     }
 
     /// Puts a request on record and opens it to the approvers. The answer comes by
     /// [`Held::wait`]; dropping what this returns withdraws the request.
+    ///
+    /// # Errors
+    /// If it is not on record and on disk, or too many wait already.
     pub async fn submit(&self, request: ApprovalRequest) -> Result<Held, SubmitError> {
+        let item = self.open_request(request).await?;
+        Ok(Held::new(self.clone(), item))
+    }
+
+    /// Asks about a statement that does not wait on its connection: whether it was approved, or
+    /// waits already, and if neither puts a request on record. Only the same binding and the same
+    /// requirement count.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn ask(&self, request: ApprovalRequest) -> Result<Asked, SubmitError> {
+        let same = |item: &&Arc<Item>| {
+            item.request.job == request.job
+                && item.request.requirement.on_hold == OnHold::Refuse
+                && item.request.binding == request.binding
+        };
+        let found = self.lock().live.values().find(same).cloned();
+        if let Some(item) = found {
+            if item.request.requirement != request.requirement {
+                let reason = "the policy asks for another approval now";
+                self.end(&item, Status::withdrawn(reason));
+            } else if item.is_approved() {
+                return Ok(Asked::Approved(Approved::new(self.clone(), item)));
+            } else {
+                return Ok(Asked::Waits(Waiting::new(self.clone(), item)));
+            }
+        }
+        let item = self.open_request(request).await?;
+        Ok(Asked::Waits(Waiting::new(self.clone(), item)))
+    }
+
+    async fn open_request(&self, request: ApprovalRequest) -> Result<Arc<Item>, SubmitError> {
         let id = new_id().ok_or(SubmitError::Random)?;
         let hold = request.requirement.hold.min(MAX_HOLD);
-        let now = wall_micros();
-        let expires =
-            rfc3339(now.saturating_add(u64::try_from(hold.as_micros()).unwrap_or(u64::MAX)));
-        let deadline = Instant::now() + hold;
+        let (expires, deadline) = in_time(hold);
         self.room_for(&request.job)?;
         self.ledger
             .record(Event::ApprovalRequested(request.evidence(&id, &expires)))
             .await?;
         let item = {
             let mut table = self.lock();
-            table.next += 1;
-            let item = Arc::new(Item {
-                id: id.clone(),
-                order: table.next,
-                request,
-                created: rfc3339(now),
-                expires,
-                deadline,
-                state: Mutex::default(),
-                changed: Notify::new(),
-                deciding: tokio::sync::Mutex::default(),
-            });
-            table.open.insert(id, Arc::clone(&item));
-            item
+            table.last += 1;
+            Arc::new(Item::new(id, table.last, request, expires, deadline))
         };
-        let timer = tokio::spawn(expire(self.clone(), Arc::clone(&item)));
-        item.lock().timer = Some(timer.abort_handle());
-        Ok(Held::new(self.clone(), item))
+        if let Err(error) = self.save(item.row()).await {
+            let reason = format!("it was never opened: {error}");
+            item.lock().status = Status::withdrawn(&reason);
+            self.save_later(item.row());
+            self.ledger
+                .record_later(Event::ApprovalWithdrawn(ApprovalWithdrawn {
+                    approval: item.id.clone(),
+                    reason,
+                }));
+            return Err(error.into());
+        }
+        self.lock().live.insert(item.id.clone(), Arc::clone(&item));
+        self.tell(&item.id, ChangeKind::Requested);
+        self.time(&item, deadline);
+        Ok(item)
     }
 
-    /// Takes a request back. Says whether it was still open.
+    /// More is known of a request.
+    pub(super) fn estimated(&self, item: &Item, rows: u64) {
+        let mut state = item.lock();
+        state.estimated_rows = Some(rows);
+        self.save_later(item.row_of(&state));
+        drop(state);
+        self.tell(&item.id, ChangeKind::Updated);
+    }
+
+    /// Takes a request back. Says whether it was still open, or approved and not used.
     pub fn withdraw(&self, id: &str, reason: &str) -> bool {
-        let item = self.lock().open.get(id).cloned();
-        item.is_some_and(|item| {
-            self.end(
-                &item,
-                Status::Withdrawn {
-                    reason: reason.to_owned(),
-                },
-            )
-        })
+        let item = self.lock().live.get(id).cloned();
+        item.is_some_and(|item| self.end(&item, Status::withdrawn(reason)))
     }
 
     /// Takes back all requests of a job: it has ended.
     pub fn withdraw_job(&self, job: &str, reason: &str) {
         let items: Vec<_> = self
             .lock()
-            .open
+            .live
             .values()
             .filter(|item| item.request.job == job)
             .cloned()
             .collect();
         for item in items {
-            self.end(
-                &item,
-                Status::Withdrawn {
-                    reason: reason.to_owned(),
-                },
-            );
+            self.end(&item, Status::withdrawn(reason));
         }
     }
 
     /// Open requests and the last ones that ended, oldest first.
     pub fn list(&self) -> Vec<ApprovalView> {
-        let mut items: Vec<_> = {
+        let (mut views, items) = {
             let table = self.lock();
-            table.open.values().chain(&table.ended).cloned().collect()
+            let ended: Vec<_> = table.ended.iter().cloned().collect();
+            let live: Vec<_> = table.live.values().cloned().collect();
+            (ended, live)
         };
-        items.sort_by_key(|item| item.order);
-        items.iter().map(|item| item.view()).collect()
+        views.extend(items.iter().map(|item| (item.arrival, item.view())));
+        views.sort_by_key(|(arrival, _)| *arrival);
+        views.into_iter().map(|(_, view)| view).collect()
     }
 
-    /// Number of open requests.
+    /// Number of requests that wait for an answer.
     pub fn open(&self) -> usize {
-        self.lock().open.len()
+        let table = self.lock();
+        table
+            .live
+            .values()
+            .filter(|item| !item.is_approved())
+            .count()
     }
 
     /// One request, by its id or an unambiguous prefix.
+    ///
+    /// # Errors
+    /// If there is none, or several.
     pub fn show(&self, id_or_prefix: &str) -> Result<ApprovalView, super::DecideError> {
-        self.find(id_or_prefix).map(|item| item.view())
+        match self.find(id_or_prefix)? {
+            Found::Live(item) => Ok(item.view()),
+            Found::Ended(view) => Ok(*view),
+        }
     }
 
     /// Open requests are looked at first: a prefix that names one open and one ended request
     /// means the open one.
-    pub(super) fn find(&self, id_or_prefix: &str) -> Result<Arc<Item>, super::DecideError> {
+    pub(super) fn find(&self, id_or_prefix: &str) -> Result<Found, super::DecideError> {
         let wanted = id_or_prefix.strip_prefix("apr-").unwrap_or(id_or_prefix);
         let unknown = || super::DecideError::Unknown(id_or_prefix.to_owned());
         if wanted.is_empty() {
             return Err(unknown());
         }
-        let table = self.lock();
-        let matching = |item: &&Arc<Item>| {
-            item.id
-                .strip_prefix("apr-")
+        let matching = |id: &str| {
+            id.strip_prefix("apr-")
                 .is_some_and(|id| id.starts_with(wanted))
         };
-        let mut found: Vec<_> = table.open.values().filter(matching).collect();
-        if found.is_empty() {
-            found = table.ended.iter().filter(matching).collect();
+        let table = self.lock();
+        let mut live = table.live.values().filter(|item| matching(&item.id));
+        match (live.next(), live.next()) {
+            (Some(item), None) => return Ok(Found::Live(Arc::clone(item))),
+            (Some(_), Some(_)) => {
+                return Err(super::DecideError::Ambiguous(id_or_prefix.to_owned()));
+            }
+            (None, _) => {}
         }
-        match found.as_slice() {
-            [] => Err(unknown()),
-            [item] => Ok(Arc::clone(item)),
-            _ => Err(super::DecideError::Ambiguous(id_or_prefix.to_owned())),
+        let mut ended = table.ended.iter().filter(|(_, view)| matching(&view.id));
+        match (ended.next(), ended.next()) {
+            (Some((_, view)), None) => Ok(Found::Ended(Box::new(view.clone()))),
+            (Some(_), Some(_)) => Err(super::DecideError::Ambiguous(id_or_prefix.to_owned())),
+            (None, _) => Err(unknown()),
         }
     }
 
-    /// Ends an open request; false if it has ended already. What only takes something away is
-    /// recorded here; answers are recorded before.
+    /// Ends a request, or approves it; false if it is in no state for that. What only takes
+    /// something away is recorded here; answers are recorded before.
     pub(super) fn end(&self, item: &Arc<Item>, status: Status) -> bool {
-        let event = match &status {
-            Status::Expired => Some(Event::ApprovalExpired(ApprovalExpired {
-                approval: item.id.clone(),
-            })),
-            Status::Withdrawn { reason } => Some(Event::ApprovalWithdrawn(ApprovalWithdrawn {
-                approval: item.id.clone(),
-                reason: reason.clone(),
-            })),
-            Status::Pending | Status::Approved { .. } | Status::Denied { .. } => None,
-        };
+        let kind = status.change();
+        let event = status.event(&item.id);
+        let ends = status.is_end();
         {
             let mut state = item.lock();
-            if state.status != Status::Pending {
+            if !state.status.may_become(&status) {
                 return false;
             }
             state.status = status;
-            if let Some(timer) = state.timer.take() {
-                timer.abort();
+            if ends {
+                state.ended = Some(rfc3339(wall_micros()));
+                state.stop_timer();
             }
             if let Some(event) = event {
                 self.ledger.record_later(event);
             }
+            self.save_later(item.row_of(&state));
         }
-        let mut table = self.lock();
-        if let Some(item) = table.open.remove(&item.id) {
-            table.ended.push_back(item);
-            if table.ended.len() > MAX_ENDED {
-                table.ended.pop_front();
+        if ends {
+            let mut table = self.lock();
+            if let Some(item) = table.live.remove(&item.id) {
+                let view = item.view();
+                table.keep(item.arrival, view);
+            }
+        } else if item.request.requirement.on_hold == OnHold::Refuse {
+            // From now on it waits to be used.
+            let (expires, deadline) = in_time(item.request.requirement.hold.min(MAX_HOLD));
+            let mut state = item.lock();
+            state.expires = expires;
+            state.deadline = deadline;
+            self.save_later(item.row_of(&state));
+            drop(state);
+            self.time(item, deadline);
+        }
+        item.changed.notify_waiters();
+        self.tell(&item.id, kind);
+        true
+    }
+
+    /// Tells the followers. Nobody listening is fine.
+    pub(super) fn tell(&self, id: &str, kind: ChangeKind) {
+        let _nobody = self.changes.send(Change {
+            id: id.to_owned(),
+            kind,
+        });
+    }
+
+    /// Resolves once the row is on disk, if there is one.
+    pub(super) fn save(
+        &self,
+        row: Row,
+    ) -> impl Future<Output = Result<(), SaveError>> + Send + use<> {
+        let saving = self.database.as_ref().map(|database| database.save(row));
+        async {
+            match saving {
+                Some(saving) => saving.await,
+                None => Ok(()),
             }
         }
-        drop(table);
-        item.changed.notify_waiters();
-        true
+    }
+
+    /// Resolves once all that has happened is on disk.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn flush(&self) -> Result<(), SaveError> {
+        match &self.database {
+            Some(database) => database.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn save_later(&self, row: Row) {
+        if let Some(database) = &self.database {
+            database.save_later(row);
+        }
+    }
+
+    /// Ends the request at its deadline, unless something else does before.
+    fn time(&self, item: &Arc<Item>, deadline: Instant) {
+        let timer = tokio::spawn(expire(self.clone(), Arc::clone(item), deadline));
+        let mut state = item.lock();
+        state.stop_timer();
+        if state.status.is_end() {
+            timer.abort();
+        } else {
+            state.timer = Some(timer.abort_handle());
+        }
     }
 
     fn room_for(&self, job: &str) -> Result<(), SubmitError> {
         let table = self.lock();
         let of_job = table
-            .open
+            .live
             .values()
             .filter(|item| item.request.job == job)
             .count();
-        if table.open.len() >= MAX_OPEN || of_job >= MAX_OPEN_PER_JOB {
+        if table.live.len() >= MAX_OPEN || of_job >= MAX_OPEN_PER_JOB {
             Err(SubmitError::TooMany)
         } else {
             Ok(())
@@ -297,79 +424,32 @@ impl std::fmt::Debug for Approvals {
     }
 }
 
-impl Item {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn view(&self) -> ApprovalView {
-        let mut view = self.request.view(&self.id, &self.created, &self.expires);
-        let state = self.lock();
-        state.status.name().clone_into(&mut view.state);
-        for (need, quorum) in view.needs.iter_mut().zip(&self.request.requirement.quorums) {
-            need.approved = quorum.met(state.groups());
-        }
-        view.approved_by = state.names();
-        view
-    }
-
-    /// How it ended; `None` while it is open. The proof of an approval is handed out once.
-    pub(super) fn take_outcome(&self, ledger: &Arc<dyn Ledger>) -> Option<ApprovalOutcome> {
-        let mut state = self.lock();
-        let by = state.names();
-        match &mut state.status {
-            Status::Pending => None,
-            Status::Approved { taken: true } => Some(ApprovalOutcome::Withdrawn {
-                reason: "its approval has been used".to_owned(),
-            }),
-            Status::Approved { taken } => {
-                *taken = true;
-                let proof = Approved {
-                    id: self.id.clone(),
-                    binding: self.request.binding,
-                    by: by.clone(),
-                    deadline: self.deadline,
-                    ledger: Arc::clone(ledger),
-                };
-                Some(ApprovalOutcome::Approved { by, proof })
-            }
-            Status::Denied { by, reason } => Some(ApprovalOutcome::Denied {
-                by: by.clone(),
-                reason: reason.clone(),
-            }),
-            Status::Expired => Some(ApprovalOutcome::Expired),
-            Status::Withdrawn { reason } => Some(ApprovalOutcome::Withdrawn {
-                reason: reason.clone(),
-            }),
+impl Table {
+    fn keep(&mut self, arrival: u64, view: ApprovalView) {
+        self.ended.push_back((arrival, view));
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_front();
         }
     }
 }
 
-impl State {
-    /// The groups of each who has approved.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &[String]> {
-        self.votes.iter().map(|vote| vote.groups.as_slice())
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.votes.iter().map(|vote| vote.name.clone()).collect()
-    }
+/// What an id names.
+pub(super) enum Found {
+    Live(Arc<Item>),
+    Ended(Box<ApprovalView>),
 }
 
-impl Status {
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved { .. } => "approved",
-            Self::Denied { .. } => "denied",
-            Self::Expired => "expired",
-            Self::Withdrawn { .. } => "withdrawn",
-        }
-    }
+/// The end of a time from now: as shown, and as waited for.
+fn in_time(hold: Duration) -> (String, Instant) {
+    let micros = u64::try_from(hold.as_micros()).unwrap_or(u64::MAX);
+    (
+        rfc3339(wall_micros().saturating_add(micros)),
+        Instant::now() + hold,
+    )
 }
 
-async fn expire(store: Approvals, item: Arc<Item>) {
-    sleep_until(item.deadline).await;
+async fn expire(store: Approvals, item: Arc<Item>, deadline: Instant) {
+    sleep_until(deadline).await;
     store.end(&item, Status::Expired);
 }
 

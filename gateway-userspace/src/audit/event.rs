@@ -424,6 +424,9 @@ pub struct ApprovalRequested {
     /// Whose approval is needed: all of these.
     #[serde(default)]
     pub needs: Vec<ApprovalNeed>,
+    /// It was refused meanwhile, and may be sent once more when it is approved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// RFC 3339.
     pub expires: String,
     /// Digest of exactly what would run, hex.
@@ -435,10 +438,14 @@ pub struct ApprovalRequested {
 pub struct ApprovalDecided {
     /// Approval id.
     pub approval: String,
-    /// User name of the approver.
+    /// Name of the approver.
     pub by: String,
-    /// Their uid.
-    pub uid: u32,
+    /// Their uid, if they answered as a user of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Issuer and subject, if they answered after a login with an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Approves or denies.
     pub approve: bool,
     /// Their reason.
@@ -446,6 +453,9 @@ pub struct ApprovalDecided {
     pub reason: Option<String>,
     /// How many have approved, this one included.
     pub approvals: u32,
+    /// The planner's guess of the rows it would touch, if it was known to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
     /// With this one all that are needed have approved.
     #[serde(default)]
     pub complete: bool,
@@ -458,10 +468,14 @@ pub struct ApprovalDecided {
 pub struct ApprovalRefused {
     /// Approval id.
     pub approval: String,
-    /// User name.
+    /// Their name.
     pub by: String,
-    /// Their uid.
-    pub uid: u32,
+    /// Their uid, if they answered as a user of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Issuer and subject, if they answered after a login with an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The job they are inside of, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside_job: Option<String>,

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use anyhow::bail;
@@ -14,12 +15,16 @@ use super::{
     table::{Cell, Table},
 };
 use crate::{
-    admin::{ApprovalView, NeedView, Request, Response},
+    admin::{ApprovalView, NeedView, Request, RequestView, Response},
     approval::{visible, visible_line},
+    config::parse_duration,
 };
 
 /// Where the daemon listens by default.
 pub const CONTROL_SOCKET: &str = "/run/cordon/control.sock";
+
+/// How often the daemon is asked while `--wait` waits.
+const POLL: Duration = Duration::from_millis(250);
 
 /// List, show and answer held statements.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +51,14 @@ enum ApprovalsCommand {
     Show {
         /// Approval id, or the start of it.
         id: String,
+    },
+    /// Tell what has become of a held statement. Works inside of a job too, for its own ones.
+    Status {
+        /// Approval id, or the start of it; all if left out.
+        id: Option<String>,
+        /// Wait at most this long until it is answered or has ended, for example 10m.
+        #[arg(long, value_name = "TIME", requires = "id", value_parser = time)]
+        wait: Option<Duration>,
     },
     /// Let it run, once.
     Approve {
@@ -99,6 +112,7 @@ fn answer<W: Write>(
                 show(output, view)?;
             }
         }
+        ApprovalsCommand::Status { id, wait } => status(output, id.as_deref(), wait, call)?,
         ApprovalsCommand::Approve { id, reason } => decide(output, &id, true, reason, call)?,
         ApprovalsCommand::Deny { id, reason } => decide(output, &id, false, reason, call)?,
     }
@@ -148,6 +162,62 @@ fn decide<W: Write>(
     Ok(())
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+}
+
+fn status<W: Write>(
+    output: &mut Output<W>,
+    id: Option<&str>,
+    wait: Option<Duration>,
+    call: &mut dyn FnMut(Request) -> anyhow::Result<Response>,
+) -> anyhow::Result<()> {
+    let until = wait.map(|wait| Instant::now() + wait);
+    let requests = loop {
+        let requests = requests(call(Request::ApprovalStatus {
+            id: id.map(str::to_owned),
+        })?)?;
+        let pending = requests.iter().any(|request| request.state == "pending");
+        if !pending || until.is_none_or(|until| Instant::now() >= until) {
+            break requests;
+        }
+        std::thread::sleep(POLL);
+    };
+    if output.is_json() {
+        match (id, requests.as_slice()) {
+            (Some(_), [one]) => output.json(one)?,
+            (None | Some(_), all) => output.json(&all)?,
+        }
+        return Ok(());
+    }
+    if requests.is_empty() {
+        output.line("nothing was held")?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["ID", "STATE", "EXPIRES", "NEXT", "STATEMENT"]);
+    for request in &requests {
+        table.row([
+            Cell::new(Style::Strong, &request.id),
+            Cell::new(style(&request.state), &request.state),
+            Cell::from(&request.expires),
+            match &request.reason {
+                Some(reason) => Cell::from(format!("{} ({reason})", request.next)),
+                None => Cell::from(&request.next),
+            },
+            Cell::from(&request.statement),
+        ]);
+    }
+    output.table(&table)?;
+    Ok(())
+}
+
+fn requests(response: Response) -> anyhow::Result<Vec<RequestView>> {
+    match response {
+        Response::Requests { requests } => Ok(requests),
+        other => views(other).map(|views| views.into_iter().map(Into::into).collect()),
+    }
+}
+
 fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
     match response {
         Response::Approvals { approvals } => Ok(approvals),
@@ -155,6 +225,7 @@ fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
         Response::Done
         | Response::Job(_)
         | Response::Jobs { .. }
+        | Response::Requests { .. }
         | Response::Status(_)
         | Response::Catalog(_) => {
             bail!(
@@ -205,9 +276,21 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
     table.pair("state", Cell::new(style, state));
     table.pair("requester", &view.requester);
     table.pair("job", &view.job);
-    table.pair("session", &view.session);
+    if let Some(url) = &view.run_url {
+        table.pair("run", url);
+    }
+    if let Some(step) = &view.step {
+        table.pair("step", format!("{step} (as its process says)"));
+    }
+    table.pair(
+        "session",
+        format!("{}, statement {}", view.session, view.statement_number),
+    );
     table.pair("process", &view.process);
     table.pair("database", &view.database);
+    if !view.why.is_empty() {
+        table.pair("why", &view.why);
+    }
     table.pair("rule", &view.rule);
     table.pair("needs", whom(view));
     if !view.approved_by.is_empty() {
@@ -216,6 +299,29 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
     }
     table.pair("asked", &view.created);
     table.pair("expires", &view.expires);
+    if view.on_hold == "refuse" {
+        table.pair("meanwhile", "refused; may be sent once more when approved");
+    }
+    if let Some(used) = &view.used {
+        table.pair("let through", used);
+    }
+    if let Some(reason) = &view.ended_because {
+        table.pair("because", reason);
+    }
+    for answer in &view.answers {
+        let word = if answer.approve { "approved" } else { "denied" };
+        let reason = answer.reason.as_deref().unwrap_or_default();
+        table.pair(
+            "answer",
+            format!("{word} by {} at {}: {reason}", answer.by, answer.at),
+        );
+    }
+    for warning in &view.warnings {
+        table.pair("warning", Cell::new(Style::Bad, warning));
+    }
+    if let Some(rows) = view.estimated_rows {
+        table.pair("rows", format!("about {rows}, as the planner guesses"));
+    }
     for effect in &view.effects {
         table.pair("effect", Cell::new(Style::Warning, effect));
     }
@@ -238,6 +344,15 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
         );
         let value = output.marked(&value);
         output.line(&format!("    ${} = {value}", number + 1))?;
+    }
+    if !view.before.is_empty() {
+        output.line("")?;
+        output.line("Before it, the session sent:")?;
+        for earlier in &view.before {
+            let shown = visible_line(&earlier.statement);
+            let shown = output.marked(&shown);
+            output.line(&format!("    #{} {shown}", earlier.number))?;
+        }
     }
     if marked {
         output.line("")?;
@@ -276,22 +391,45 @@ fn group(need: &NeedView) -> &str {
 }
 
 fn state(view: &ApprovalView) -> (&str, Style) {
-    let style = match view.state.as_str() {
+    let shown = match (view.state.as_str(), &view.used) {
+        ("approved", Some(_)) => "approved, used",
+        (state, _) => state,
+    };
+    (shown, style(&view.state))
+}
+
+fn style(state: &str) -> Style {
+    match state {
         "approved" => Style::Good,
         "denied" => Style::Bad,
         "pending" => Style::Warning,
         // States of a newer daemon, too.
         _ => Style::Faint,
-    };
-    (&view.state, style)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::EarlierView;
 
     fn view(state: &str) -> ApprovalView {
         ApprovalView {
+            estimated_rows: Some(41),
+            warnings: vec!["a transaction is open".into()],
+            run_url: Some("https://ci.example/1".into()),
+            step: None,
+            statement_number: 3,
+            before: vec![EarlierView {
+                number: 2,
+                statement: "SELECT 1".into(),
+            }],
+            why: "deleting needs approval".into(),
+            on_hold: "wait".into(),
+            answers: Vec::new(),
+            used: None,
+            ended: None,
+            ended_because: None,
             id: "apr-0123456789ab".into(),
             state: state.into(),
             session: "ses-1".into(),

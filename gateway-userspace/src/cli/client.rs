@@ -60,6 +60,7 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
         | Response::Job(_)
         | Response::Jobs { .. }
         | Response::Approvals { .. }
+        | Response::Requests { .. }
         | Response::Status(_)
         | Response::Catalog(_) => Ok(response),
     }

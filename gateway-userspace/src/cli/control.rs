@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::{catalog, reload::PolicyFiles};
 use crate::{
     admin::{ApprovalView, ControlPlane, Peer, StatusView, rfc3339},
-    approval::Approver,
+    approval::{Approver, ApproverId},
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log},
     config::Config,
     identity::{Assurance, EndReason, Job, JobLedger, Jobs, KernelJobs, StartError, Starter},
@@ -133,7 +133,8 @@ impl ControlPlane for Control {
     ) -> Result<ApprovalView, String> {
         let approver = Approver {
             name: peer.user.clone(),
-            uid: peer.uid,
+            id: ApproverId::User(peer.uid),
+            aliases: Vec::new(),
             groups: self
                 .config
                 .approver_groups(peer.uid)

@@ -16,16 +16,18 @@ use tokio::{
 use super::{control::Control, reload::PolicyFiles};
 use crate::{
     admin,
-    approval::Approvals,
+    approval::{self, Approvals},
     audit::{
         self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, ShipConfig,
         Shipper, Store, StoreConfig,
     },
     config::{self, Config, Scope, TlsMode},
+    console,
     identity::Jobs,
     intercept::{self, InterceptConfig, Interceptor},
-    listen::{Acceptor, Served},
+    listen::{self, Acceptor, Served},
     masking::{Blotter, MaskKey},
+    notify,
     policy::Policy,
     protocol::postgres,
     session::{Gate, Retention, hex},
@@ -78,7 +80,7 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
     let policy = Policy::load(&config.policy_dir)?;
     let mut problems = Vec::new();
     for group in policy.approver_groups() {
-        if !config.approvers.contains_key(group) {
+        if !config.has_approvers(group) {
             problems.push(format!(
                 "the group {group:?} is not among the configured approvers"
             ));
@@ -143,7 +145,15 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             "the evidence log was cut off; the cut is on record"
         );
     }
-    let approvals = Approvals::new(log.clone());
+    let (requests, left) = approval::Database::open(&config.state_dir.join("approvals.db"))
+        .context("the requests for approval cannot be used")?;
+    let (approvals, withdrawn) = Approvals::resume(log.clone(), requests, left);
+    notify::start(
+        &config.notify,
+        approvals.clone(),
+        approvals.subscribe(),
+        &withdrawn,
+    )?;
     let stack = BigStack::start(2).context("the parser's threads cannot start")?;
     let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
         .context("the masks' key cannot be read or made")?;
@@ -199,6 +209,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
+        places: listen::room(),
     });
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
@@ -234,7 +245,27 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     ));
     let admin = admin::listen(&config.control_socket())
         .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
-    tokio::spawn(admin::serve(admin, jobs.clone(), config.clone(), control));
+    tokio::spawn(admin::serve(
+        admin,
+        jobs.clone(),
+        config.clone(),
+        control.clone(),
+    ));
+    if let Some(settings) = config.console.clone() {
+        let listener = console::listen(&settings)
+            .await
+            .context("the console cannot listen; correct `console` in the configuration")?;
+        let app = console::App::new(
+            config.clone(),
+            settings,
+            gate.clone(),
+            jobs.clone(),
+            control,
+        )
+        .map_err(|error| anyhow::anyhow!("the console cannot start: {error}"))?;
+        tracing::info!(at = %app.place(), "the console listens");
+        tokio::spawn(console::serve(listener, Arc::new(app)));
+    }
     if let Scope::Cgroups(_) = config.intercept.scope {
         let interceptor = interceptor.clone();
         tokio::spawn(async move {
@@ -265,6 +296,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     drain(&gate).await;
     if let Some((recorder, _)) = recorder {
         tokio::task::spawn_blocking(move || recorder.close()).await?;
+    }
+    if let Err(error) = approvals.flush().await {
+        tracing::error!(%error, "the last changes of requests for approval are not saved");
     }
     log.close("the daemon was stopped")
         .await

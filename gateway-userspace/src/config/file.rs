@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Fsync, Recording, TlsMode, error::did_you_mean};
+use super::{ConfigError, Fsync, Recording, TlsMode, error::did_you_mean, notify::NotifyFile};
 
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -29,6 +29,44 @@ pub(super) struct File {
     pub(super) approvers: BTreeMap<String, Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) evidence: Evidence,
+    #[serde(default)]
+    pub(super) notify: NotifyFile,
+    pub(super) console: Option<Spanned<Console>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Console {
+    pub(super) socket: Option<Spanned<PathBuf>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) certificate_file: Option<Spanned<PathBuf>>,
+    pub(super) key_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) auditors: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) viewers: Vec<Spanned<String>>,
+    pub(super) login: Option<Spanned<ConsoleLogin>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConsoleLogin {
+    pub(super) issuer: Spanned<String>,
+    pub(super) client_id: Spanned<String>,
+    pub(super) client_secret_file: Option<Spanned<PathBuf>>,
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) groups_claim: Option<String>,
+    pub(super) max_token_lifetime: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) approvers: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub(super) auditors: Vec<String>,
+    #[serde(default)]
+    pub(super) viewers: Vec<String>,
+    pub(super) idle: Option<Spanned<String>>,
+    pub(super) max_duration: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,10 +6,12 @@
 
 mod bytes;
 mod certificates;
+mod console;
 mod database;
 mod duration;
 mod error;
 mod file;
+mod notify;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -24,8 +26,10 @@ use std::{
     time::Duration,
 };
 
+pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
 pub use database::{Database, Login, TlsMode};
 pub use error::ConfigError;
+pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;
@@ -60,6 +64,10 @@ pub struct Config {
     pub approvers: BTreeMap<String, BTreeSet<u32>>,
     /// Evidence.
     pub evidence: Evidence,
+    /// Who is told of requests for approval.
+    pub notify: Notify,
+    /// The web console; `None`: off.
+    pub console: Option<Console>,
 }
 
 impl Config {
@@ -104,6 +112,14 @@ impl Config {
             .filter(|(_, members)| members.contains(&uid))
             .map(|(group, _)| group.as_str())
             .collect()
+    }
+
+    /// Whether anybody could be a member of this approvers' group: a user of this host, or a person
+    /// who logs in at the console.
+    pub fn has_approvers(&self, group: &str) -> bool {
+        let at_console = self.console.as_ref().and_then(Console::login);
+        self.approvers.contains_key(group)
+            || at_console.is_some_and(|login| login.approvers.contains_key(group))
     }
 
     /// Path of the control socket.

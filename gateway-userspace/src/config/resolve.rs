@@ -54,25 +54,30 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
         policy_dir: at.beside(&written.policy_dir.value),
         approvers: at.approvers(written.approvers)?,
         evidence,
+        notify: at.notify(written.notify)?,
+        console: written
+            .console
+            .map(|console| at.console(console))
+            .transpose()?,
     })
 }
 
 /// The file, so that errors can say where.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     path: &'a Path,
 }
 
 impl Place<'_> {
-    fn error(&self, location: Location, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, location: Location, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, location, message)
     }
 
     /// Relative paths are relative to the configuration's folder, wherever the daemon is started.
-    fn beside(&self, path: &Path) -> PathBuf {
+    pub(super) fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
-    fn absolute(
+    pub(super) fn absolute(
         &self,
         written: Option<Spanned<PathBuf>>,
         default: &str,
@@ -95,7 +100,7 @@ impl Place<'_> {
         Ok(written.value)
     }
 
-    fn duration(
+    pub(super) fn duration(
         &self,
         written: Option<Spanned<String>>,
         default: Duration,
@@ -274,7 +279,7 @@ impl Place<'_> {
         })
     }
 
-    fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
+    pub(super) fn users(&self, written: &[Spanned<String>]) -> Result<BTreeSet<u32>, ConfigError> {
         written
             .iter()
             .map(|user| {
@@ -361,7 +366,7 @@ impl Place<'_> {
     }
 
     /// https, or http where the host is this one: keys fetched in clear could be exchanged.
-    fn url(&self, written: &Spanned<String>) -> Result<(), ConfigError> {
+    pub(super) fn url(&self, written: &Spanned<String>) -> Result<(), ConfigError> {
         let wrong = |message: String| Err(self.error(written.referenced, message));
         let Ok(url) = reqwest::Url::parse(&written.value) else {
             return wrong(format!("`{}` is not a URL", written.value));
@@ -380,7 +385,10 @@ impl Place<'_> {
         }
     }
 
-    fn roots(&self, written: &Spanned<PathBuf>) -> Result<Arc<RootCertStore>, ConfigError> {
+    pub(super) fn roots(
+        &self,
+        written: &Spanned<PathBuf>,
+    ) -> Result<Arc<RootCertStore>, ConfigError> {
         certificates::read_roots(&self.beside(&written.value))
             .map_err(|message| self.error(written.referenced, message))
     }

@@ -122,6 +122,10 @@ fn the_example_is_accepted_with_every_key_in_it() {
         "s3cret"
     );
     assert!(!format!("{config:?}").contains("s3cret"));
+    assert!(matches!(
+        &config.console.as_ref().unwrap().at,
+        ConsoleAt::Socket(path) if path == Path::new("/run/cordon/console.sock")
+    ));
     // The line that is commented out in the example.
     let scoped = example.replace(
         "  scope: host\n",
@@ -472,4 +476,158 @@ fn a_file_that_cannot_be_read_is_named() {
         "{error}"
     );
     assert_eq!(error.line(), None);
+}
+
+#[test]
+fn webhooks_are_checked_and_their_secrets_read() {
+    let dir = TempDir::new().unwrap();
+    let secret = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let key = secret("key", "0123456789abcdef\n");
+    let url = secret("url", "https://hooks.example/T0/B0/secret\n");
+    let with = |hook: &str| {
+        format!(
+            "{MINIMAL}notify:\n  console_url: https://cordon.example/\n  webhooks:\n    - name: a\n      {hook}\n"
+        )
+    };
+    let config = parse(&with(&format!(
+        "url_file: {url}\n      key_file: {key}\n      events: [requested, expired]"
+    )))
+    .unwrap();
+    assert_eq!(
+        config.notify.console_url.as_deref(),
+        Some("https://cordon.example")
+    );
+    let hook = &config.notify.webhooks[0];
+    assert_eq!(hook.url.expose(), "https://hooks.example/T0/B0/secret");
+    assert_eq!(hook.key.as_ref().unwrap().expose(), "0123456789abcdef");
+    assert_eq!(
+        (hook.format, hook.events.as_slice()),
+        (
+            WebhookFormat::Json,
+            [NotifyEvent::Requested, NotifyEvent::Expired].as_slice()
+        )
+    );
+    assert!(!format!("{config:?}").contains("B0"));
+    let slack = parse(&with("url: http://127.0.0.1:9/x\n      format: slack")).unwrap();
+    assert_eq!(slack.notify.webhooks[0].events.len(), 4);
+
+    let short = secret("short", "too short");
+    let plain = secret("plain", "http://hooks.example/secret-path");
+    for (hook, line, part) in [
+        ("format: slack".to_owned(), 15, "needs `url`, or `url_file`"),
+        (
+            format!("url: https://x.example\n      url_file: {url}\n      format: slack"),
+            16,
+            "not both",
+        ),
+        ("url: https://x.example".to_owned(), 15, "needs a `key_file`"),
+        (
+            format!("url: https://x.example\n      key_file: {short}"),
+            17,
+            "shorter than 16 bytes",
+        ),
+        (format!("url_file: {plain}\n      format: teams"), 16, "https, or http on loopback"),
+        ("url: http://x.example\n      format: teams".to_owned(), 16, "http on loopback"),
+        ("url: https://x.example\n      format: slack\n      events: []".to_owned(), 18, "events is empty"),
+        ("url: https://x.example\n      format: slack\n      events: [seen]".to_owned(), 18, "unknown value `seen`"),
+        (
+            "url: https://x.example\n      format: slack\n    - name: a\n      url: https://x.example\n      format: slack".to_owned(),
+            18,
+            "two webhooks named `a`",
+        ),
+        ("url: https://x.example\n      secret: x".to_owned(), 17, "unknown key `secret`"),
+    ] {
+        let error = refused(&with(&hook), line, &[part]);
+        assert!(!error.to_string().contains("secret-path"), "{error}");
+    }
+}
+
+/// The minimal configuration with these lines below `console:`.
+fn console(lines: &str) -> Result<Config, ConfigError> {
+    parse(&format!("{MINIMAL}console:\n{lines}"))
+}
+
+const LOGIN: &str = "  login:\n    issuer: https://login.test\n    client_id: c\n    approvers: { dba: [admins] }\n";
+
+#[test]
+fn a_console_on_tcp_wants_a_login_and_beyond_loopback_tls_and_its_name() {
+    let local = console(&format!("  address: 127.0.0.1:8440\n{LOGIN}")).unwrap();
+    let Some(Console {
+        at: ConsoleAt::Tcp(tcp),
+        ..
+    }) = &local.console
+    else {
+        panic!("not on TCP: {:?}", local.console);
+    };
+    assert_eq!(tcp.origin, "http://127.0.0.1:8440");
+    assert!(!tcp.is_secure() && tcp.tls.is_none());
+    assert_eq!(tcp.login.scopes, ["openid", "profile", "email"]);
+    assert_eq!(tcp.login.issuer.audience, "c");
+    assert!(local.has_approvers("dba") && !local.has_approvers("other"));
+    // A proxy on this host does TLS.
+    let behind = console(&format!(
+        "  address: '[::1]:8440'\n  url: https://cordon.test/\n{LOGIN}"
+    ))
+    .unwrap();
+    let ConsoleAt::Tcp(tcp) = behind.console.unwrap().at else {
+        panic!("not on TCP");
+    };
+    assert!(tcp.is_secure() && tcp.origin == "https://cordon.test");
+
+    let refused = |lines: &str, part: &str| {
+        let error = console(lines).unwrap_err();
+        assert!(
+            error.to_string().contains(part) && error.line().is_some(),
+            "{error}"
+        );
+    };
+    refused("  address: 127.0.0.1:8440\n", "wants a `login`");
+    refused(&format!("  address: 0.0.0.0:8440\n{LOGIN}"), "wants TLS");
+    refused(
+        &format!("  address: 10.0.0.1:8440\n  url: https://a.test\n{LOGIN}"),
+        "wants TLS",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  url: http://a.test\n{LOGIN}"),
+        "not encrypted",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  url: https://a.test/console\n{LOGIN}"),
+        "scheme, host and port only",
+    );
+    refused(
+        &format!("  address: localhost:8440\n{LOGIN}"),
+        "not an address with a port",
+    );
+    refused(
+        &format!(
+            "  address: 127.0.0.1:8440\n{}",
+            LOGIN.replace("[admins]", "[]")
+        ),
+        "nobody could use",
+    );
+    refused(
+        &format!(
+            "  address: 127.0.0.1:8440\n{}",
+            LOGIN.replace("https:", "http:")
+        ),
+        "not encrypted",
+    );
+    refused(
+        &format!("  address: 127.0.0.1:8440\n  viewers: [root]\n{LOGIN}"),
+        "users of this host",
+    );
+    refused("  viewers: [root]\n", "write one of the two");
+    refused(
+        &format!("  socket: /run/c.sock\n{LOGIN}"),
+        "no effect on a socket",
+    );
+    refused("  socket: c.sock\n", "absolute");
+    let on_socket = console("  socket: /run/c.sock\n  auditors: [root]\n").unwrap();
+    assert_eq!(on_socket.console.unwrap().auditors, [0].into());
 }

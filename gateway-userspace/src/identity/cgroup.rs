@@ -61,6 +61,21 @@ impl CgroupRoot {
         Ok(fs::metadata(self.folder(path))?.ino())
     }
 
+    /// The path of the existing cgroup with this id; `None` if there is none, or none any more.
+    /// Looks through the whole hierarchy, so it may block.
+    pub(super) fn path_of_id(&self, id: u64) -> io::Result<Option<String>> {
+        let mut found = None;
+        if fs::metadata(&self.mount)?.ino() == id {
+            return Ok(Some("/".to_owned()));
+        }
+        find(&self.mount, id, MAX_DEPTH, &mut found)?;
+        let path = found.as_deref().and_then(|folder: &Path| {
+            let below = folder.strip_prefix(&self.mount).ok()?;
+            Some(format!("/{}", below.to_str()?))
+        });
+        Ok(path)
+    }
+
     /// The existing cgroup at a path.
     pub fn open(&self, path: &CgroupPath) -> io::Result<Cgroup> {
         let folder = self.folder(path);
@@ -227,6 +242,27 @@ fn collect_pids(folder: &Path, depth: u32, pids: &mut Vec<u32>) -> io::Result<()
     );
     for_folders(folder, depth, |below, depth| {
         collect_pids(below, depth, pids)
+    })
+}
+
+fn find(folder: &Path, id: u64, depth: u32, found: &mut Option<PathBuf>) -> io::Result<()> {
+    for_folders(folder, depth, |below, depth| {
+        if found.is_some() {
+            return Ok(());
+        }
+        // Cgroups come and go while this looks.
+        match fs::metadata(below) {
+            Ok(meta) if meta.ino() == id => {
+                *found = Some(below.to_owned());
+                Ok(())
+            }
+            Ok(_) => match find(below, id, depth, found) {
+                Err(error) if is_gone(&error) => Ok(()),
+                other => other,
+            },
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
     })
 }
 

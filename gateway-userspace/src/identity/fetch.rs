@@ -1,8 +1,9 @@
-//! Fetching an issuer's documents: bounded in size and time, never redirected.
+//! Talking to an issuer: its documents, its token endpoint. Bounded in size and time, never
+//! redirected.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,16 +21,16 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Fetches documents of one issuer.
+/// Talks to one issuer.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     tls: Client,
     loopback: Client,
 }
 
 impl Fetcher {
     /// `roots`: whom to trust; `None`: the system's roots.
-    pub(super) fn new(roots: Option<Arc<RootCertStore>>) -> Result<Self, String> {
+    pub(crate) fn new(roots: Option<Arc<RootCertStore>>) -> Result<Self, String> {
         let roots = match roots {
             Some(roots) => roots,
             // Without roots every https fetch fails, and says so; http on loopback needs none.
@@ -61,36 +62,67 @@ impl Fetcher {
     }
 
     /// The document at `url`; https, or http on loopback.
-    pub(super) async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+    pub(crate) async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        let (client, parsed) = self.client(url)?;
+        answer(url, client.get(parsed)).await
+    }
+
+    /// What `url` answers to a form; https, or http on loopback. `basic`: user name and password.
+    pub(crate) async fn post_form(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+    ) -> Result<Vec<u8>, String> {
+        let (client, parsed) = self.client(url)?;
+        let mut body = Url::parse("form:").map_err(|error| error.to_string())?;
+        body.query_pairs_mut().extend_pairs(form);
+        let body = body.query().unwrap_or_default().to_owned();
+        let mut request = client
+            .post(parsed)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(body);
+        if let Some((user, password)) = basic {
+            request = request.basic_auth(user, Some(password));
+        }
+        answer(url, request).await
+    }
+
+    fn client(&self, url: &str) -> Result<(&Client, Url), String> {
         let parsed = Url::parse(url).map_err(|error| format!("`{url}` is not a URL: {error}"))?;
         let client = match parsed.scheme() {
             "https" => &self.tls,
             "http" if is_loopback(&parsed) => &self.loopback,
             _ => return Err(format!("`{url}` is neither https nor http on loopback")),
         };
-        let failed =
-            |error: reqwest::Error| format!("cannot fetch {url}: {}", chain(&error.without_url()));
-        let mut response = client.get(parsed).send().await.map_err(failed)?;
-        let status = response.status();
-        if status.is_redirection() {
+        Ok((client, parsed))
+    }
+}
+
+async fn answer(url: &str, request: RequestBuilder) -> Result<Vec<u8>, String> {
+    let failed =
+        |error: reqwest::Error| format!("cannot fetch {url}: {}", chain(&error.without_url()));
+    let mut response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(format!(
+            "{url} answers with a redirect ({status}), which is not followed; configure the final URL"
+        ));
+    }
+    if status != reqwest::StatusCode::OK {
+        return Err(format!("{url} answers with {status}"));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_DOCUMENT {
             return Err(format!(
-                "{url} answers with a redirect ({status}), which is not followed; configure the final URL"
+                "the document at {url} is larger than {MAX_DOCUMENT} bytes"
             ));
         }
-        if status != reqwest::StatusCode::OK {
-            return Err(format!("{url} answers with {status}"));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_DOCUMENT {
-                return Err(format!(
-                    "the document at {url} is larger than {MAX_DOCUMENT} bytes"
-                ));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

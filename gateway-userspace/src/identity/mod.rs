@@ -16,14 +16,16 @@ mod process;
 mod registry;
 mod replay;
 mod resolve;
+mod run;
 mod seams;
+mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
 
 pub use binding::{Job, Starter};
 pub use cgroup::{Cgroup, CgroupRoot};
-pub(crate) use fetch::is_loopback;
+pub(crate) use fetch::{Fetcher, is_loopback};
 pub use jwks::KeysError;
 pub use life::{EndReason, Life, SessionGuard};
 pub use principal::*;
@@ -31,5 +33,7 @@ pub use process::Target;
 pub(crate) use process::{is_alive, start_time};
 pub use registry::{Jobs, StartError};
 pub use resolve::{IdentityRefusal, resolve};
+pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
+pub use socket::Holder;
 pub use token::{TokenError, Tokens, VerifiedToken};

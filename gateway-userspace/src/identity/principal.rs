@@ -16,6 +16,16 @@ pub enum Assurance {
     OidcVerified,
 }
 
+/// Claims that name a person: GitHub's, GitLab's, those of `OpenID` Connect itself.
+const PERSON_CLAIMS: [&str; 6] = [
+    "actor",
+    "user_login",
+    "user_email",
+    "preferred_username",
+    "email",
+    "upn",
+];
+
 /// A job's identity: the claims of its verified token. Built only by [`crate::identity`].
 #[derive(Clone, Debug)]
 pub struct JobIdentity {
@@ -94,6 +104,17 @@ impl JobIdentity {
     /// Values of the `groups` claim.
     pub fn groups(&self) -> &[String] {
         &self.groups
+    }
+    /// Names of the person whose doing the job is, as far as the token tells: its subject, and
+    /// the claims in which CI systems name who started it.
+    pub fn people(&self) -> Vec<String> {
+        let claims = PERSON_CLAIMS.iter().filter_map(|claim| {
+            let value = self.claims.get(*claim)?.as_str()?;
+            (!value.is_empty()).then(|| value.to_owned())
+        });
+        std::iter::once(self.subject.clone())
+            .chain(claims)
+            .collect()
     }
     /// All claims of the token.
     pub fn claims(&self) -> &BTreeMap<String, serde_json::Value> {

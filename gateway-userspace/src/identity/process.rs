@@ -178,7 +178,7 @@ fn command_line(pid: u32) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-fn read(pid: u32, name: &str, cap: u64) -> Option<Vec<u8>> {
+pub(super) fn read(pid: u32, name: &str, cap: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(format!("/proc/{pid}/{name}"))
         .ok()?

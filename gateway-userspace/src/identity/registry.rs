@@ -262,6 +262,15 @@ impl Jobs {
         Ok(self.job_name(&path).map(str::to_owned))
     }
 
+    /// The id of the job whose cgroup this is, or is above it, live or ended; `None` outside of
+    /// jobs. An error if it cannot be told, as of a cgroup that is gone. May block.
+    pub(super) fn inside_cgroup(&self, id: u64) -> io::Result<Option<String>> {
+        let path = self.root.path_of_id(id)?.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("cgroup {id} is gone"))
+        })?;
+        Ok(self.job_name(&path).map(str::to_owned))
+    }
+
     /// Ends a job. False if there is no such live job.
     pub fn end(&self, id: &str, reason: EndReason) -> bool {
         match self.get(id) {

@@ -110,6 +110,8 @@ fn daemon(
         policy_dir: PathBuf::new(),
         approvers: BTreeMap::new(),
         evidence: Evidence::default(),
+        notify: crate::config::Notify::default(),
+        console: None,
     };
     Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
 }

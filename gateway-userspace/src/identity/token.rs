@@ -122,6 +122,14 @@ impl VerifiedToken {
     pub fn subject(&self) -> &str {
         &self.subject
     }
+    /// Values of its issuer's groups claim.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+    /// All its claims.
+    pub fn claims(&self) -> &BTreeMap<String, Value> {
+        &self.claims
+    }
 }
 
 /// Verifies tokens of the configured issuers.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -16,6 +17,10 @@ use crate::{
 
 /// Connections served at the same time, at most; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 10_000;
+/// File descriptors that everything else needs: logs, programs, jobs, the control socket.
+const OTHER_DESCRIPTORS: u64 = 512;
+/// File descriptors of a session: its client, its server, and a cancel request on its way.
+const SESSION_DESCRIPTORS: u64 = 3;
 
 /// What every accepted connection needs.
 pub struct Acceptor {
@@ -29,6 +34,30 @@ pub struct Acceptor {
     pub postgres: Arc<postgres::Service>,
     /// Which databases there are.
     pub databases: Vec<Served>,
+    /// Connections served at the same time, as [`room`] tells.
+    pub places: usize,
+}
+
+/// Raises the process's limit of open files as far as it may, and says how many connections fit.
+pub fn room() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let Some(files) = getrlimit(Resource::Nofile).current else {
+        return MAX_CONNECTIONS;
+    };
+    let fit = files.saturating_sub(OTHER_DESCRIPTORS) / SESSION_DESCRIPTORS;
+    let places = usize::try_from(fit).map_or(MAX_CONNECTIONS, |fit| fit.clamp(1, MAX_CONNECTIONS));
+    if places < MAX_CONNECTIONS {
+        tracing::warn!(
+            files,
+            connections = places,
+            "the limit of open files bounds the connections; raise it (LimitNOFILE in systemd) for more"
+        );
+    }
+    places
 }
 
 /// A protected database and the addresses under which jobs dial it.
@@ -42,7 +71,7 @@ pub struct Served {
 impl Acceptor {
     /// Accepts until `stop` turns true. Open sessions go on until their jobs end.
     pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.places));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
                 return;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ApprovalRequirement, Obligations, Observed, Quorum, Reason, ReasonCode, Verdict,
+    ApprovalRequirement, Obligations, Observed, OnHold, Quorum, Reason, ReasonCode, Verdict,
     admit::Admission,
     grant::{ApproveRule, Grant, Mode, Rule, yaml_scalar},
     kinship::Kinship,
@@ -155,6 +155,27 @@ impl<'a> Weighing<'a> {
             .map(|hold| hold.grant.hold())
             .min()
             .unwrap_or_default();
+        let hold_in_transaction = self
+            .holds
+            .iter()
+            .map(|hold| hold.grant.hold_in_transaction())
+            .min()
+            .unwrap_or_default();
+        let refuses = self
+            .holds
+            .iter()
+            .any(|hold| hold.rule.on_hold.unwrap_or(hold.grant.on_hold) == OnHold::Refuse);
+        let (on_hold, hint) = if refuses {
+            (
+                OnHold::Refuse,
+                "an approver answers with `cordon approvals`; send the same statement again then",
+            )
+        } else {
+            (
+                OnHold::Wait,
+                "an approver answers with `cordon approvals`; the statement waits until then",
+            )
+        };
         let unlimited = if self.statement.unlimited {
             " (no WHERE clause: every row)"
         } else {
@@ -170,13 +191,14 @@ impl<'a> Weighing<'a> {
                     whom(&quorums)
                 ),
                 rule: rule.clone(),
-                hint: "an approver answers with `cordon approvals`; the statement waits until then"
-                    .to_owned(),
+                hint: hint.to_owned(),
             },
             requirement: ApprovalRequirement {
                 rule,
                 quorums,
                 hold,
+                hold_in_transaction,
+                on_hold,
             },
         }
     }

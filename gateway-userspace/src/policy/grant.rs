@@ -4,8 +4,9 @@ use std::{fmt, time::Duration};
 
 use super::{
     glob::Glob,
-    limits::{DEFAULT_HOLD, GrantLimits},
+    limits::{DEFAULT_HOLD, DEFAULT_HOLD_IN_TRANSACTION, GrantLimits},
     pattern::{ColumnPattern, Target},
+    verdict::OnHold,
 };
 use crate::{
     identity::{Assurance, JobIdentity},
@@ -92,6 +93,8 @@ pub struct ApproveRule {
     pub group: Option<String>,
     /// How many different people; at least one.
     pub count: u32,
+    /// What becomes of the statement meanwhile; `None`: as the grant says.
+    pub on_hold: Option<OnHold>,
 }
 
 /// One rule of `mask`.
@@ -228,6 +231,8 @@ pub struct Grant {
     pub mode: Mode,
     /// What is recorded of results.
     pub results: Results,
+    /// What becomes of statements that its approve rules hold.
+    pub on_hold: OnHold,
     /// Its limits.
     pub limits: GrantLimits,
     /// What is allowed.
@@ -244,6 +249,14 @@ impl Grant {
     /// How long its approve rules hold a statement.
     pub fn hold(&self) -> Duration {
         self.limits.hold.unwrap_or(DEFAULT_HOLD)
+    }
+
+    /// How long they hold one whose transaction keeps locks.
+    pub fn hold_in_transaction(&self) -> Duration {
+        self.limits
+            .hold_in_transaction
+            .unwrap_or(DEFAULT_HOLD_IN_TRANSACTION)
+            .min(self.hold())
     }
 }
 

@@ -7,12 +7,16 @@ use super::{Reason, ReasonCode, grant::Grant, quantity};
 
 /// How long a statement is held where no grant says so.
 pub const DEFAULT_HOLD: Duration = Duration::from_mins(15);
+/// The same in a transaction, which keeps others waiting.
+pub const DEFAULT_HOLD_IN_TRANSACTION: Duration = Duration::from_mins(2);
 
 /// The limits of one grant, as far as it sets any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantLimits {
     /// How long a statement waits for approval.
     pub hold: Option<Duration>,
+    /// The same while a transaction keeps its locks.
+    pub hold_in_transaction: Option<Duration>,
     /// How long a session may last.
     pub session: Option<Duration>,
     /// How long a statement may run.
@@ -30,10 +34,11 @@ pub struct GrantLimits {
 }
 
 impl GrantLimits {
-    /// True if there is any but `hold`.
+    /// True if there is any but those of `hold`.
     pub fn limits_sessions(&self) -> bool {
         let Self {
             hold: _,
+            hold_in_transaction: _,
             session,
             statement,
             rows,
@@ -87,6 +92,7 @@ impl Limits {
         for grant in grants {
             let GrantLimits {
                 hold: _,
+                hold_in_transaction: _,
                 session,
                 statement,
                 rows,

@@ -84,6 +84,7 @@ impl Need {
             rule: self.rule(),
             group: group.map(str::to_owned),
             count: 1,
+            on_hold: None,
         }
     }
 

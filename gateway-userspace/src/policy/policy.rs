@@ -9,6 +9,7 @@ use super::grant::{
     ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Results, Rule, word_of,
 };
 use super::limits::GrantLimits;
+use super::verdict::OnHold;
 
 /// The grants in force at one moment. Immutable; share it in an `Arc`.
 #[derive(Debug)]
@@ -104,6 +105,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         login,
         mode,
         results,
+        on_hold,
         limits,
         allow,
         approve,
@@ -112,8 +114,9 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
     } = grant;
     writeln!(
         text,
-        "grant {name:?} why {why:?} database {database:?} login {login:?} mode {}",
-        word_of(&MODE_WORDS, mode)
+        "grant {name:?} why {why:?} database {database:?} login {login:?} mode {} on_hold {}",
+        word_of(&MODE_WORDS, mode),
+        on_hold.word()
     )?;
     match results {
         Results::Recorded => {}
@@ -137,10 +140,11 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
     for approve in approve {
         writeln!(
             text,
-            "approve {} by {:?} count {}",
+            "approve {} by {:?} count {} on_hold {:?}",
             canonical_rule(&approve.rule),
             approve.group,
-            approve.count
+            approve.count,
+            approve.on_hold.map(OnHold::word)
         )?;
     }
     for rule in deny {
@@ -177,6 +181,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
 fn canonical_limits(text: &mut String, limits: &GrantLimits) -> std::fmt::Result {
     let GrantLimits {
         hold,
+        hold_in_transaction,
         session,
         statement,
         rows,
@@ -187,6 +192,7 @@ fn canonical_limits(text: &mut String, limits: &GrantLimits) -> std::fmt::Result
     } = limits;
     for (key, value) in [
         ("hold", hold),
+        ("hold_in_transaction", hold_in_transaction),
         ("session", session),
         ("statement", statement),
     ] {

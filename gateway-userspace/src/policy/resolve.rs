@@ -18,6 +18,7 @@ use super::{
     pattern::{ColumnPattern, Target},
     policy::Policy,
     quantity,
+    verdict::{ON_HOLD_WORDS, OnHold},
     yaml::{self, Node, Place, Value},
 };
 use crate::{
@@ -30,14 +31,15 @@ const MAX_APPROVALS: u64 = 20;
 
 /// The keys of each mapping of a policy file.
 pub(super) const FILE_KEYS: [&str; 2] = ["version", "grants"];
-pub(super) const GRANT_KEYS: [&str; 12] = [
-    "name", "why", "who", "database", "role", "mode", "results", "limits", "allow", "approve",
-    "deny", "mask",
+pub(super) const GRANT_KEYS: [&str; 13] = [
+    "name", "why", "who", "database", "role", "mode", "on_hold", "results", "limits", "allow",
+    "approve", "deny", "mask",
 ];
 pub(super) const WHO_KEYS: [&str; 4] = ["issuer", "assurance", "claims", "groups"];
 pub(super) const ROLE_KEYS: [&str; 1] = ["login"];
-pub(super) const LIMIT_KEYS: [&str; 8] = [
+pub(super) const LIMIT_KEYS: [&str; 9] = [
     "hold",
+    "hold_in_transaction",
     "session",
     "statement",
     "rows",
@@ -205,6 +207,7 @@ impl Checks<'_> {
                 .text(results, "results")
                 .and_then(|(at, word)| self.word(at, &word, "results", &RESULT_WORDS)),
         };
+        let on_hold = self.on_hold(&mut fields);
         let limits = fields
             .take("limits")
             .map_or_else(GrantLimits::default, |limits| self.limits(limits));
@@ -242,6 +245,7 @@ impl Checks<'_> {
             login,
             mode: mode?,
             results: results?,
+            on_hold: on_hold.unwrap_or_default(),
             limits,
             allow,
             approve,
@@ -345,6 +349,7 @@ impl Checks<'_> {
         };
         GrantLimits {
             hold: self.limit(&mut limits, "hold", &HOLD),
+            hold_in_transaction: self.limit(&mut limits, "hold_in_transaction", &HOLD),
             session: self.limit(&mut limits, "session", &SESSION),
             statement: self.limit(&mut limits, "statement", &STATEMENT),
             rows: self.limit(&mut limits, "rows", &ROWS),
@@ -442,9 +447,17 @@ impl Checks<'_> {
         (self.count() == before).then_some(targets)
     }
 
+    /// What becomes of a held statement; `None`: nothing is said.
+    fn on_hold(&mut self, fields: &mut Fields) -> Option<OnHold> {
+        let (at, word) = fields
+            .take("on_hold")
+            .and_then(|word| self.text(word, "on_hold"))?;
+        self.word(at, &word, "on_hold", &ON_HOLD_WORDS)
+    }
+
     fn approvals(&mut self, grant: &mut Fields) -> Vec<ApproveRule> {
         let verbs = Verb::WORDS.map(|(_, word)| word);
-        let keys: Vec<&str> = verbs.into_iter().chain(["by"]).collect();
+        let keys: Vec<&str> = verbs.into_iter().chain(["by", "on_hold"]).collect();
         let list = grant.take("approve");
         self.list(list, "approve")
             .into_iter()
@@ -452,6 +465,7 @@ impl Checks<'_> {
                 let mut fields = self.map(approve, "a rule", &keys)?;
                 let at = fields.at;
                 let by = fields.take("by");
+                let on_hold = self.on_hold(&mut fields);
                 let rule = self.rule(fields);
                 let Some(by) = by else {
                     self.problem(
@@ -465,6 +479,7 @@ impl Checks<'_> {
                     rule: rule?,
                     group,
                     count,
+                    on_hold,
                 })
             })
             .collect()

@@ -12,6 +12,7 @@ use super::{
         BY_KEYS, BYTES, COUNT, FILE_KEYS, GRANT_KEYS, HOLD, LIMIT_KEYS, MASK_KEYS, PER_MINUTE,
         ROLE_KEYS, ROWS, SESSION, STATEMENT, WHO_KEYS,
     },
+    verdict::ON_HOLD_WORDS,
 };
 use crate::masking::{Detector, MASK_WORDS};
 
@@ -167,6 +168,7 @@ fn grant(key: &str) -> Option<Value> {
             "`withheld` keeps results out of the recordings, but for their number, size and digest.",
             &RESULT_WORDS,
         ),
+        "on_hold" => on_hold_schema(),
         "limits" => mapping(
             "How much, how long and how often. Of all grants of a job the narrowest holds.",
             &LIMIT_KEYS,
@@ -218,6 +220,10 @@ fn role(key: &str) -> Option<Value> {
 fn limit(key: &str) -> Option<Value> {
     Some(match key {
         "hold" => time("How long a statement waits for approval.", &HOLD),
+        "hold_in_transaction" => time(
+            "How long one waits whose transaction keeps locks meanwhile.",
+            &HOLD,
+        ),
         "session" => time("How long a session may last.", &SESSION),
         "statement" => time("How long a statement may run.", &STATEMENT),
         "rows" => number("Rows that one statement may return.", &ROWS),
@@ -247,6 +253,7 @@ fn rule(approve: bool) -> Value {
             "by".to_owned(),
             mapping("Who must approve.", &BY_KEYS, &[], by),
         );
+        properties.insert("on_hold".to_owned(), on_hold_schema());
     }
     json!({
         "description": "One verb and what it is about: schema.name, `*` within a part, columns in parentheses.",
@@ -256,6 +263,13 @@ fn rule(approve: bool) -> Value {
         "properties": properties,
         "oneOf": one_verb,
     })
+}
+
+fn on_hold_schema() -> Value {
+    words(
+        "`wait` holds the statement on its connection, `refuse` refuses it until it is approved.",
+        &ON_HOLD_WORDS,
+    )
 }
 
 fn verb_about(verb: Verb) -> &'static str {
@@ -419,7 +433,7 @@ mod tests {
         assert!(seen >= 7, "{seen} files");
     }
 
-    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    results: withheld\n    limits: { hold: 15m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 } }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
+    const GOOD: &str = "version: 1\ngrants:\n  - name: g\n    who: { issuer: i, claims: { a: [x, 7, true] } }\n    database: d\n    role: { login: l }\n    mode: enforce\n    on_hold: wait\n    results: withheld\n    limits: { hold: 15m, hold_in_transaction: 1m, session: 1h30m, statement: 500ms, rows: 10, bytes: 1MiB, session_rows: '7', session_bytes: 9, statements_per_minute: 600 }\n    allow: [{ select: [public.a, public.b] }]\n    approve: [{ delete: public.a, by: { group: dba, count: 2 }, on_hold: refuse }]\n    deny: [{ all: secret.* }]\n    mask: [{ column: public.a.b, with: null, where: any }]\n";
 
     /// The text with one part replaced.
     fn with(part: &str, other: &str) -> String {

@@ -55,6 +55,34 @@ pub struct ApprovalRequirement {
     pub quorums: Vec<Quorum>,
     /// How long the statement is held.
     pub hold: Duration,
+    /// How long it is held while a transaction keeps its locks; at most `hold`.
+    pub hold_in_transaction: Duration,
+    /// What its client is told meanwhile.
+    pub on_hold: OnHold,
+}
+
+/// What becomes of a statement that needs approval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnHold {
+    /// It waits on its connection.
+    #[default]
+    Wait,
+    /// It is refused at once; the same statement may be sent once more when it is approved.
+    Refuse,
+}
+
+/// The words of `on_hold`.
+pub(super) const ON_HOLD_WORDS: [(OnHold, &str); 2] =
+    [(OnHold::Wait, "wait"), (OnHold::Refuse, "refuse")];
+
+impl OnHold {
+    /// The word in policy files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 impl ApprovalRequirement {

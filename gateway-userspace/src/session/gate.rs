@@ -18,6 +18,7 @@ use super::{
     guard::Versions,
     limit::Rates,
     names::{Names, Snapshot},
+    recent::Recent,
     record::{denied, permitted},
     recording::Recordings,
     understand::shadowing_parameter,
@@ -159,6 +160,7 @@ pub struct Session {
     pub(super) cursors: HashMap<String, (Arc<Understood>, bool)>,
     pub(super) declaring: Option<Arc<Understood>>,
     pub(super) statements: u64,
+    pub(super) recent: Recent,
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) cells: u64,
@@ -360,6 +362,7 @@ impl Session {
                     Decision::Run(Permit::inert(&self.id, number, receipt))
                 } else {
                     self.note_cursor(understood);
+                    self.recent.sent(number, understood);
                     Decision::Run(Permit::new(&self.gate.log, &self.id, number, receipt))
                 }
             }
@@ -430,6 +433,7 @@ impl Session {
 
     /// Follows the server's transaction status: `I`, `T` or `E`.
     pub fn transaction_status(&mut self, status: u8) {
+        self.recent.status(status);
         if status == b'I' {
             self.cursors.retain(|_, (_, hold)| *hold);
             if self.names.transaction_ended() {

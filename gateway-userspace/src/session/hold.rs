@@ -7,44 +7,105 @@ use super::{
     record::{denied, permitted},
 };
 use crate::{
-    approval::{ApprovalOutcome, ApprovalRequest, Approved, Binding, Bound, BoundParameter, Held},
+    approval::{
+        ApprovalOutcome, ApprovalRequest, Approved, Asked, Binding, Bound, BoundParameter, Held,
+        SubmitError, Waiting,
+    },
     audit::{self, Durability},
-    identity::Principal,
-    policy::{Reason, ReasonCode},
+    identity::{Principal, run_url, step},
+    policy::{ApprovalRequirement, OnHold, Reason, ReasonCode},
     sql::{Parsed, Statement, split},
 };
 
 /// A statement that waits for humans. Dropping it withdraws the request.
 #[derive(Debug)]
 pub struct Hold {
-    held: Held,
+    request: Request,
     outcome: Option<ApprovalOutcome>,
     understood: Arc<Understood>,
     parameters: Vec<Parameter>,
     phase: Phase,
     number: u64,
     whom: String,
+    /// A transaction is open.
+    keeps_locks: bool,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// Waits for an answer.
+    Waits(Held),
+    /// Was refused before, and has been approved since.
+    Approved(Approved),
+    /// Is refused, and may be sent again once it is approved.
+    Refused(Waiting),
+}
+
+impl Request {
+    fn id(&self) -> &str {
+        match self {
+            Self::Waits(held) => held.id(),
+            Self::Approved(approved) => approved.id(),
+            Self::Refused(waiting) => waiting.id(),
+        }
+    }
 }
 
 impl Hold {
     /// Returns when the humans have answered, or time is up. Cancel-safe.
     pub async fn wait(&mut self) {
-        if self.outcome.is_none() {
-            self.outcome = Some(self.held.wait().await);
+        if self.outcome.is_none()
+            && let Request::Waits(held) = &self.request
+        {
+            self.outcome = Some(held.wait().await);
         }
     }
 
-    /// What the client is told while it waits: message and hint.
+    /// True if somebody's answer is waited for. If not, it was approved before it was sent, or is
+    /// refused until it is approved.
+    pub fn waits(&self) -> bool {
+        matches!(self.request, Request::Waits(_))
+    }
+
+    /// What would run, where nobody has guessed yet how much it would touch.
+    pub fn wants_estimate(&self) -> Option<(&Understood, &[Parameter])> {
+        let wants = match &self.request {
+            Request::Waits(_) => true,
+            Request::Approved(_) => false,
+            Request::Refused(waiting) => waiting.lacks_estimate(),
+        };
+        wants.then_some((&*self.understood, &*self.parameters))
+    }
+
+    /// The planner's guess of the rows that it would touch.
+    pub fn estimated(&self, rows: u64) {
+        match &self.request {
+            Request::Waits(held) => held.estimated(rows),
+            Request::Refused(waiting) => waiting.estimated(rows),
+            Request::Approved(_) => {}
+        }
+    }
+
+    /// What the client is told while it waits: message and hint. The id stands in parentheses at
+    /// the end of the message.
     pub fn notice(&self) -> (String, String) {
+        let id = self.request.id();
+        let until = match &self.request {
+            Request::Waits(held) => format!(" It waits until {}.", held.view().expires),
+            Request::Approved(_) | Request::Refused(_) => String::new(),
+        };
+        let locks = if self.keeps_locks {
+            " Its transaction keeps its locks meanwhile."
+        } else {
+            ""
+        };
         (
             format!(
-                "cordon: the statement is held until it is approved by {} ({})",
-                self.whom,
-                self.held.id()
+                "cordon: the statement is held until it is approved by {} ({id})",
+                self.whom
             ),
             format!(
-                "An approver runs: cordon approvals approve {}. Cancel the statement to withdraw it.",
-                self.held.id()
+                "An approver runs: cordon approvals approve {id}. Cancel the statement to withdraw it.{until}{locks}"
             ),
         )
     }
@@ -58,12 +119,30 @@ impl Session {
         parameters: &[Parameter],
         number: u64,
     ) -> Decision {
-        let Some((requirement, _)) = understood.requirement() else {
+        let Some((requirement, why)) = understood.requirement() else {
             return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
         };
-        let Some(binding) = self.binding(&understood.statement, parameters) else {
+        let Some(binding) = self.binding(&understood.statement, parameters, requirement) else {
             return Decision::Refuse(self.fault(number, "a statement was held without names"));
         };
+        let keeps_locks = self.recent.keeps_locks();
+        let mut requirement = requirement.clone();
+        let mut warnings = Vec::new();
+        if keeps_locks && requirement.on_hold == OnHold::Wait {
+            requirement.hold = requirement.hold_in_transaction;
+            warnings.push(
+                "a transaction is open: what it has locked stays locked while this waits"
+                    .to_owned(),
+            );
+        }
+        if understood.statement.unlimited {
+            warnings.push("no WHERE clause: it touches every row".to_owned());
+        }
+        let process = self.principal.process().clone();
+        // Reads what the kernel has to say about a process, which may take its time.
+        let step = tokio::task::spawn_blocking(move || step(&process))
+            .await
+            .unwrap_or_default();
         let job = self.principal.job();
         let request = ApprovalRequest {
             session: self.id.to_string(),
@@ -71,27 +150,52 @@ impl Session {
             statement_number: number,
             requester: format!("{} {}", job.issuer(), job.subject()),
             requester_uid: self.principal.process().uid,
+            requester_names: job.people(),
             process: process_line(&self.principal),
             database: self.database.clone(),
             statement: understood.text().to_owned(),
             parameters: parameters.iter().map(Parameter::shown).collect(),
             effects: understood.effects.clone(),
+            warnings,
+            run_url: run_url(job),
+            step,
+            before: self.recent.shown(),
+            why: why.message.clone(),
             requirement: requirement.clone(),
             binding,
         };
         let whom = requirement.whom();
-        match self.gate.approvals.submit(request).await {
-            Ok(held) => Decision::Hold(Hold {
-                held,
+        let request = match requirement.on_hold {
+            OnHold::Wait => self
+                .gate
+                .approvals
+                .submit(request)
+                .await
+                .map(Request::Waits),
+            OnHold::Refuse => match self.gate.approvals.ask(request).await {
+                Ok(Asked::Approved(approved)) => Ok(Request::Approved(approved)),
+                Ok(Asked::Waits(waiting)) => Ok(Request::Refused(waiting)),
+                Err(error) => Err(error),
+            },
+        };
+        match request {
+            Ok(request) => Decision::Hold(Hold {
+                request,
                 outcome: None,
                 understood: understood.clone(),
                 parameters: parameters.to_vec(),
                 phase,
                 number,
                 whom,
+                keeps_locks,
             }),
-            Err(error) => Decision::Refuse(self.fault(number, &error.to_string())),
+            Err(error) => Decision::Refuse(self.not_submitted(number, &error)),
         }
+    }
+
+    fn not_submitted(&self, number: u64, error: &SubmitError) -> Refusal {
+        tracing::warn!(session = %self.id, %error, "a statement cannot be held");
+        self.fault(number, &error.to_string())
     }
 
     /// What becomes of a held statement once it is answered: runs only if it is approved and
@@ -101,10 +205,25 @@ impl Session {
     /// The refusal, which is on record.
     pub async fn answered(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
-        let reason = match hold.outcome.take() {
-            Some(ApprovalOutcome::Approved { proof, .. }) => {
-                return self.release(hold, proof).await;
+        let outcome = match &hold.request {
+            Request::Waits(_) => hold.outcome.take(),
+            Request::Approved(_) => return self.release(hold).await,
+            Request::Refused(waiting) => {
+                let id = waiting.id();
+                let message = format!(
+                    "the statement is refused until it is approved by {} ({id})",
+                    hold.whom
+                );
+                let hint = format!(
+                    "An approver runs: cordon approvals approve {id}, until {}. Then send exactly the \
+                     same statement again, once; `cordon approvals status {id}` tells when.",
+                    waiting.view().expires
+                );
+                return Err(self.refuse_held(&hold, number, &message, hint).await);
             }
+        };
+        let reason = match outcome {
+            Some(ApprovalOutcome::Approved { .. }) => return self.release(hold).await,
             Some(ApprovalOutcome::Denied { by, reason }) => match reason {
                 Some(reason) => format!("{by} denied the statement: {reason}"),
                 None => format!("{by} denied the statement"),
@@ -117,32 +236,65 @@ impl Session {
             }
             None => "the statement was not approved".to_owned(),
         };
-        Err(self.refuse_held(&hold, number, &reason).await)
+        let hint = again(&hold);
+        Err(self.refuse_held(&hold, number, &reason, hint).await)
     }
 
     /// Everything that an approval fixes.
-    fn binding(&self, statement: &Statement, parameters: &[Parameter]) -> Option<Binding> {
+    fn binding(
+        &self,
+        statement: &Statement,
+        parameters: &[Parameter],
+        requirement: &ApprovalRequirement,
+    ) -> Option<Binding> {
         let parameters: Vec<BoundParameter<'_>> = parameters.iter().map(Parameter::bound).collect();
+        let session = match requirement.on_hold {
+            OnHold::Wait => Some(&*self.id),
+            // It may come over another connection of the same job.
+            OnHold::Refuse => None,
+        };
         Some(Binding::of(&Bound {
-            session: &self.id,
+            session,
             job: self.principal.job().id(),
             database: &self.database,
             login: self.admission.login(),
             statement,
+            definitions: self.names.fingerprint()?,
             namespace: self.names.namespace.as_deref()?,
             parameters: &parameters,
         }))
     }
 
-    async fn release(&mut self, hold: Hold, proof: Approved) -> Result<Permit, Refusal> {
+    async fn release(&mut self, mut hold: Hold) -> Result<Permit, Refusal> {
         let number = hold.number;
-        let redeemed = match self.now_means(&hold).await {
-            Ok(binding) => proof.redeem(&binding).map_err(|error| error.to_string()),
-            Err(reason) => Err(reason),
+        let meaning = self.now_means(&hold).await;
+        let (approved, held) = match hold.request {
+            Request::Waits(held) => (held.approved(), Some(held)),
+            Request::Approved(approved) => (approved, None),
+            Request::Refused(waiting) => {
+                hold.request = Request::Refused(waiting);
+                return Err(self.fault(number, "a refused statement was about to run"));
+            }
         };
+        hold.request = Request::Approved(approved.clone());
+        let redeemed = match meaning {
+            Ok(binding) => approved
+                .redeem(&binding)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(reason) => {
+                approved.withdraw(&reason);
+                Err(reason)
+            }
+        };
+        // Used or gone: there is nothing left to withdraw.
+        drop(held);
         let redeemed = match redeemed {
             Ok(redeemed) => redeemed,
-            Err(reason) => return Err(self.refuse_held(&hold, number, &reason).await),
+            Err(reason) => {
+                let hint = again(&hold);
+                return Err(self.refuse_held(&hold, number, &reason, hint).await);
+            }
         };
         let decision = hold
             .understood
@@ -159,6 +311,7 @@ impl Session {
         match self.gate.log.append(event, Durability::Synced).await {
             Ok(receipt) => {
                 self.note_cursor(&hold.understood);
+                self.recent.sent(number, &hold.understood);
                 Ok(Permit::new(&self.gate.log, &self.id, number, receipt))
             }
             Err(error) => Err(self.unrecorded(number, &error)),
@@ -174,9 +327,12 @@ impl Session {
         self.follow_policy();
         let unnamed = || "the names of the session are not known".to_owned();
         let held = &hold.understood;
+        let Some((requirement, _)) = held.requirement() else {
+            return Err("a statement without a rule was held".to_owned());
+        };
         if held.generation == self.generation {
             return self
-                .binding(&held.statement, &hold.parameters)
+                .binding(&held.statement, &hold.parameters, requirement)
                 .ok_or_else(unnamed);
         }
         let changed = || "the policy or the schema changed while the statement was held".to_owned();
@@ -192,21 +348,35 @@ impl Session {
         if again.verdict != held.verdict {
             return Err(changed());
         }
-        self.binding(&again.statement, &hold.parameters)
+        self.binding(&again.statement, &hold.parameters, requirement)
             .ok_or_else(unnamed)
     }
 
     /// The client cancelled a held statement.
     pub async fn cancelled(&mut self, hold: Hold) -> Refusal {
         let number = hold.number;
+        let hint = again(&hold);
         let refusal = self
-            .refuse_held(&hold, number, "canceling statement due to user request")
+            .refuse_held(
+                &hold,
+                number,
+                "canceling statement due to user request",
+                hint,
+            )
             .await;
-        hold.held.withdraw("cancelled by the client");
+        if let Request::Waits(held) = hold.request {
+            held.withdraw("cancelled by the client");
+        }
         refusal
     }
 
-    async fn refuse_held(&mut self, hold: &Hold, number: u64, message: &str) -> Refusal {
+    async fn refuse_held(
+        &mut self,
+        hold: &Hold,
+        number: u64,
+        message: &str,
+        hint: String,
+    ) -> Refusal {
         let rule = hold
             .understood
             .requirement()
@@ -215,10 +385,7 @@ impl Session {
             code: ReasonCode::NotApproved,
             message: message.to_owned(),
             rule,
-            hint: format!(
-                "approval {}; ask again when it can be answered",
-                hold.held.id()
-            ),
+            hint,
         };
         let event = self.decided(
             &hold.understood,
@@ -226,13 +393,20 @@ impl Session {
             &hold.parameters,
             number,
             denied(&reason),
-            Some(hold.held.id().to_owned()),
+            Some(hold.request.id().to_owned()),
         );
         match self.gate.log.append(event, Durability::Now).await {
             Ok(_) => Refusal::new(&reason, self.reference(number)),
             Err(error) => self.unrecorded(number, &error),
         }
     }
+}
+
+fn again(hold: &Hold) -> String {
+    format!(
+        "approval {}; ask again when it can be answered",
+        hold.request.id()
+    )
 }
 
 fn process_line(principal: &Principal) -> String {

@@ -6,6 +6,8 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod confirm;
+mod estimate;
+mod explained;
 mod gate;
 mod guard;
 mod hold;
@@ -14,6 +16,7 @@ mod names;
 mod opening;
 mod parameter;
 mod permit;
+mod recent;
 mod record;
 mod recording;
 mod refusal;
@@ -25,6 +28,10 @@ mod understood;
 #[cfg(feature = "bench")]
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
+pub use estimate::{CAN_ESTIMATE, ESTIMATE, estimated_rows};
+pub use explained::{
+    CatalogView, ErrorView, ExplainError, Explained, ExplainedStatement, OpenCatalog, explained,
+};
 pub use gate::*;
 pub use guard::{GUARD, GUARD_CHANGED};
 pub use hold::Hold;

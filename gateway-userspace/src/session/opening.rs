@@ -9,7 +9,7 @@ use std::{
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{Gate, Refusal, Session, names::Names, permit::hex};
+use super::{Gate, Refusal, Session, names::Names, permit::hex, recent::Recent};
 pub use crate::audit::{ConnectionRefused, ProcessRecord, RefusalCause};
 use crate::{
     audit::{Durability, Event, SessionClosed, SessionOpened},
@@ -108,6 +108,7 @@ impl Gate {
             cursors: HashMap::new(),
             declaring: None,
             statements: 0,
+            recent: Recent::default(),
             rows: 0,
             bytes: 0,
             cells: 0,

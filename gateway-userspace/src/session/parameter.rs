@@ -5,7 +5,14 @@ use crate::{approval::BoundParameter, audit::Content, masking::Blotter};
 
 /// A bound parameter, for the evidence and the approver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parameter {
+pub struct Parameter {
+    /// The type that it was declared with; 0: none.
+    type_oid: u32,
+    value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
     /// NULL.
     Null,
     /// Text, or the text of a value in text format.
@@ -31,49 +38,67 @@ impl Parameter {
             let mut sha256 = [0; 32];
             sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, value).as_ref());
             let head = value.get(..64).unwrap_or(value);
-            return Self::Large {
+            let value = Value::Large {
                 sha256,
                 bytes: value.len() as u64,
                 head: String::from_utf8_lossy(head).into_owned(),
             };
+            return Self { type_oid, value };
         }
-        if binary && let Some(text) = readable(value, type_oid) {
-            return Self::Text(text);
+        let value = match std::str::from_utf8(value) {
+            Ok(text) if !binary => Value::Text(text.to_owned()),
+            Ok(_) | Err(_) => match readable(value, type_oid) {
+                Some(text) if binary => Value::Text(text),
+                Some(_) | None => Value::Binary(value.to_vec()),
+            },
+        };
+        Self { type_oid, value }
+    }
+
+    /// NULL, of a type.
+    pub fn null(type_oid: u32) -> Self {
+        Self {
+            type_oid,
+            value: Value::Null,
         }
-        match std::str::from_utf8(value) {
-            Ok(text) if !binary => Self::Text(text.to_owned()),
-            Ok(_) | Err(_) => Self::Binary(value.to_vec()),
+    }
+
+    /// True if a literal of what is [shown](Self::shown) could stand in its place.
+    pub(super) fn is_text(&self) -> bool {
+        match &self.value {
+            Value::Null | Value::Text(_) => true,
+            Value::Binary(_) | Value::Large { .. } => false,
         }
     }
 
     /// True if a search path of this value leaves `pg_catalog` where it is: first. Its type may
     /// shorten the value, so that where it stands in it tells nothing.
     pub(super) fn is_plain_path(&self) -> bool {
-        let text = match self {
-            Self::Null => return true,
-            Self::Text(text) => text.as_str(),
-            Self::Binary(bytes) => match std::str::from_utf8(bytes) {
+        let text = match &self.value {
+            Value::Null => return true,
+            Value::Text(text) => text.as_str(),
+            Value::Binary(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => text,
                 Err(_) => return false,
             },
-            Self::Large { .. } => return false,
+            Value::Large { .. } => return false,
         };
         !text.to_ascii_lowercase().contains("pg_catalog")
     }
 
     /// As the evidence has it: what looks like personal data is blotted out.
     pub(super) fn content(&self, blotter: &Blotter) -> Option<Content> {
-        match self {
-            Self::Null => None,
-            Self::Text(text) => Some(Content::text(
+        match &self.value {
+            Value::Null => None,
+            Value::Text(text) => Some(Content::text(
                 blotter.blotted(text).unwrap_or_else(|| text.clone()),
             )),
-            Self::Binary(bytes) => {
+            Value::Binary(bytes) => {
                 let mut hex = bytes.clone();
                 blotter.blot(&mut hex);
                 Some(Content::Hex { hex })
             }
-            Self::Large {
+            Value::Large {
                 sha256,
                 bytes,
                 head,
@@ -87,25 +112,25 @@ impl Parameter {
 
     /// What an approval fixes of it.
     pub(super) fn bound(&self) -> BoundParameter<'_> {
-        let (binary, value) = match self {
-            Self::Null => (false, None),
-            Self::Text(text) => (false, Some(text.as_bytes())),
-            Self::Binary(bytes) => (true, Some(bytes.as_slice())),
-            Self::Large { sha256, .. } => (true, Some(sha256.as_slice())),
+        let (binary, value) = match &self.value {
+            Value::Null => (false, None),
+            Value::Text(text) => (false, Some(text.as_bytes())),
+            Value::Binary(bytes) => (true, Some(bytes.as_slice())),
+            Value::Large { sha256, .. } => (true, Some(sha256.as_slice())),
         };
         BoundParameter {
-            type_oid: 0,
+            type_oid: self.type_oid,
             binary,
             value,
         }
     }
 
     pub(super) fn shown(&self) -> Option<String> {
-        match self {
-            Self::Null => None,
-            Self::Text(text) => Some(text.clone()),
-            Self::Binary(bytes) => Some(format!("\\x{}", hex(bytes))),
-            Self::Large {
+        match &self.value {
+            Value::Null => None,
+            Value::Text(text) => Some(text.clone()),
+            Value::Binary(bytes) => Some(format!("\\x{}", hex(bytes))),
+            Value::Large {
                 sha256,
                 bytes,
                 head,

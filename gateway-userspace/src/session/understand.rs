@@ -109,7 +109,7 @@ impl Session {
         self.cache.insert(text.into(), understood.clone());
     }
 
-    async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
+    pub(super) async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
         let (Some(snapshot), Some(namespace)) = (&self.names.snapshot, &self.names.namespace)
         else {
             return Err(NotUnderstood::Unsupported(

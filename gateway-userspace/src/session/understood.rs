@@ -239,6 +239,11 @@ impl Understood {
         &self.statement
     }
 
+    /// It waits for people before it runs.
+    pub fn is_held(&self) -> bool {
+        self.requirement().is_some()
+    }
+
     /// Policy denies it.
     pub fn is_denied(&self) -> bool {
         matches!(self.verdict, Verdict::Deny(_))

@@ -10,6 +10,7 @@ mod catalog;
 mod depth;
 mod functions;
 mod grammar;
+mod literal;
 mod nodes;
 mod operators;
 mod saved;
@@ -22,6 +23,7 @@ mod tests;
 pub use analyze::analyze;
 pub use catalog::*;
 pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, VOID, split};
+pub use literal::with_literals;
 pub use saved::{SavedCatalog, SavedCatalogError};
 #[cfg(any(test, fuzzing))]
 pub(crate) use snapshot::query_name;

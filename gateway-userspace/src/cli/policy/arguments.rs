@@ -17,9 +17,9 @@ use crate::{
         run::load_policy,
     },
     config::{Config, DEFAULT_PATH},
-    policy::{Kinship, Policy},
-    session::Rehearsal,
-    sql::{Namespace, SavedCatalog},
+    policy::Policy,
+    session::OpenCatalog,
+    sql::SavedCatalog,
 };
 
 /// Larger files are no catalogs.
@@ -59,17 +59,6 @@ pub struct CatalogSource {
     connect: Option<String>,
     #[command(flatten)]
     control: ControlArgs,
-}
-
-/// A catalog at hand.
-#[derive(Clone, Debug)]
-pub struct OpenCatalog {
-    /// Where it is from, for people.
-    pub from: String,
-    /// When it was read.
-    pub read: String,
-    /// A session in it that has done nothing yet.
-    pub start: Rehearsal,
 }
 
 impl CatalogSource {
@@ -128,6 +117,7 @@ pub fn through_daemon(
         | Response::Job(_)
         | Response::Jobs { .. }
         | Response::Approvals { .. }
+        | Response::Requests { .. }
         | Response::Status(_)
         | Response::Error { .. } => Err(client::unexpected()),
     }
@@ -153,17 +143,6 @@ pub fn open(
     from: String,
     login: Option<&str>,
 ) -> anyhow::Result<OpenCatalog> {
-    let (catalog, namespace) = saved
-        .open()
-        .with_context(|| format!("the catalog of {from} cannot be used"))?;
-    let kinship = Arc::new(Kinship::of(&catalog));
-    let namespace = Namespace {
-        user: login.map_or(namespace.user, str::to_owned),
-        ..namespace
-    };
-    Ok(OpenCatalog {
-        from,
-        read: saved.read.clone(),
-        start: Rehearsal::new(Arc::new(catalog), kinship, namespace),
-    })
+    let unusable = format!("the catalog of {from} cannot be used");
+    OpenCatalog::open(saved, from, login).context(unusable)
 }

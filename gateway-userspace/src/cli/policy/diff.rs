@@ -180,14 +180,16 @@ fn same(old: &VerdictView, new: &VerdictView) -> bool {
             VerdictView::Hold {
                 needs,
                 hold_seconds,
+                on_hold,
                 ..
             },
             VerdictView::Hold {
                 needs: new_needs,
                 hold_seconds: new_seconds,
+                on_hold: new_on_hold,
                 ..
             },
-        ) => (needs, hold_seconds) == (new_needs, new_seconds),
+        ) => (needs, hold_seconds, on_hold) == (new_needs, new_seconds, new_on_hold),
         (VerdictView::Allow { .. }, VerdictView::Hold { .. } | VerdictView::Deny { .. })
         | (VerdictView::Hold { .. }, VerdictView::Allow { .. } | VerdictView::Deny { .. })
         | (VerdictView::Deny { .. }, VerdictView::Allow { .. } | VerdictView::Hold { .. }) => false,

@@ -8,13 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
 use super::{
     UNUSABLE,
-    arguments::{CatalogSource, OpenCatalog, PolicyFolder},
+    arguments::{CatalogSource, PolicyFolder},
     job::{self, JobArgs, JobLine, KnownJob},
     recorded::SessionPick,
 };
@@ -28,15 +28,11 @@ use crate::{
         table::{Cell, Table},
     },
     policy::{
-        Admission, Policy,
-        explain::{
-            Explanation, GrantView, LimitView, Part, ReasonView, RuleView, Standing, VerdictView,
-            explain, grants_for, limits,
-        },
+        Policy,
+        explain::{Explanation, Part, ReasonView, RuleView, Standing, VerdictView},
         whom,
     },
-    session::Refusal,
-    sql::{NotUnderstood, run_on_big_stack, split},
+    session::{Explained, ExplainedStatement, explained},
 };
 
 /// The statement would wait for approval.
@@ -82,46 +78,8 @@ pub struct ExplainArgs {
 #[derive(Serialize)]
 struct Answer {
     job: JobLine,
-    database: String,
-    /// The worst of the statements: `allow`, `hold`, `deny` or `unreadable`.
-    verdict: &'static str,
-    /// Every grant of the database, and whether it is for the job.
-    grants: Vec<GrantView>,
-    /// Why the job has no access at all.
-    refused: Option<ReasonView>,
-    login: Option<String>,
-    /// What holds for whatever the job sends.
-    limits: Vec<LimitView>,
-    catalog: Option<CatalogLine>,
-    statements: Vec<Explained>,
-}
-
-#[derive(Serialize)]
-struct CatalogLine {
-    from: String,
-    read: String,
-    search_path: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Explained {
-    Statement(Box<Explanation>),
-    /// Refused before any policy is asked.
-    NotUnderstood {
-        text: String,
-        error: ErrorView,
-    },
-}
-
-/// What the client would see.
-#[derive(Serialize)]
-struct ErrorView {
-    sqlstate: &'static str,
-    message: String,
-    position: Option<usize>,
-    /// True if the statement itself is at fault, for the server too.
-    statement_at_fault: bool,
+    #[serde(flatten)]
+    explained: Explained,
 }
 
 /// Runs the command.
@@ -130,7 +88,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let policy = args.policy.load()?;
     let subject = args.subject()?;
     let answer = answer(&policy, &subject, &sql, &args.catalog)?;
-    let code = match answer.verdict {
+    let code = match answer.explained.verdict {
         "allow" => ExitCode::SUCCESS,
         "hold" => ExitCode::from(HELD),
         "deny" => ExitCode::from(DENIED),
@@ -226,108 +184,18 @@ fn answer(
     sql: &str,
     source: &CatalogSource,
 ) -> anyhow::Result<Answer> {
-    let identity = &subject.job.identity;
-    let mut answer = Answer {
+    let explained = explained(
+        policy,
+        &subject.job.identity,
+        &subject.database,
+        subject.search_path.clone(),
+        sql,
+        |login| source.open(&subject.database, Some(login)),
+    )?;
+    Ok(Answer {
         job: JobLine::from(&subject.job),
-        database: subject.database.clone(),
-        verdict: "deny",
-        grants: grants_for(policy, identity, &subject.database),
-        refused: None,
-        login: None,
-        limits: Vec::new(),
-        catalog: None,
-        statements: Vec::new(),
-    };
-    let admission = match policy.admit_job(identity, &subject.database) {
-        Ok(admission) => admission,
-        Err(reason) => {
-            answer.refused = Some(ReasonView::from(&reason));
-            return Ok(answer);
-        }
-    };
-    let mut catalog = source.open(&subject.database, Some(admission.login()))?;
-    if let Some(path) = &subject.search_path {
-        catalog.start.set_search_path(path.clone());
-    }
-    answer.login = Some(admission.login().to_owned());
-    answer.limits = limits(&admission);
-    answer.catalog = Some(CatalogLine {
-        from: catalog.from.clone(),
-        read: catalog.read.clone(),
-        search_path: catalog.start.namespace().search_path.clone(),
-    });
-    answer.statements = run_on_big_stack(|| statements(subject, &admission, catalog, sql))?;
-    ensure!(
-        !answer.statements.is_empty(),
-        "there is no statement in the text"
-    );
-    answer.verdict = worst(&answer.statements);
-    Ok(answer)
-}
-
-fn statements(
-    subject: &Subject,
-    admission: &Admission,
-    catalog: OpenCatalog,
-    sql: &str,
-) -> Vec<Explained> {
-    let failed = |text: &str, error: &NotUnderstood| Explained::NotUnderstood {
-        text: text.to_owned(),
-        error: ErrorView::of(error),
-    };
-    let parsed = match split(sql) {
-        Ok(parsed) => parsed,
-        Err(error) => return vec![failed(sql, &error)],
-    };
-    let mut names = catalog.start;
-    parsed
-        .iter()
-        .map(|parsed| match names.read(parsed) {
-            Ok(statement) => {
-                names.follow(&statement);
-                Explained::Statement(Box::new(explain(
-                    &subject.job.identity,
-                    admission,
-                    &statement,
-                    names.catalog(),
-                    names.kinship(),
-                )))
-            }
-            Err(error) => failed(parsed.text(), &error),
-        })
-        .collect()
-}
-
-impl ErrorView {
-    fn of(error: &NotUnderstood) -> Self {
-        let refusal = Refusal::not_understood(error, String::new());
-        Self {
-            sqlstate: refusal.sqlstate(),
-            message: error.to_string(),
-            position: refusal.position(),
-            statement_at_fault: match error {
-                NotUnderstood::Syntax { .. } | NotUnderstood::UnknownName { .. } => true,
-                NotUnderstood::Limit(_) | NotUnderstood::Unsupported(_) => false,
-            },
-        }
-    }
-}
-
-fn worst(statements: &[Explained]) -> &'static str {
-    let rank = |statement: &Explained| match statement {
-        Explained::Statement(explanation) => match explanation.verdict {
-            VerdictView::Allow { .. } => (0, "allow"),
-            VerdictView::Hold { .. } => (1, "hold"),
-            VerdictView::Deny { .. } => (2, "deny"),
-        },
-        Explained::NotUnderstood { error, .. } if error.statement_at_fault => (3, "unreadable"),
-        Explained::NotUnderstood { .. } => (2, "deny"),
-    };
-    statements
-        .iter()
-        .map(rank)
-        .max()
-        .map_or("allow", |(_, word)| word)
+        explained,
+    })
 }
 
 fn print<W: Write>(output: &mut Output<W>, answer: &Answer) -> io::Result<()> {
@@ -339,6 +207,7 @@ fn print<W: Write>(output: &mut Output<W>, answer: &Answer) -> io::Result<()> {
     if let Some(note) = &answer.job.note {
         table.pair("", Cell::new(Style::Warning, note));
     }
+    let answer = &answer.explained;
     let login = answer
         .login
         .as_ref()
@@ -382,8 +251,8 @@ fn print<W: Write>(output: &mut Output<W>, answer: &Answer) -> io::Result<()> {
     for statement in &answer.statements {
         output.line("")?;
         match statement {
-            Explained::Statement(explanation) => explained(output, explanation)?,
-            Explained::NotUnderstood { text, error } => {
+            ExplainedStatement::Statement(explanation) => statement_explained(output, explanation)?,
+            ExplainedStatement::NotUnderstood { text, error } => {
                 sql(output, text)?;
                 let word = output.paint(Style::Bad, "  not understood");
                 let at = error
@@ -416,7 +285,10 @@ fn refused<W: Write>(output: &mut Output<W>, reason: &ReasonView) -> io::Result<
     output.line(&format!("        hint: {}", visible(&reason.hint)))
 }
 
-fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io::Result<()> {
+fn statement_explained<W: Write>(
+    output: &mut Output<W>,
+    explanation: &Explanation,
+) -> io::Result<()> {
     sql(output, &explanation.text)?;
     match &explanation.verdict {
         VerdictView::Allow { grants, observed } => {
@@ -432,12 +304,13 @@ fn explained<W: Write>(output: &mut Output<W>, explanation: &Explanation) -> io:
         VerdictView::Hold {
             needs,
             hold_seconds,
+            on_hold,
             reason,
             ..
         } => {
             let word = output.paint(Style::Warning, "  hold");
             output.line(&format!(
-                "{word}  for {}, up to {hold_seconds} s: {}",
+                "{word}  for {}, up to {hold_seconds} s, on_hold: {on_hold}: {}",
                 whom(needs),
                 visible(&reason.message)
             ))?;

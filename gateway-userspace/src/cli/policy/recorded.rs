@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::{
-    arguments::{CatalogSource, OpenCatalog},
+    arguments::CatalogSource,
     job::{self, KnownJob},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     cli::sessions::EVIDENCE_DIR,
     config::parse_duration,
     policy::Kinship,
+    session::OpenCatalog,
     sql::{Catalog, NotUnderstood, Statement, run_on_big_stack, split},
 };
 

@@ -69,6 +69,8 @@ pub enum VerdictView {
         needs: Vec<Quorum>,
         /// How long it waits.
         hold_seconds: u64,
+        /// `wait`: on its connection; `refuse`: it is refused until then.
+        on_hold: &'static str,
         /// Why.
         reason: ReasonView,
     },
@@ -98,6 +100,7 @@ impl VerdictView {
                 grants: obligations.grants.clone(),
                 needs: requirement.quorums.clone(),
                 hold_seconds: requirement.hold.as_secs(),
+                on_hold: requirement.on_hold.word(),
                 reason: reason.into(),
             },
             Verdict::Deny(reason) => Self::Deny {

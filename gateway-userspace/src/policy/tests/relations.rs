@@ -212,7 +212,9 @@ fn what_an_approve_rule_names_is_held_and_allowed_by_the_approval() {
         ApprovalRequirement {
             rule: "g: approve[0]".to_owned(),
             quorums: vec![quorum(Some("dba"), 1)],
-            hold: std::time::Duration::from_mins(15)
+            hold: std::time::Duration::from_mins(15),
+            hold_in_transaction: std::time::Duration::from_mins(2),
+            on_hold: OnHold::Wait,
         }
     );
     assert_eq!(

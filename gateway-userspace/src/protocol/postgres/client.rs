@@ -509,6 +509,14 @@ impl Connection {
                 "canceling statement due to user request".to_owned(),
             )));
         }
+        if self.status == b'E' && phase != Phase::Resume && understood.is_held() {
+            // The server would read nothing of it: no people need to be asked.
+            return Ok(Err(Refusal::as_server(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block"
+                    .to_owned(),
+            )));
+        }
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),
             Decision::Refuse(refusal) => Ok(Err(refusal)),
@@ -699,11 +707,11 @@ fn parameters(bind: &Bind<'_>, types: &[u32]) -> Vec<Parameter> {
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            value.map(|value| {
-                let type_oid = types.get(index).copied().unwrap_or(0);
-                Parameter::new(value, format(index) == 1, type_oid, MAX_PARAMETER)
-            })
+            let type_oid = types.get(index).copied().unwrap_or(0);
+            match value {
+                Some(value) => Parameter::new(value, format(index) == 1, type_oid, MAX_PARAMETER),
+                None => Parameter::null(type_oid),
+            }
         })
-        .map(|value| value.unwrap_or(Parameter::Null))
         .collect()
 }

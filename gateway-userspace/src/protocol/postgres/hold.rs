@@ -2,8 +2,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{close::Close, connection::Connection, refuse::put_own_notice};
-use crate::session::{Hold, Permit, Refusal};
+use super::{close::Close, connection::Connection, names::unreadable, refuse::put_own_notice};
+use crate::session::{CAN_ESTIMATE, ESTIMATE, Hold, Permit, Refusal, estimated_rows};
 
 /// How often the client is told that its statement still waits.
 const REMIND: Duration = Duration::from_secs(10);
@@ -20,8 +20,14 @@ impl Connection {
     /// the end of the job withdraws the request.
     pub(super) async fn hold(&mut self, mut hold: Hold) -> Result<Result<Permit, Refusal>, Close> {
         self.settle().await?;
+        if !hold.waits() {
+            self.estimate(&hold).await?;
+            self.refresh_names(false).await?;
+            return Ok(self.session.answered(hold).await);
+        }
         let (message, hint) = hold.notice();
         put_own_notice(&mut self.client.tx, &message, &hint);
+        self.estimate(&hold).await?;
         self.cancel.held.store(true, Ordering::SeqCst);
         // One that came before nobody was there to be woken.
         let outcome = if self.cancel.take().await {
@@ -40,6 +46,40 @@ impl Connection {
             // Dropping the hold withdraws the request.
             Err(close) => Err(close),
         }
+    }
+
+    /// Has the server guess how many rows the statement would touch, and tells the approvers. What
+    /// it cannot guess is left open.
+    async fn estimate(&mut self, hold: &Hold) -> Result<(), Close> {
+        let Some((understood, parameters)) = hold.wants_estimate() else {
+            return Ok(());
+        };
+        if self.skip_until_sync || self.status == b'E' {
+            return Ok(());
+        }
+        let Some(block) = self.session.estimate_query(understood, parameters).await else {
+            return Ok(());
+        };
+        // Looked at each time: the right to it may be taken away.
+        let able = self.gateway_query(&[CAN_ESTIMATE]).await?;
+        if able.first().is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        let rows = match self.patient_gateway_query(&[&block, ESTIMATE]).await? {
+            Ok(rows) => rows,
+            // Without that, the rest of the client's pipeline is void at the server only.
+            Err(error) if self.pipeline_open => return Err(unreadable(&error)),
+            Err(_no_guess) => return Ok(()),
+        };
+        let plan = rows
+            .get(1)
+            .and_then(|rows| rows.first())
+            .and_then(|row| row.first())
+            .and_then(Option::as_deref);
+        if let Some(rows) = plan.and_then(estimated_rows) {
+            hold.estimated(rows);
+        }
+        Ok(())
     }
 
     /// `true`: answered; `false`: cancelled by the client.

@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// As [`Self::gateway_query`]; cancel requests of the client's do not end it.
-    async fn patient_gateway_query(
+    pub(super) async fn patient_gateway_query(
         &mut self,
         queries: &[&str],
     ) -> Result<Result<Vec<Rows>, InternalError>, Close> {
@@ -301,6 +301,6 @@ impl Connection {
     }
 }
 
-fn unreadable(error: &InternalError) -> Close {
+pub(super) fn unreadable(error: &InternalError) -> Close {
     Close::Upstream(format!("the catalog cannot be read: {}", error.message))
 }

@@ -108,7 +108,8 @@ impl Service {
         if let Err(error) = socket.set_nodelay() {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let outcome = start(socket, &self.authority, host, conn.original.ip()).await;
+        // In a box of its own, as the opening below: a session keeps room for no more than it is at.
+        let outcome = Box::pin(start(socket, &self.authority, host, conn.original.ip())).await;
         match outcome {
             Ok((channel, Start::Session(message))) => {
                 self.session(channel, &message, &conn, identity, find).await;
@@ -156,7 +157,7 @@ impl Service {
         if !matches!(message.minor, 0 | MINOR) || !message.options.is_empty() {
             put_negotiate_version(&mut client.tx, message.agreed_minor(), &message.options);
         }
-        match self.open(&mut client, message, conn, identity, find).await {
+        match Box::pin(self.open(&mut client, message, conn, identity, find)).await {
             Ok(opened) => {
                 let Opened {
                     server,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, WindowDef};
 
+use super::expression::is_untyped;
 use super::scope::Scope;
 use super::value::{Field, Shape, Value};
 use super::{Result, Walk, inner, strings};
@@ -215,6 +216,7 @@ impl<'a> Walk<'a> {
                 .any(|arg| matches!(&arg.node, Some(NodeEnum::NamedArgExpr(_))));
         if in_order {
             self.keep_viable(&mut candidates, &values);
+            self.prefer_strings(&mut candidates, &args);
             if builtin_first && let Some(exact) = exact_builtin(&candidates, &values) {
                 candidates = vec![exact];
             }
@@ -298,6 +300,32 @@ impl<'a> Walk<'a> {
         };
         if candidates.iter().any(|(_, function)| takes(function)) {
             candidates.retain(|(_, function)| takes(function));
+        }
+    }
+
+    /// Where all arguments are literals of no type, the server takes the functions of strings if
+    /// there are any (PostgreSQL, "Function Type Resolution", step 4e): drops those that take a
+    /// pseudo type instead.
+    pub fn prefer_strings(
+        &self,
+        candidates: &mut Vec<(&'a str, &'a Function)>,
+        args: &[&'a pg_query::Node],
+    ) {
+        if args.is_empty() || !args.iter().all(|arg| is_untyped(arg)) {
+            return;
+        }
+        let takes = |function: &Function, index: usize, wanted: fn(&TypeInfo) -> bool| {
+            let of = function.arg_types.get(index);
+            !function.variadic && of.and_then(|oid| self.type_info(*oid)).is_some_and(wanted)
+        };
+        for index in 0..args.len() {
+            if candidates
+                .iter()
+                .any(|(_, function)| takes(function, index, is_string))
+            {
+                candidates
+                    .retain(|(_, function)| !takes(function, index, |info| info.kind == b'p'));
+            }
         }
     }
 
@@ -441,6 +469,12 @@ impl<'a> Walk<'a> {
         let parts = strings(use_op).unwrap_or_default();
         self.operator(&parts)
     }
+}
+
+/// The built-in types of the string category.
+fn is_string(info: &TypeInfo) -> bool {
+    info.schema == "pg_catalog"
+        && matches!(info.name.as_str(), "text" | "varchar" | "bpchar" | "name")
 }
 
 fn function_use(name: &str, function: &Function, class: FunctionClass) -> FunctionUse {

@@ -1,20 +1,26 @@
 //! Expressions: every kind that the grammar has, with what its value comes from.
 
 use pg_query::protobuf::{
-    AExpr, AExprKind, AIndirection, CaseExpr, ColumnRef, SubLink, SubLinkType, a_const,
+    AExpr, AExprKind, AIndirection, CaseExpr, ColumnRef, SqlValueFunctionOp, SubLink, SubLinkType,
+    a_const,
 };
 use pg_query::{Node, NodeEnum};
 
 use super::scope::Scope;
-use super::value::{Col, Field, Shape, Value};
+use super::value::{Col, Field, Value};
 use super::{Result, Walk, inner, strings};
 use crate::sql::nodes::{
     analysed_nodes, clause_nodes, from_nodes, kind_name, query_nodes, utility_nodes,
 };
 use crate::sql::statement::ColumnUse;
 
+pub(super) const INT8: u32 = 20;
+const INT2: u32 = 21;
 const INT4: u32 = 23;
-const TEXT_ARRAY: u32 = 1009;
+const FLOAT4: u32 = 700;
+const FLOAT8: u32 = 701;
+const NUMERIC: u32 = 1700;
+pub(super) const TEXT_ARRAY: u32 = 1009;
 
 impl<'a> Walk<'a> {
     /// The value of an expression.
@@ -51,9 +57,10 @@ impl<'a> Walk<'a> {
             NodeEnum::AConst(constant) => match &constant.val {
                 Some(a_const::Val::Ival(_)) => Value::of_type(INT4),
                 Some(a_const::Val::Boolval(_)) => Value::of_type(16),
-                Some(a_const::Val::Fval(_)) => Value::of_type(1700),
+                Some(a_const::Val::Fval(number)) => Value::of_type(number_type(&number.fval)),
                 Some(a_const::Val::Sval(_) | a_const::Val::Bsval(_)) | None => Value::constant(),
             },
+            NodeEnum::SqlvalueFunction(function) => Value::of_type(sql_value_type(function.op())),
             NodeEnum::ParamRef(parameter) => Value {
                 type_oid: self.parsed.parameter_type(parameter.number),
                 ..Value::constant()
@@ -61,7 +68,6 @@ impl<'a> Walk<'a> {
             NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
             | NodeEnum::MergeSupportFunc(_)
-            | NodeEnum::SqlvalueFunction(_)
             | NodeEnum::Integer(_)
             | NodeEnum::Float(_)
             | NodeEnum::Boolean(_)
@@ -380,27 +386,40 @@ impl<'a> Walk<'a> {
 
     fn array(&mut self, scope: &Scope<'_, 'a>, elements: &'a [Node]) -> Result<Value<'a>> {
         let mut all = Value::constant();
-        let mut element: Option<u32> = None;
-        let mut same = true;
+        // The elements' common type; `None` while they are literals and parameters of no type.
+        let mut common: Option<u32> = None;
+        let mut known = true;
         for node in elements {
             let value = self.expression(scope, node)?;
             let is_row = value.fields.is_some() && value.type_oid == 0;
-            let oid = if is_row { u32::MAX } else { value.type_oid };
-            same &= *element.get_or_insert(oid) == oid;
+            if value.type_oid != 0 {
+                let merged = match common {
+                    None => Some(value.type_oid),
+                    Some(before) => common_type(before, value.type_oid),
+                };
+                known &= merged.is_some();
+                common = merged.or(common);
+            } else if is_row || !is_untyped(node) {
+                known = false;
+            }
             all.absorb(&value);
         }
-        all.type_oid = match element {
+        all.type_oid = match common {
+            _ if !known => 0,
             // Literals and parameters of no type become text.
-            Some(0) | None if same && all.shape == Shape::Constant => TEXT_ARRAY,
-            Some(oid) if same && oid != 0 => self
-                .catalog
-                .type_info
-                .iter()
-                .find(|(_, info)| info.element == oid)
-                .map_or(0, |(array, _)| *array),
-            Some(_) | None => 0,
+            None => TEXT_ARRAY,
+            Some(oid) => self.array_of(oid),
         };
         Ok(all)
+    }
+
+    /// The array type over an element type; 0 if there is none.
+    fn array_of(&self, element: u32) -> u32 {
+        let over = self.catalog.type_info.iter();
+        over.filter(|(_, info)| info.element == element)
+            // Other types have elements too (`int2vector`, `point`); arrays are called `_element`.
+            .min_by_key(|(oid, info)| (!info.name.starts_with('_'), **oid))
+            .map_or(0, |(array, _)| *array)
     }
 
     fn operation(&mut self, scope: &Scope<'_, 'a>, operation: &'a AExpr) -> Result<Value<'a>> {
@@ -609,4 +628,53 @@ fn ends_in_star(nodes: &[Node]) -> bool {
     nodes
         .last()
         .is_some_and(|node| matches!(&node.node, Some(NodeEnum::AStar(_))))
+}
+
+/// The type of `CURRENT_DATE` and its like.
+fn sql_value_type(function: SqlValueFunctionOp) -> u32 {
+    use SqlValueFunctionOp as Op;
+    match function {
+        Op::SvfopCurrentDate => 1082,
+        Op::SvfopCurrentTime | Op::SvfopCurrentTimeN => 1266,
+        Op::SvfopCurrentTimestamp | Op::SvfopCurrentTimestampN => 1184,
+        Op::SvfopLocaltime | Op::SvfopLocaltimeN => 1083,
+        Op::SvfopLocaltimestamp | Op::SvfopLocaltimestampN => 1114,
+        Op::SvfopCurrentRole
+        | Op::SvfopCurrentUser
+        | Op::SvfopUser
+        | Op::SvfopSessionUser
+        | Op::SvfopCurrentCatalog
+        | Op::SvfopCurrentSchema => 19,
+        Op::SqlvalueFunctionOpUndefined => 0,
+    }
+}
+
+/// The type of a number that is written with more than an `int4`'s digits, a point or an exponent.
+fn number_type(text: &str) -> u32 {
+    if text.parse::<i64>().is_ok() {
+        INT8
+    } else {
+        NUMERIC
+    }
+}
+
+/// The type that a literal of one number type and one of another become together
+/// (PostgreSQL, "UNION, CASE, and Related Constructs"). `None` for types that are no numbers.
+fn common_type(one: u32, other: u32) -> Option<u32> {
+    /// Each becomes any of the later ones by itself.
+    const NUMBERS: [u32; 6] = [INT2, INT4, INT8, NUMERIC, FLOAT4, FLOAT8];
+    let rank = |oid| NUMBERS.iter().position(|number| *number == oid);
+    if one == other {
+        return Some(one);
+    }
+    NUMBERS.get(rank(one)?.max(rank(other)?)).copied()
+}
+
+/// True for a literal or NULL, which takes the type of what is around it.
+pub(super) fn is_untyped(node: &Node) -> bool {
+    matches!(
+        &node.node,
+        Some(NodeEnum::AConst(constant))
+            if matches!(constant.val, Some(a_const::Val::Sval(_)) | None)
+    )
 }

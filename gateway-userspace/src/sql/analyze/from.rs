@@ -9,6 +9,7 @@ use pg_query::protobuf::{
 };
 use pg_query::{Node, NodeEnum};
 
+use super::expression::{INT8, TEXT_ARRAY, is_untyped};
 use super::names::RECORD;
 use super::scope::{Item, Scope};
 use super::value::{Col, Value};
@@ -19,7 +20,6 @@ use crate::sql::nodes::{
 };
 use crate::sql::statement::ColumnUse;
 
-const INT8: u32 = 20;
 const TSVECTOR: u32 = 3614;
 const ANYELEMENT: &[u32] = &[2283, 5077, 2776];
 
@@ -298,7 +298,12 @@ impl<'a> Walk<'a> {
             let mut all = Vec::with_capacity(call.args.len());
             for arg in &call.args {
                 let value = self.expression(scope, arg)?;
-                let rows = self.function_rows(&candidates, std::slice::from_ref(&value), &parts);
+                let rows = self.function_rows(
+                    &candidates,
+                    std::slice::from_ref(&value),
+                    &parts,
+                    is_untyped_array(arg),
+                );
                 all.push((value.derived(), rows));
             }
             return Ok(all);
@@ -326,27 +331,35 @@ impl<'a> Walk<'a> {
             return Ok(Rows::Columns(columns.collect()));
         }
         let args = self.arguments(&call.args);
-        let candidates = self.candidates(parts, Some(args.len()))?;
+        let mut candidates = self.candidates(parts, Some(args.len()))?;
         if candidates.is_empty() {
             // A cast written as a function.
             return Ok(Rows::Scalar(None));
         }
+        self.prefer_strings(&mut candidates, &args);
+        let constructor = args.first().is_some_and(|arg| is_untyped_array(arg));
         let mut arguments = Vec::with_capacity(args.len());
         for arg in args {
             arguments.push(self.expression(scope, arg)?);
         }
-        Ok(self.function_rows(&candidates, &arguments, parts))
+        Ok(self.function_rows(&candidates, &arguments, parts, constructor))
     }
 
-    /// What the rows of any of these functions look like, if they agree.
+    /// What the rows of any of these functions look like, if they agree. `constructor`: the first
+    /// argument is an array of literals and parameters that have no type of their own.
     fn function_rows(
         &self,
         candidates: &[(&'a str, &'a Function)],
         arguments: &[Value<'a>],
         parts: &[&str],
+        constructor: bool,
     ) -> Rows<'a> {
         let first = arguments.first();
-        let first_type = first.map_or(0, |value| self.base_type(value.type_oid));
+        let mut first_type = first.map_or(0, |value| self.base_type(value.type_oid));
+        if constructor && first_type == 0 {
+            // Whatever its elements become, the rows hold nothing but what the client sent.
+            first_type = TEXT_ARRAY;
+        }
         let mut candidates = candidates.to_vec();
         if parts.last() == Some(&"unnest") && first_type != 0 {
             // Those for tsvector and multiranges are told apart by the argument.
@@ -618,6 +631,14 @@ fn columns_of<'a>(items: &[Item<'a>]) -> Vec<Col<'a>> {
         .filter(|item| item.by_column)
         .flat_map(|item| item.columns.iter().cloned())
         .collect()
+}
+
+/// True for an array of literals and parameters.
+fn is_untyped_array(node: &Node) -> bool {
+    let is_untyped = |element: &Node| {
+        is_untyped(element) || matches!(&element.node, Some(NodeEnum::ParamRef(_)))
+    };
+    matches!(&node.node, Some(NodeEnum::AArrayExpr(array)) if array.elements.iter().all(is_untyped))
 }
 
 /// Names of a list of `String` nodes; nothing for other kinds.

@@ -1021,6 +1021,37 @@ fn an_overload_that_cannot_take_the_arguments_is_not_meant() {
     );
 }
 
+/// An integer beyond an `int4` is an `int8` to the server, not a `numeric`: of two functions it
+/// would take the one that the types of its literals fit exactly.
+#[test]
+fn m15_a_large_integer_does_not_hide_the_function_that_takes_it() {
+    let taking = |schema: &str, oid: u32, argument: u32| Function {
+        schema: schema.to_owned(),
+        oid,
+        args: 1,
+        volatility: b'i',
+        kind: b'f',
+        return_type: argument,
+        arg_types: vec![argument],
+        ..Function::default()
+    };
+    let mut catalog = catalog();
+    let functions = vec![
+        taking("pg_catalog", 1_730, 1_700),
+        taking("public", 90_002, 20),
+    ];
+    catalog.functions.insert("sqrt".to_owned(), functions);
+    let found = |sql: &str| shorten(&one_in(&catalog, &namespace(), sql));
+    assert_eq!(found("select sqrt(4.5)"), "-> sqrt<");
+    for large in ["3000000000", "9223372036854775807"] {
+        assert_eq!(
+            found(&format!("select sqrt({large})")),
+            "fn:public.sqrt! -> sqrt<"
+        );
+    }
+    assert_eq!(found("select sqrt(9223372036854775808)"), "-> sqrt<");
+}
+
 #[test]
 fn a_parameter_of_type_void_is_no_argument() {
     let analyzed = |types: &[u32]| {

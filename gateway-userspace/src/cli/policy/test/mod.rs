@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::file::{Case, Expected, TestFile};
-use super::arguments::{CatalogSource, OpenCatalog, PolicyFolder, load, open};
+use super::arguments::{CatalogSource, PolicyFolder, load, open};
 use crate::{
     cli::{
         client::OutputArgs,
@@ -29,7 +29,7 @@ use crate::{
         explain::{OutputView, ReasonView, VerdictView, output_of},
         is_test_file,
     },
-    session::Refusal,
+    session::{OpenCatalog, Refusal},
     sql::{NotUnderstood, run_on_big_stack, split},
 };
 

@@ -1,5 +1,8 @@
 //! EVASIONS F12: approve one thing, run another.
 
+mod durable;
+mod refused;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -12,7 +15,7 @@ use std::{
 use super::*;
 use crate::{
     audit::{AppendError, Event},
-    policy::{ApprovalRequirement, Quorum},
+    policy::{ApprovalRequirement, OnHold, Quorum},
     sql::{Access, Implied, Namespace, RelationRef, RelationUse, Rights, Statement, StatementKind},
 };
 
@@ -111,11 +114,12 @@ fn bind(
     parameters: &[BoundParameter<'_>],
 ) -> Binding {
     Binding::of(&Bound {
-        session,
+        session: Some(session),
         job: "job-1",
         database: "shop",
         login: "orders_agent",
         statement,
+        definitions: "of then",
         namespace,
         parameters,
     })
@@ -132,11 +136,17 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
         statement_number: 4,
         requester: "github repo:acme/shop".into(),
         requester_uid: 1_000,
+        requester_names: vec!["Octo-Cat".into()],
         process: "psql (4242)".into(),
         database: "shop".into(),
         statement: statement().text,
         parameters: vec![Some("1".into())],
         effects: vec!["delete public.orders (reads id)".into()],
+        warnings: Vec::new(),
+        run_url: None,
+        step: None,
+        before: Vec::new(),
+        why: "deleting needs approval".into(),
         requirement: ApprovalRequirement {
             rule: "agent-orders: approve[0]".into(),
             quorums: vec![Quorum {
@@ -144,39 +154,54 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
                 count,
             }],
             hold: Duration::from_mins(15),
+            hold_in_transaction: Duration::from_mins(2),
+            on_hold: OnHold::Wait,
         },
         binding: binding(),
+    }
+}
+
+fn login(subject: &str, alias: &str) -> Approver {
+    Approver {
+        id: ApproverId::Oidc {
+            issuer: "https://login.test".into(),
+            subject: subject.into(),
+        },
+        aliases: vec![alias.into()],
+        ..person(subject, 0)
     }
 }
 
 fn person(name: &str, uid: u32) -> Approver {
     Approver {
         name: name.into(),
-        uid,
+        id: ApproverId::User(uid),
+        aliases: Vec::new(),
         groups: vec!["dba".into()],
         inside_job: None,
     }
 }
 
 async fn approved(store: &Approvals) -> Approved {
-    let mut held = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 1)).await.unwrap();
     store
         .decide(held.id(), &person("alice", 2_001), true, None)
         .await
         .unwrap();
     match held.wait().await {
-        ApprovalOutcome::Approved { by, proof } => {
-            assert_eq!(by, ["alice"]);
-            proof
-        }
+        ApprovalOutcome::Approved { by } => assert_eq!(by, ["alice"]),
         other => panic!("{other:?}"),
     }
+    let approved = held.approved();
+    // The test's session goes on waiting.
+    std::mem::forget(held);
+    approved
 }
 
 #[tokio::test]
 async fn an_approved_statement_runs_once() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 1)).await.unwrap();
     let id = held.id().to_owned();
     assert_eq!(store.list()[0].state, "pending");
     let view = store
@@ -192,11 +217,12 @@ async fn an_approved_statement_runs_once() {
         (view.state.as_str(), view.approved_by),
         ("approved", vec!["alice".to_owned()])
     );
-    let ApprovalOutcome::Approved { proof, .. } = held.wait().await else {
+    let ApprovalOutcome::Approved { .. } = held.wait().await else {
         panic!("not approved")
     };
+    let proof = held.approved();
     assert!(proof.matches(&binding()));
-    let redeemed = proof.redeem(&binding()).unwrap();
+    let redeemed = proof.redeem(&binding()).await.unwrap();
     assert_eq!(
         (redeemed.id(), redeemed.by()),
         (id.as_str(), ["alice".to_owned()].as_slice())
@@ -220,9 +246,17 @@ async fn an_approval_is_not_for_anything_else() {
     other_oid.relations[0].relation.oid = 16_999;
     let mut other_access = statement();
     other_access.relations[0].access = BTreeSet::from([Access::Delete]);
-    let other_schema = Statement {
-        catalog_version: 8,
-        ..statement()
+    let other_schema = |namespace: &Namespace| {
+        Binding::of(&Bound {
+            session: Some("ses-1"),
+            job: "job-1",
+            database: "shop",
+            login: "orders_agent",
+            statement: &statement(),
+            definitions: "of now",
+            namespace,
+            parameters: &[ONE],
+        })
     };
     let mut shadowed = namespace();
     shadowed.search_path.swap(0, 1);
@@ -244,10 +278,7 @@ async fn an_approval_is_not_for_anything_else() {
         ("text", bind("ses-1", &other_text, &same, &[ONE])),
         ("relation", bind("ses-1", &other_oid, &same, &[ONE])),
         ("access", bind("ses-1", &other_access, &same, &[ONE])),
-        (
-            "schema version",
-            bind("ses-1", &other_schema, &same, &[ONE]),
-        ),
+        ("definitions", other_schema(&same)),
         (
             "search path",
             bind("ses-1", &statement(), &shadowed, &[ONE]),
@@ -267,7 +298,7 @@ async fn an_approval_is_not_for_anything_else() {
         let proof = approved(&store).await;
         assert!(!proof.matches(&other), "{what}");
         assert_eq!(
-            proof.redeem(&other),
+            proof.redeem(&other).await,
             Err(RedeemError::OtherEffect),
             "{what}"
         );
@@ -302,11 +333,12 @@ fn parts_of_a_binding_cannot_be_shifted_into_one_another() {
     );
     let parts = |session, job| {
         Binding::of(&Bound {
-            session,
+            session: Some(session),
             job,
             database: "d",
             login: "l",
             statement: &statement(),
+            definitions: "",
             namespace: &namespace(),
             parameters: &[],
         })
@@ -323,6 +355,11 @@ async fn the_requester_never_approves() {
         .decide(held.id(), &person("runner", 1_000), true, None)
         .await;
     assert!(matches!(own, Err(DecideError::Requester(_))), "{own:?}");
+    // Nor does the person who started the job, whatever they are called here.
+    let own = store
+        .decide(held.id(), &login("4711", "octo-cat"), true, None)
+        .await;
+    assert!(matches!(own, Err(DecideError::Requester(_))), "{own:?}");
     let inside = Approver {
         inside_job: Some("job-9".into()),
         ..person("alice", 2_001)
@@ -336,7 +373,28 @@ async fn the_requester_never_approves() {
         Err(DecideError::InsideJob(_))
     ));
     assert_eq!(held.view().state, "pending");
-    assert_eq!(fake.names(), ["requested", "refused", "refused", "refused"]);
+    assert_eq!(
+        fake.names(),
+        ["requested", "refused", "refused", "refused", "refused"]
+    );
+}
+
+#[tokio::test]
+async fn nobody_counts_twice_by_answering_as_a_user_and_as_a_person_who_logged_in() {
+    let (store, _) = store();
+    let held = store.submit(request(None, 2)).await.unwrap();
+    let alice = person("alice", 2_001);
+    store.decide(held.id(), &alice, true, None).await.unwrap();
+    let again = store
+        .decide(held.id(), &login("4711", "Alice"), true, None)
+        .await;
+    assert!(
+        matches!(again, Err(DecideError::AlreadyApproved(_))),
+        "{again:?}"
+    );
+    let bob = login("4712", "bob");
+    let view = store.decide(held.id(), &bob, true, None).await.unwrap();
+    assert_eq!(view.state, "approved");
 }
 
 #[tokio::test]
@@ -383,7 +441,7 @@ async fn two_groups_must_both_agree_and_a_member_of_both_counts_for_each() {
         ..person(name, uid)
     };
     let (store, fake) = store();
-    let mut held = store.submit(both([2, 1])).await.unwrap();
+    let held = store.submit(both([2, 1])).await.unwrap();
     for (who, state, counts) in [
         (of("alice", 2_001, &["dba"]), "pending", [1, 0]),
         (of("carol", 2_003, &["security"]), "pending", [1, 1]),
@@ -432,7 +490,7 @@ async fn two_groups_must_both_agree_and_a_member_of_both_counts_for_each() {
 #[tokio::test]
 async fn a_quorum_of_two_needs_two_people() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 2)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 2)).await.unwrap();
     let view = store
         .decide(held.id(), &person("alice", 2_001), true, None)
         .await
@@ -464,7 +522,7 @@ async fn a_quorum_of_two_needs_two_people() {
         .decide(held.id(), &person("bob", 2_002), true, None)
         .await
         .unwrap();
-    let ApprovalOutcome::Approved { by, .. } = held.wait().await else {
+    let ApprovalOutcome::Approved { by } = held.wait().await else {
         panic!("not approved")
     };
     assert_eq!(by, ["alice", "bob"]);
@@ -484,7 +542,7 @@ async fn a_quorum_of_two_needs_two_people() {
 #[tokio::test]
 async fn the_first_denial_ends_it() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 2)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 2)).await.unwrap();
     store
         .decide(held.id(), &person("alice", 2_001), true, None)
         .await
@@ -518,7 +576,7 @@ async fn the_first_denial_ends_it() {
 #[tokio::test]
 async fn of_two_approvers_who_answer_at_once_the_first_on_record_wins() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 1)).await.unwrap();
     let closed = fake.gate.write().await;
     let mut answers = Vec::new();
     for (name, uid, approve) in [("alice", 2_001, true), ("bob", 2_002, false)] {
@@ -548,7 +606,7 @@ async fn of_two_approvers_who_answer_at_once_the_first_on_record_wins() {
 #[tokio::test(start_paused = true)]
 async fn an_unanswered_request_expires() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 1)).await.unwrap();
     assert!(
         tokio::time::timeout(Duration::from_secs(15 * 60 - 1), held.wait())
             .await
@@ -572,14 +630,14 @@ async fn an_approval_that_is_not_used_in_time_is_gone() {
     let (store, fake) = store();
     let proof = approved(&store).await;
     tokio::time::advance(Duration::from_mins(16)).await;
-    assert_eq!(proof.redeem(&binding()), Err(RedeemError::Expired));
-    assert_eq!(fake.names(), ["requested", "approve", "withdrawn"]);
+    assert_eq!(proof.redeem(&binding()).await, Err(RedeemError::Expired));
+    assert_eq!(fake.names(), ["requested", "approve", "expired"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_recorded_after_the_expiry_has_no_effect() {
     let (store, fake) = store();
-    let mut held = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let held = store.submit(request(Some("dba"), 1)).await.unwrap();
     let closed = fake.gate.write().await;
     let answer = tokio::spawn({
         let (store, id) = (store.clone(), held.id().to_owned());
@@ -605,7 +663,7 @@ async fn a_session_that_goes_away_withdraws_its_request() {
         matches!(&late, Err(DecideError::Ended { state, .. }) if state == "withdrawn"),
         "{late:?}"
     );
-    let mut other = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let other = store.submit(request(Some("dba"), 1)).await.unwrap();
     store.withdraw_job("job-2", "ended");
     assert_eq!(store.open(), 1);
     store.withdraw_job("job-1", "the job ended");
@@ -692,11 +750,77 @@ async fn every_step_stands_in_a_real_log() {
     let config = crate::audit::LogConfig::new(dir.path(), crate::audit::Fsync::Risky, "host");
     let (log, _) = crate::audit::Log::open(config).unwrap();
     let store = Approvals::new(log.clone());
-    approved(&store).await.redeem(&binding()).unwrap();
+    approved(&store).await.redeem(&binding()).await.unwrap();
     log.close("test").await.unwrap();
     let report = crate::audit::verify(dir.path(), crate::audit::VerifyOptions::default());
     assert_eq!(report.problem, None);
     for kind in ["approval-requested", "approval-decided", "approval-used"] {
         assert_eq!(report.events.get(kind), Some(&1), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn whoever_follows_sees_every_change_in_order() {
+    let (store, _) = store();
+    let mut changes = store.subscribe();
+    let held = store.submit(request(Some("dba"), 2)).await.unwrap();
+    let id = held.id().to_owned();
+    store
+        .decide(&id, &person("alice", 2_001), true, None)
+        .await
+        .unwrap();
+    store
+        .decide(&id, &person("bob", 2_002), true, None)
+        .await
+        .unwrap();
+    held.approved().redeem(&binding()).await.unwrap();
+    drop(held);
+    let other = store.submit(request(Some("dba"), 1)).await.unwrap();
+    let (second, carol) = (other.id().to_owned(), person("carol", 2_003));
+    store.decide(&second, &carol, false, None).await.unwrap();
+    drop(other);
+    drop(store.submit(request(Some("dba"), 1)).await.unwrap());
+    let mut seen = Vec::new();
+    while let Ok(change) = changes.try_recv() {
+        seen.push((change.id == id, change.kind));
+    }
+    assert_eq!(
+        seen,
+        [
+            (true, ChangeKind::Requested),
+            (true, ChangeKind::Approved),
+            (true, ChangeKind::Approved),
+            (true, ChangeKind::Used),
+            (false, ChangeKind::Requested),
+            (false, ChangeKind::Denied),
+            (false, ChangeKind::Requested),
+            (false, ChangeKind::Withdrawn),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn somebody_who_logged_in_is_not_the_user_of_the_same_number() {
+    let (store, fake) = store();
+    let login = |subject: &str| Approver {
+        id: ApproverId::Oidc {
+            issuer: "https://login.example".into(),
+            subject: subject.into(),
+        },
+        ..person(subject, 0)
+    };
+    let held = store.submit(request(Some("dba"), 3)).await.unwrap();
+    for who in [login("1000"), login("7"), person("alice", 2_001)] {
+        store.decide(held.id(), &who, true, None).await.unwrap();
+    }
+    assert_eq!(held.view().state, "approved");
+    assert_eq!(held.view().answers.len(), 3);
+    let events = fake.events.lock().unwrap();
+    let Event::ApprovalDecided(first) = &events[1] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (first.uid, first.subject.as_deref()),
+        (None, Some("https://login.example 1000"))
+    );
 }
