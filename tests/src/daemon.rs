@@ -52,18 +52,22 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// Further keys of the issuer, each a line with four blanks before it.
+    pub issuer_keys: String,
+    /// The `admin` of the shop: its login, the login's password, and further keys (`procedures: true`).
+    pub admin: Option<(String, String, String)>,
     /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
     pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
+    /// Further lines of the configuration.
+    pub further: String,
     /// Further lines of the configuration's `evidence:`, indented by two.
     pub evidence: String,
     /// Keep the state on a file system of its own, of so many bytes, which can be filled.
     pub state_bytes: Option<u64>,
     /// Another daemon than the one next to the tests.
     pub binary: Option<PathBuf>,
-    /// Further lines of the configuration.
-    pub further: String,
 }
 
 impl Default for Setup {
@@ -78,12 +82,14 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            issuer_keys: String::new(),
+            admin: None,
             console: None,
             relay: None,
+            further: String::new(),
             evidence: String::new(),
             state_bytes: None,
             binary: None,
-            further: String::new(),
         }
     }
 }
@@ -214,6 +220,16 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let mut admin = String::new();
+        if let Some((user, password, keys)) = &setup.admin {
+            let file = dir.join("secrets/admin");
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            admin = format!(
+                "    admin: {{ user: {user}, password_file: {}, {keys} }}\n",
+                file.display()
+            );
+        }
         let console = setup.console.as_ref().map_or(String::new(), |lines| {
             format!("console:\n{lines}")
                 .replace("{here}", &here.to_string())
@@ -225,8 +241,8 @@ impl Daemon {
              runtime_dir: {here}/run\n\
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
-             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
+             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}{issuer_keys}    max_lifetime: 10m\n\
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}{admin}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
@@ -237,6 +253,7 @@ impl Daemon {
             jobs = self.jobs,
             max_duration = setup.max_duration,
             issuer = self.issuer.url(),
+            issuer_keys = setup.issuer_keys,
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
             evidence = setup.evidence,

@@ -317,3 +317,60 @@ fn nobody_is_asked_about_a_statement_in_a_failed_transaction() -> Result<()> {
     ensure!(all(&stand)?.len() == 1, "it was asked about");
     Ok(())
 }
+
+#[test]
+fn f12_an_approval_is_for_the_session_that_waits_and_for_no_other() -> Result<()> {
+    let stand = stand()?;
+    let program = r#"
+import threading, psycopg
+def send(name):
+    with psycopg.connect("", autocommit=True, application_name=name) as connection:
+        try:
+            print(connection.execute("DELETE FROM public.orders WHERE id = 5").rowcount, flush=True)
+        except psycopg.Error as error:
+            print(error.sqlstate, flush=True)
+threads = [threading.Thread(target=send, args=(name,)) for name in ("one", "two")]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"#;
+    let file = stand.job().share("two.py", program.as_bytes())?;
+    let python = cordon_tests::tools::python_with_drivers()?
+        .display()
+        .to_string();
+    let child = stand
+        .job()
+        .command(&[&python, &file])?
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let ids = eventually("both sessions to wait", || {
+        let held = stand.daemon.held()?;
+        let ids: Vec<String> = held
+            .iter()
+            .filter_map(|one| one["id"].as_str().map(str::to_owned))
+            .collect();
+        Ok((ids.len() == 2).then_some(ids))
+    })?;
+    let [approver, _] = APPROVERS;
+    stand
+        .daemon
+        .answer(approver, "approve", &ids[1], "")?
+        .success()?;
+    eventually("the approved one to run", || {
+        Ok((stand.cluster.count(LEFT)? == 0).then_some(()))
+    })?;
+    let still = stand.daemon.held()?;
+    ensure!(
+        still.len() == 1 && still[0]["id"].as_str() == Some(&ids[0]),
+        "{still:?}"
+    );
+    stand
+        .daemon
+        .answer(approver, "deny", &ids[0], "")?
+        .success()?;
+    let output = Output::from(child.wait_with_output()?);
+    let mut lines = output.lines();
+    lines.sort_unstable();
+    ensure!(lines == ["1", "57014"], "{}", output.all());
+    Ok(())
+}

@@ -128,7 +128,7 @@ fn programs_are_told_every_step_signed_and_with_the_whole_request() -> Result<()
         "{body}"
     );
     ensure!(
-        body["data"]["url"] == format!("https://cordon.example/#{id}"),
+        body["data"]["url"] == format!("https://cordon.example/#/queue/{id}"),
         "{body}"
     );
     stand

@@ -61,6 +61,7 @@ fn approval() -> ApprovalView {
         database: String::new(),
         statement: "DELETE FROM orders".to_owned(),
         parameters: Vec::new(),
+        parameter_types: Vec::new(),
         effects: Vec::new(),
         rule: String::new(),
         needs: vec![NeedView {
@@ -152,6 +153,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             cgroup: parent.path.clone(),
             runners: [RUNNER].into(),
             max_duration: Duration::from_hours(1),
+            worker: "Runner.Worker".to_owned(),
         },
         issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
         databases: Vec::new(),
@@ -194,6 +196,8 @@ impl Daemon {
 
     fn start_request(&self, pid: u32, bound: bool) -> Request {
         Request::JobStart {
+            asserted: None,
+            worker: false,
             token: self.key.token(&claims(SystemTime::now())),
             pid,
             bound,

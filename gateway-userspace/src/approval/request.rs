@@ -31,6 +31,8 @@ pub struct ApprovalRequest {
     pub statement: String,
     /// Parameters as text; `None` is NULL, `\x..` a binary value.
     pub parameters: Vec<Option<String>>,
+    /// The types that they were declared with.
+    pub parameter_types: Vec<Option<String>>,
     /// Resolved effects, in words.
     pub effects: Vec<String>,
     /// What an approver should mind.
@@ -62,6 +64,7 @@ impl ApprovalRequest {
             database: self.database.clone(),
             statement: self.statement.clone(),
             parameters: self.parameters.clone(),
+            parameter_types: self.parameter_types.clone(),
             effects: self.effects.clone(),
             estimated_rows: None,
             warnings: self.warnings.clone(),

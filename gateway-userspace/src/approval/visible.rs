@@ -58,9 +58,11 @@ fn mark(c: char) -> String {
 
 /// True for characters that look like what they are, and like nothing else.
 fn is_plain(c: char) -> bool {
-    // Strokes that look like dashes and bars, the multiplication and the division sign.
-    const SIGNS: [char; 8] = [
-        '\u{4e00}', '\u{4e28}', '\u{4e36}', '\u{4e3f}', '\u{30fc}', '\u{30ce}', '\u{d7}', '\u{f7}',
+    // Strokes that look like dashes, bars, slashes, equals and less-than signs, the multiplication and
+    // the division sign.
+    const SIGNS: [char; 13] = [
+        '\u{4e00}', '\u{4e28}', '\u{4e36}', '\u{4e3f}', '\u{4e40}', '\u{4e8c}', '\u{30fc}',
+        '\u{30ce}', '\u{30cb}', '\u{304f}', '\u{30fb}', '\u{d7}', '\u{f7}',
     ];
     // ASCII, Latin letters with accents, Hiragana, Katakana, unified ideographs, Hangul syllables.
     let of_letters = matches!(
@@ -117,6 +119,8 @@ mod tests {
             '\u{2019}',
             '\u{115f}',
             '\u{3164}',
+            '\u{4e8c}',
+            '\u{304f}',
         ] {
             let shown = visible(&format!("a{c}b"));
             assert_eq!(shown, format!("a<U+{:04X}>b", u32::from(c)));

@@ -343,7 +343,11 @@ fn show<W: Write>(output: &mut Output<W>, view: &ApprovalView) -> io::Result<()>
             },
         );
         let value = output.marked(&value);
-        output.line(&format!("    ${} = {value}", number + 1))?;
+        let kind = match view.parameter_types.get(number) {
+            Some(Some(kind)) => format!(" ({})", visible_line(kind)),
+            Some(None) | None => String::new(),
+        };
+        output.line(&format!("    ${} = {value}{kind}", number + 1))?;
     }
     if !view.before.is_empty() {
         output.line("")?;
@@ -442,6 +446,7 @@ mod tests {
                 "long ".repeat(500)
             ),
             parameters: vec![Some("1' OR 'x".into()), None],
+            parameter_types: vec![Some("boolean".into())],
             effects: vec!["delete public.p\u{430}yroll".into()],
             rule: "g: approve[0]".into(),
             needs: vec![
@@ -488,7 +493,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("*/ AND true"));
-        assert!(text.contains("$1 = '1'' OR ''x'") && text.contains("$2 = NULL"));
+        assert!(text.contains("$1 = '1'' OR ''x' (boolean)") && text.contains("$2 = NULL"));
         assert!(
             text.contains("delete public.p<U+0430>yroll") && text.contains("acme/shop<U+001B>[2J")
         );

@@ -35,6 +35,14 @@ pub struct Console {
 }
 
 impl Console {
+    /// Where browsers find it; `None` on a socket, which everybody forwards to a port of their own.
+    pub fn url(&self) -> Option<&str> {
+        match &self.at {
+            ConsoleAt::Socket(_) => None,
+            ConsoleAt::Tcp(tcp) => Some(&tcp.origin),
+        }
+    }
+
     /// How people log in; `None` on a socket, where the kernel tells who they are.
     pub fn login(&self) -> Option<&ConsoleLogin> {
         match &self.at {
@@ -308,6 +316,10 @@ impl Place<'_> {
                     Duration::from_secs(1)..=hours(31 * 24),
                 )?,
                 leeway: LEEWAY,
+                preset: None,
+                forks: false,
+                asserted: false,
+                token_expiry: super::TokenExpiry::Ignore,
                 groups_claim: login.groups_claim.unwrap_or_else(|| "groups".to_owned()),
                 roots,
             },

@@ -16,8 +16,19 @@ use super::app::{Access, App};
 
 const SHELL: &str = include_str!("page/console.html");
 const STYLE: &str = include_str!("page/console.css");
-const SCRIPT: &str = include_str!("page/console.js");
+// One script, whose parts share their names with each other and with nobody else.
+const SCRIPT: &str = concat!(
+    "\"use strict\";\n(() => {\n",
+    include_str!("page/base.js"),
+    include_str!("page/queue.js"),
+    include_str!("page/recorded.js"),
+    include_str!("page/explain.js"),
+    include_str!("page/host.js"),
+    include_str!("page/main.js"),
+    "})();\n"
+);
 const LOGIN: &str = include_str!("page/login.html");
+const LOGIN_SCRIPT: &str = include_str!("page/login.js");
 
 /// The documents, and what browsers may do with them.
 pub struct Page {
@@ -36,12 +47,13 @@ impl Page {
             console: SHELL
                 .replace("{{style}}", STYLE)
                 .replace("{{script}}", SCRIPT),
-            // Nothing but this very style and script; no text can become markup or code.
+            // Nothing but this very style and these scripts; no text can become markup or code.
             policy: format!(
-                "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; \
+                "default-src 'none'; script-src '{}' '{}'; style-src '{}'; connect-src 'self'; \
                  form-action 'self'{provider}; base-uri 'none'; frame-ancestors 'none'; \
                  require-trusted-types-for 'script'; trusted-types 'none'",
                 hash(SCRIPT),
+                hash(LOGIN_SCRIPT),
                 hash(STYLE),
             ),
         }
@@ -75,6 +87,7 @@ pub(super) fn note(status: StatusCode, heading: &str, text: &str, more: Note) ->
     };
     let document = LOGIN
         .replace("{{style}}", STYLE)
+        .replace("{{script}}", LOGIN_SCRIPT)
         .replace("{{refresh}}", refresh)
         .replace("{{heading}}", &escaped(heading))
         .replace("{{link}}", link)

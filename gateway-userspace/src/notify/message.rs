@@ -28,7 +28,7 @@ pub(super) struct Message {
 impl Message {
     pub(super) fn new(event: NotifyEvent, view: ApprovalView, console: Option<&str>) -> Self {
         // Ids are hex digits; nothing has to be escaped.
-        let link = console.map(|console| format!("{console}/#{}", view.id));
+        let link = console.map(|console| format!("{console}/#/queue/{}", view.id));
         Self { event, view, link }
     }
 

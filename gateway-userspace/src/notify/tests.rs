@@ -19,6 +19,7 @@ fn view(statement: &str) -> ApprovalView {
         database: "shop".into(),
         statement: statement.into(),
         parameters: vec![Some("1".into()), None],
+        parameter_types: Vec::new(),
         effects: vec!["delete public.orders".into()],
         estimated_rows: Some(41),
         warnings: vec!["no WHERE clause: it touches every row".into()],
@@ -95,7 +96,7 @@ fn slack_reads_nothing_into_what_an_agent_wrote() {
         text.contains("&lt;U+202E&gt;&lt;U+0430&gt; &amp; more"),
         "{text}"
     );
-    assert!(text.contains("https://cordon.example/#apr-0123456789ab"));
+    assert!(text.contains("https://cordon.example/#/queue/apr-0123456789ab"));
     for field in body["blocks"][1]["fields"].as_array().unwrap() {
         assert!(field["text"].as_str().unwrap().chars().count() <= 2_000);
     }
@@ -117,7 +118,7 @@ fn teams_reads_nothing_into_what_an_agent_wrote() {
     assert!(content.get("msteams").is_none());
     assert_eq!(
         content["actions"][0]["url"],
-        "https://cordon.example/#apr-0123456789ab"
+        "https://cordon.example/#/queue/apr-0123456789ab"
     );
 }
 
@@ -133,7 +134,7 @@ fn messages_stay_below_what_receivers_take() {
     assert!(slack.to_string().len() < 60_000);
     let statement = message.statement();
     assert!(
-        statement.contains("298527 more characters: read all of it"),
+        statement.contains("298525 more characters: read all of it"),
         "{statement}"
     );
     let json = message.json();

@@ -154,21 +154,23 @@ fn grant(key: &str) -> Option<Value> {
             who,
         ),
         "database" => text("The database, as the configuration names it."),
-        "role" => mapping(
-            "The database role to log in as.",
-            &ROLE_KEYS,
-            &ROLE_KEYS,
-            role,
-        ),
+        "role" => {
+            let mut schema = mapping("The database role to log in as.", &ROLE_KEYS, &[], role);
+            if let Value::Object(members) = &mut schema {
+                let one = ROLE_KEYS.map(|key| json!({ "required": [key] }));
+                members.insert("oneOf".to_owned(), json!(one));
+            }
+            schema
+        }
         "mode" => words(
             "`observe` records what the grant would refuse or hold, and lets it pass.",
             &MODE_WORDS,
         ),
+        "on_hold" => on_hold_schema(),
         "results" => words(
             "`withheld` keeps results out of the recordings, but for their number, size and digest.",
             &RESULT_WORDS,
         ),
-        "on_hold" => on_hold_schema(),
         "limits" => mapping(
             "How much, how long and how often. Of all grants of a job the narrowest holds.",
             &LIMIT_KEYS,
@@ -213,6 +215,10 @@ fn who(key: &str) -> Option<Value> {
 fn role(key: &str) -> Option<Value> {
     match key {
         "login" => Some(text("A login of the configuration.")),
+        "per_job" => Some(json!({
+            "description": "A role made for each job, which holds what its grants give and is gone when it ends.",
+            "enum": [true, "true"],
+        })),
         _ => None,
     }
 }

@@ -67,6 +67,11 @@ impl Hold {
         matches!(self.request, Request::Waits(_))
     }
 
+    /// True if it was approved before it was sent.
+    pub fn is_approved(&self) -> bool {
+        matches!(self.request, Request::Approved(_))
+    }
+
     /// What would run, where nobody has guessed yet how much it would touch.
     pub fn wants_estimate(&self) -> Option<(&Understood, &[Parameter])> {
         let wants = match &self.request {
@@ -155,6 +160,7 @@ impl Session {
             database: self.database.clone(),
             statement: understood.text().to_owned(),
             parameters: parameters.iter().map(Parameter::shown).collect(),
+            parameter_types: parameters.iter().map(Parameter::type_name).collect(),
             effects: understood.effects.clone(),
             warnings,
             run_url: run_url(job),

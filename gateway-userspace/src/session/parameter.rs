@@ -63,6 +63,34 @@ impl Parameter {
         }
     }
 
+    /// The type that it was declared with, as people call it; `None`: the server chooses.
+    pub(super) fn type_name(&self) -> Option<String> {
+        let name = match self.type_oid {
+            0 => return None,
+            16 => "boolean",
+            17 => "bytea",
+            20 => "bigint",
+            21 => "smallint",
+            23 => "integer",
+            25 => "text",
+            114 => "json",
+            700 => "real",
+            701 => "double precision",
+            1042 => "character",
+            1043 => "character varying",
+            1082 => "date",
+            1083 => "time",
+            1114 => "timestamp",
+            1184 => "timestamp with time zone",
+            1186 => "interval",
+            1700 => "numeric",
+            2950 => "uuid",
+            3802 => "jsonb",
+            other => return Some(format!("type {other}")),
+        };
+        Some(name.to_owned())
+    }
+
     /// True if a literal of what is [shown](Self::shown) could stand in its place.
     pub(super) fn is_text(&self) -> bool {
         match &self.value {

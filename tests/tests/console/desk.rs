@@ -1,6 +1,8 @@
 //! A stand with a console, and people who may log in at it.
 
-use anyhow::{Context, Result};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
 use cordon_tests::{
     LivePsql, Setup, Stand,
     browser::Browser,
@@ -25,6 +27,15 @@ pub struct Desk {
 impl Desk {
     pub fn start() -> Result<Self> {
         Self::with("")
+    }
+
+    /// The one that tests share which hold nothing and log in seldom.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Desk, String>> = OnceLock::new();
+        SHARED
+            .get_or_init(|| Self::start().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| anyhow!("the shared fixture did not start: {error}"))
     }
 
     /// With further lines below `login`.

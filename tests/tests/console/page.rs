@@ -79,11 +79,18 @@ fn an_approver_approves_and_denies_in_the_browser_and_the_statements_run_or_do_n
     }
     desk.stand.daemon.verify_evidence()?.success()?;
 
-    // Another window of the same person follows, and a logout ends both.
+    // A logout ends it; a link out of a message leads to its statement, through the login.
     browser.click("#logout")?;
     browser.wait_for_text("Log in to Cordon")?;
-    browser.open(&desk.origin)?;
+    browser.open("about:blank")?;
+    browser.open(&format!("{}/#{second}", desk.origin))?;
     browser.wait_for_text("Log in to Cordon")?;
+    browser.click("a.primary")?;
+    browser.click("a#bob")?;
+    browser.wait_for_text("Statement on shop")?;
+    browser.wait_for_text(&second)?;
+    let at = browser.url()?;
+    ensure!(at == format!("{}/#/queue/{second}", desk.origin), "{at}");
     Ok(())
 }
 

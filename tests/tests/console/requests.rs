@@ -225,7 +225,7 @@ fn each_role_sees_what_is_for_it() -> Result<()> {
 
 #[test]
 fn the_console_explains_as_the_command_line_does() -> Result<()> {
-    let desk = Desk::start()?;
+    let desk = Desk::shared()?;
     let olga = desk.visitor("olga")?;
     let claims = json!({ "repository_id": "123456", "ref": "refs/heads/main" });
     let sql = "SELECT id, email FROM public.customers; DELETE FROM public.orders WHERE id = 5; SELECT * FROM public.secrets; SELEC 1";
@@ -288,7 +288,7 @@ fn the_console_explains_as_the_command_line_does() -> Result<()> {
 
 #[test]
 fn every_answer_tells_the_browser_what_it_may_do_with_it() -> Result<()> {
-    let desk = Desk::start()?;
+    let desk = Desk::shared()?;
     let alice = desk.visitor("alice")?;
     let none = Visitor {
         cookie: "a=b".to_owned(),

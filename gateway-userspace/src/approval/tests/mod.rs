@@ -141,6 +141,7 @@ fn request(group: Option<&str>, count: u32) -> ApprovalRequest {
         database: "shop".into(),
         statement: statement().text,
         parameters: vec![Some("1".into())],
+        parameter_types: vec![Some("integer".into())],
         effects: vec!["delete public.orders (reads id)".into()],
         warnings: Vec::new(),
         run_url: None,

@@ -138,8 +138,27 @@ impl Refusal {
                 reason: refused.problems.join("\n"),
                 ..Self::default()
             },
-            // Everything else is no refusal.
-            _ => return None,
+            Event::LogOpened(_)
+            | Event::PolicyLoaded(_)
+            | Event::JobStarted(_)
+            | Event::JobEnded(_)
+            | Event::RoleChanged(_)
+            | Event::SessionOpened(_)
+            | Event::StatementCompleted(_)
+            | Event::ApprovalRequested(_)
+            | Event::ApprovalDecided(_)
+            | Event::ApprovalExpired(_)
+            | Event::ApprovalWithdrawn(_)
+            | Event::ApprovalUsed(_)
+            | Event::SessionClosed(_)
+            | Event::SessionRecorded(_)
+            | Event::RecordingRemoved(_)
+            | Event::LogPruned(_)
+            | Event::KeyRotated(_)
+            | Event::Gap(_)
+            | Event::Heartbeat(_)
+            | Event::LogClosed(_)
+            | Event::Spilled(_) => return None,
         };
         Some(Self {
             entry: index,

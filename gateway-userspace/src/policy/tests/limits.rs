@@ -141,3 +141,48 @@ fn a_grant_that_only_limits_needs_neither_role_nor_rules() {
     let limits = limits(&[&grant(ALLOW), &only]);
     assert_eq!(limits.rows.map(|limit| limit.most), Some(7));
 }
+
+#[test]
+fn what_is_held_is_refused_if_a_rule_or_its_grant_says_so_and_held_shorter_in_a_transaction() {
+    let requirement = |grant: &str, first: &str, second: &str| {
+        let rules = format!(
+            "{grant}    approve:\n      - {{ delete: public.a, by: {{ group: dba }}{first} }}\n      - {{ delete: public.*, by: {{ count: 1 }}{second} }}\n"
+        );
+        let delete = statement(
+            StatementKind::Delete,
+            vec![used("a", &[Access::Delete], &[])],
+        );
+        held(&admission(&rules), &delete)
+    };
+    let refuse = "    on_hold: refuse\n";
+    for (grant, first, second, expected) in [
+        ("", "", "", OnHold::Wait),
+        ("", ", on_hold: wait", ", on_hold: refuse", OnHold::Refuse),
+        (refuse, "", ", on_hold: wait", OnHold::Refuse),
+        (refuse, ", on_hold: wait", ", on_hold: wait", OnHold::Wait),
+    ] {
+        let (requirement, reason) = requirement(grant, first, second);
+        assert_eq!(requirement.on_hold, expected, "{grant}{first}{second}");
+        let again = reason.hint.contains("again");
+        assert_eq!(again, expected == OnHold::Refuse, "{}", reason.hint);
+    }
+    for (limits, hold, in_transaction) in [
+        ("", 900, 120),
+        ("    limits: { hold: 1m }\n", 60, 60),
+        ("    limits: { hold_in_transaction: 10m }\n", 900, 600),
+        ("    limits: { hold: 5s, hold_in_transaction: 1m }\n", 5, 5),
+    ] {
+        let (requirement, _) = requirement(limits, "", "");
+        assert_eq!(
+            (
+                requirement.hold.as_secs(),
+                requirement.hold_in_transaction.as_secs()
+            ),
+            (hold, in_transaction),
+            "{limits}"
+        );
+    }
+    let wrong = grant("    on_hold: later\n    allow: [{ select: public.a }]\n");
+    let error = Policy::from_sources(&[("p.yaml".into(), wrong)]).expect_err("no such word");
+    assert!(error.to_string().contains("wait, refuse"), "{error}");
+}

@@ -22,7 +22,10 @@ impl Connection {
         self.settle().await?;
         if !hold.waits() {
             self.estimate(&hold).await?;
-            self.refresh_names(false).await?;
+            if hold.is_approved() {
+                // What is about to run must still be what was approved.
+                self.refresh_names(false).await?;
+            }
             return Ok(self.session.answered(hold).await);
         }
         let (message, hint) = hold.notice();
