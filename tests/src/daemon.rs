@@ -66,6 +66,8 @@ pub struct Setup {
     pub evidence: String,
     /// Keep the state on a file system of its own, of so many bytes, which can be filled.
     pub state_bytes: Option<u64>,
+    /// Another daemon than the one next to the tests.
+    pub binary: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -87,6 +89,7 @@ impl Default for Setup {
             further: String::new(),
             evidence: String::new(),
             state_bytes: None,
+            binary: None,
         }
     }
 }
@@ -110,7 +113,10 @@ impl Daemon {
     /// Writes the configuration, starts the daemon and waits until it is ready.
     pub fn start(cluster: &Arc<Cluster>, issuer: &Arc<Issuer>, setup: &Setup) -> Result<Self> {
         host::require_root()?;
-        let original = tools::cordon()?;
+        let original = match &setup.binary {
+            Some(binary) => binary.clone(),
+            None => tools::cordon()?,
+        };
         let scratch = Scratch::new("cordon")?;
         let cordon = shared_copy(&original, scratch.path())?;
         let name = format!("cordon-test-{}", host::unique());
@@ -241,7 +247,7 @@ impl Daemon {
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n{evidence}{console}",
+             evidence:\n{fsync}{evidence}{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,
@@ -251,6 +257,11 @@ impl Daemon {
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
             evidence = setup.evidence,
+            fsync = if setup.evidence.contains("fsync:") {
+                ""
+            } else {
+                "  fsync: always\n"
+            },
         );
         fs::write(self.config(), config + &setup.further).context("writing the configuration")
     }
@@ -378,6 +389,22 @@ impl Daemon {
     /// Process id of the running daemon.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("the daemon does not run")?.id())
+    }
+
+    /// CPU time that it has taken, in milliseconds.
+    pub fn cpu_ms(&self) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // Behind the name, which may hold spaces.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks =
+            |at: usize| -> Result<u64> { Ok(fields.get(at).context("no such field")?.parse()?) };
+        // The kernel shows 100 ticks a second to programs, whatever it counts itself.
+        Ok((ticks(11)? + ticks(12)?) * 10)
     }
 
     /// How many descriptors it has open.
