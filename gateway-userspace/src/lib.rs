@@ -23,3 +23,4 @@ pub mod session;
 pub mod sql;
 pub mod telemetry;
 pub mod transport;
+pub mod upstream;

@@ -52,6 +52,10 @@ pub struct Setup {
     pub client_password: Option<String>,
     /// A further database of the cluster: its name, a login and the login's password.
     pub database: Option<(String, String, String)>,
+    /// Further keys of the issuer, each a line with four blanks before it.
+    pub issuer_keys: String,
+    /// The `admin` of the shop: its login, the login's password, and further keys (`procedures: true`).
+    pub admin: Option<(String, String, String)>,
     /// The lines below `console:`; `{here}` is the daemon's own folder. None: no console.
     pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
@@ -62,6 +66,8 @@ pub struct Setup {
     pub evidence: String,
     /// Keep the state on a file system of its own, of so many bytes, which can be filled.
     pub state_bytes: Option<u64>,
+    /// Another daemon than the one next to the tests.
+    pub binary: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -76,11 +82,14 @@ impl Default for Setup {
             max_duration: "1h".to_owned(),
             client_password: None,
             database: None,
+            issuer_keys: String::new(),
+            admin: None,
             console: None,
             relay: None,
             further: String::new(),
             evidence: String::new(),
             state_bytes: None,
+            binary: None,
         }
     }
 }
@@ -104,7 +113,10 @@ impl Daemon {
     /// Writes the configuration, starts the daemon and waits until it is ready.
     pub fn start(cluster: &Arc<Cluster>, issuer: &Arc<Issuer>, setup: &Setup) -> Result<Self> {
         host::require_root()?;
-        let original = tools::cordon()?;
+        let original = match &setup.binary {
+            Some(binary) => binary.clone(),
+            None => tools::cordon()?,
+        };
         let scratch = Scratch::new("cordon")?;
         let cordon = shared_copy(&original, scratch.path())?;
         let name = format!("cordon-test-{}", host::unique());
@@ -208,6 +220,16 @@ impl Daemon {
                  - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n",
             );
         }
+        let mut admin = String::new();
+        if let Some((user, password, keys)) = &setup.admin {
+            let file = dir.join("secrets/admin");
+            fs::write(&file, password)?;
+            private(&file, 0o600)?;
+            admin = format!(
+                "    admin: {{ user: {user}, password_file: {}, {keys} }}\n",
+                file.display()
+            );
+        }
         let console = setup.console.as_ref().map_or(String::new(), |lines| {
             format!("console:\n{lines}")
                 .replace("{here}", &here.to_string())
@@ -219,21 +241,27 @@ impl Daemon {
              runtime_dir: {here}/run\n\
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
-             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}    max_lifetime: 10m\n\
-             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}    logins:\n      \
+             issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}{issuer_keys}    max_lifetime: 10m\n\
+             databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}{admin}    logins:\n      \
              - user: agent_rw\n        password_file: {here}/secrets/agent_rw\n      \
              - user: reader\n        password_file: {here}/secrets/reader\n\
              {further}policy_dir: {here}/policy.d\n\
              approvers:\n  dba: [{approvers}]\n{security}\
-             evidence:\n  fsync: always\n{evidence}{console}",
+             evidence:\n{fsync}{evidence}{console}",
             pins = self.pin_dir.display(),
             port = self.port,
             jobs = self.jobs,
             max_duration = setup.max_duration,
             issuer = self.issuer.url(),
+            issuer_keys = setup.issuer_keys,
             ca = self.cluster.ca_file().display(),
             approvers = setup.approvers.join(", "),
             evidence = setup.evidence,
+            fsync = if setup.evidence.contains("fsync:") {
+                ""
+            } else {
+                "  fsync: always\n"
+            },
         );
         fs::write(self.config(), config + &setup.further).context("writing the configuration")
     }
@@ -361,6 +389,22 @@ impl Daemon {
     /// Process id of the running daemon.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("the daemon does not run")?.id())
+    }
+
+    /// CPU time that it has taken, in milliseconds.
+    pub fn cpu_ms(&self) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // Behind the name, which may hold spaces.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks =
+            |at: usize| -> Result<u64> { Ok(fields.get(at).context("no such field")?.parse()?) };
+        // The kernel shows 100 ticks a second to programs, whatever it counts itself.
+        Ok((ticks(11)? + ticks(12)?) * 10)
     }
 
     /// How many descriptors it has open.

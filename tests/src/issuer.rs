@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -48,7 +48,11 @@ pub struct Issuer {
     jwks: Value,
     signer: Arc<Signer>,
     people: Arc<People>,
+    offered: Arc<Mutex<Option<String>>>,
 }
+
+/// What a job of the tests shows to be given a token, as GitHub's jobs do.
+pub const TOKEN_BEARER: &str = "bearer-of-the-job-3d1c";
 
 /// What signs its tokens.
 #[derive(Debug)]
@@ -93,7 +97,9 @@ impl Issuer {
             serial: AtomicU64::new(0),
         });
         let people = Arc::new(People::default());
+        let offered: Arc<Mutex<Option<String>>> = Arc::default();
         let service = Arc::new(Service {
+            offered: Arc::clone(&offered),
             keys: jwks.to_string(),
             discovery: discovery.to_string(),
             signer: Arc::clone(&signer),
@@ -115,7 +121,13 @@ impl Issuer {
             jwks,
             signer,
             people,
+            offered,
         })
+    }
+
+    /// Gives this token to whoever asks at `/job-token` with [`TOKEN_BEARER`] for [`AUDIENCE`], once.
+    pub fn offer(&self, token: String) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
     /// Makes a person known, who can log in under this name with these claims.
@@ -243,9 +255,21 @@ struct Service {
     discovery: String,
     signer: Arc<Signer>,
     people: Arc<People>,
+    offered: Arc<Mutex<Option<String>>>,
 }
 
 impl Service {
+    /// The token that is offered, as GitHub gives it.
+    fn job_token(&self, query: &str, authorization: &str) -> Reply {
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let right = authorization == format!("Bearer {TOKEN_BEARER}")
+            && query.contains(&format!("audience={AUDIENCE}"));
+        match offered.take().filter(|_| right) {
+            Some(token) => Reply::Json(json!({ "count": 1, "value": token }).to_string()),
+            None => Reply::Refused("there is no token for you".to_owned()),
+        }
+    }
+
     fn answer(&self, mut stream: &TcpStream) -> Result<()> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut reader = BufReader::new(stream);
@@ -271,6 +295,7 @@ impl Service {
         let reply = match path {
             "/.well-known/openid-configuration" => Reply::Json(self.discovery.clone()),
             "/jwks" => Reply::Json(self.keys.clone()),
+            "/job-token" => self.job_token(query, &authorization),
             "/authorize" => self.people.authorize(query),
             "/token" => match self.people.token(&authorization, &body) {
                 Ok(claims) => Reply::Json(

@@ -8,3 +8,5 @@ pub const NO_APPROVALS: &str = include_str!("../fixtures/policies/no-approvals.y
 pub const SHORT_HOLD: &str = include_str!("../fixtures/policies/short-hold.yaml");
 /// Everything is allowed, nothing masked.
 pub const ALLOW_ALL: &str = include_str!("../fixtures/policies/allow-all.yaml");
+/// A role per job, which holds what the shop's agent needs.
+pub const PER_JOB: &str = include_str!("../fixtures/policies/per-job.yaml");

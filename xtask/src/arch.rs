@@ -24,6 +24,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("intercept", &[]),
     ("identity", &["config", "intercept"]),
     ("policy", &["identity", "masking", "sql"]),
+    ("upstream", &["config", "identity", "policy", "transport"]),
     ("approval", &["admin", "audit", "policy", "sql"]),
     ("notify", &["admin", "approval", "audit", "config"]),
     (
@@ -47,9 +48,12 @@ const RULES: &[(&str, &[&str])] = &[
             "identity::Principal",
             "intercept::InterceptedConn",
             "masking",
+            "policy::Admission",
+            "policy::GrantRole",
             "session",
             "sql",
             "transport",
+            "upstream",
         ],
     ),
     (

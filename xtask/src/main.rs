@@ -9,6 +9,7 @@ mod demo;
 mod drivers;
 mod ensure;
 mod fuzz;
+mod recording;
 mod sessions;
 mod step;
 mod test;
@@ -47,6 +48,10 @@ enum Command {
     TestDrivers(drivers::TestDrivers),
     /// Hold thousands of sessions at once, and let hundreds of them work.
     TestSessions(sessions::TestSessions),
+    /// Record a large session, and read it back in flat memory.
+    TestRecording(recording::TestRecording),
+    /// Measure what recording and syncing the evidence cost.
+    BenchEvidence(recording::BenchEvidence),
     /// Measure what it costs to understand statements.
     Bench(bench::Bench),
     /// Fuzz a target, guided by coverage.
@@ -66,6 +71,8 @@ fn main() -> ExitCode {
         Command::TestTransparency(transparency) => transparency::run(&transparency),
         Command::TestDrivers(drivers) => drivers::run(&drivers),
         Command::TestSessions(sessions) => sessions::run(&sessions),
+        Command::TestRecording(recording) => recording::test(&recording),
+        Command::BenchEvidence(bench) => recording::bench(&bench),
         Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Test(test) => test::run(&test),

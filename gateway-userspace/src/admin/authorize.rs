@@ -39,6 +39,12 @@ fn rule(request: &Request) -> Rule {
             users: Users::Runners,
             from_jobs: false,
         },
+        // It gives up what it has, and nobody else's.
+        Request::JobEndOwn => Rule {
+            what: "end its own job",
+            users: Users::Anyone,
+            from_jobs: true,
+        },
         Request::JobStatus { .. } => Rule {
             what: "see the jobs",
             users: Users::Anyone,

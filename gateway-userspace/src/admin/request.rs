@@ -11,8 +11,14 @@ use crate::sql::SavedCatalog;
 pub enum Request {
     /// Verifies a token, makes a cgroup, moves process `pid` into it, registers the job.
     JobStart {
-        /// The token, compact serialisation.
+        /// The token, compact serialisation; empty with `asserted`.
         token: String,
+        /// The runner's word instead of a token, for the CI system of this configured issuer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asserted: Option<String>,
+        /// The process is a hook: the runner's worker above it becomes the job, with all below.
+        #[serde(default)]
+        worker: bool,
         /// Process to move; it and its future children are the job. It must belong to the
         /// caller's user, unless the caller is root.
         pid: u32,
@@ -24,6 +30,8 @@ pub enum Request {
         /// Job id.
         job: String,
     },
+    /// Ends the job that the caller is inside of.
+    JobEndOwn,
     /// Lists the jobs, or one.
     JobStatus {
         /// Job id; all if absent.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    identity::{EndReason, Job, Jobs, StartError, Target},
+    identity::{EndReason, Environment, Job, Jobs, Proof, Start, StartError, Target},
     sql::SavedCatalog,
 };
 
@@ -145,6 +145,15 @@ pub async fn serve(
     }
 }
 
+/// What a request to start a job asks for.
+struct Asked<'a> {
+    token: &'a str,
+    asserted: Option<&'a str>,
+    pid: u32,
+    bound: bool,
+    worker: bool,
+}
+
 struct Server {
     jobs: Arc<Jobs>,
     config: Arc<Config>,
@@ -163,22 +172,43 @@ impl Server {
         known && peer.inside_job.is_none()
     }
 
-    async fn start(
-        &self,
-        peer: &Peer,
-        token: &str,
-        pid: u32,
-        bound: bool,
-    ) -> Result<Arc<Job>, StartError> {
+    async fn start(&self, peer: &Peer, asked: &Asked<'_>) -> Result<Arc<Job>, StartError> {
         let starter = peer.starter();
-        let target = match Self::target(peer, pid) {
-            Ok(target) => target,
+        let (target, environment) = match self.targets(peer, asked) {
+            Ok(found) => found,
             Err(error) => {
-                self.jobs.refuse(&starter, pid, &error);
+                self.jobs.refuse(&starter, asked.pid, &error);
                 return Err(error);
             }
         };
-        self.jobs.start(token, &target, &starter, bound).await
+        self.jobs
+            .start(&Start {
+                proof: match asked.asserted {
+                    Some(issuer) => Proof::Asserted(issuer),
+                    None => Proof::Token(asked.token),
+                },
+                target: &target,
+                starter: &starter,
+                bound: asked.bound,
+                worker: asked.worker,
+                environment: &environment,
+            })
+            .await
+    }
+
+    /// The process that is to become a job, and what its runner has told it.
+    fn targets(&self, peer: &Peer, asked: &Asked<'_>) -> Result<(Target, Environment), StartError> {
+        let target = Self::target(peer, asked.pid)?;
+        // Who asks has what the runner has said, even where the process that becomes the job was
+        // started before.
+        let environment = Environment::of(peer.pid.unwrap_or(asked.pid));
+        if !asked.worker {
+            return Ok((target, environment));
+        }
+        let worker =
+            Target::worker_above(&target, &self.config.jobs.worker).map_err(StartError::Process)?;
+        let worker = Self::target(peer, worker.pid())?;
+        Ok((worker, environment))
     }
 
     fn target(peer: &Peer, pid: u32) -> Result<Target, StartError> {
@@ -214,6 +244,15 @@ impl Server {
             Response::Done
         } else {
             refused(format!("the job {id} has just ended"))
+        }
+    }
+
+    /// Ends the job that the peer is in.
+    fn end_own(&self, peer: &Peer) -> Response {
+        match &peer.inside_job {
+            Some(job) if self.jobs.end(job, EndReason::Completed) => Response::Done,
+            Some(job) => refused(format!("the job {job} has ended")),
+            None => refused("this process is in no job".to_owned()),
         }
     }
 
@@ -348,10 +387,24 @@ impl Connection {
             return refused(message);
         }
         match request {
-            Request::JobStart { token, pid, bound } => {
-                self.start(&peer, &zeroize::Zeroizing::new(token), pid, bound)
-                    .await
+            Request::JobStart {
+                token,
+                asserted,
+                worker,
+                pid,
+                bound,
+            } => {
+                let token = zeroize::Zeroizing::new(token);
+                let asked = Asked {
+                    token: &token,
+                    asserted: asserted.as_deref(),
+                    pid,
+                    bound,
+                    worker,
+                };
+                self.start(&peer, &asked).await
             }
+            Request::JobEndOwn => self.server.end_own(&peer),
             Request::JobEnd { job } => self.server.end(&peer, &job),
             Request::JobStatus { job } => self.server.status(&peer, job.as_deref()),
             Request::ApprovalList => Response::Approvals {
@@ -382,16 +435,16 @@ impl Connection {
         }
     }
 
-    async fn start(&mut self, peer: &Peer, token: &str, pid: u32, bound: bool) -> Response {
-        if bound && self.bound.is_some() {
+    async fn start(&mut self, peer: &Peer, asked: &Asked<'_>) -> Response {
+        if asked.bound && self.bound.is_some() {
             return refused(
                 "this connection is bound to a job already; use another one".to_owned(),
             );
         }
-        match self.server.start(peer, token, pid, bound).await {
+        match self.server.start(peer, asked).await {
             Ok(job) => {
                 let view = job_view(&job);
-                if bound {
+                if asked.bound {
                     self.bound = Some(job);
                 }
                 Response::Job(view)

@@ -153,6 +153,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             cgroup: parent.path.clone(),
             runners: [RUNNER].into(),
             max_duration: Duration::from_hours(1),
+            worker: "Runner.Worker".to_owned(),
         },
         issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
         databases: Vec::new(),
@@ -195,6 +196,8 @@ impl Daemon {
 
     fn start_request(&self, pid: u32, bound: bool) -> Request {
         Request::JobStart {
+            asserted: None,
+            worker: false,
             token: self.key.token(&claims(SystemTime::now())),
             pid,
             bound,

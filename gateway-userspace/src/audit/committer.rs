@@ -19,6 +19,8 @@ use super::{
     state::State,
 };
 
+/// How often the last commit of all is tried again.
+const LAST_ATTEMPTS: u32 = 10;
 /// Memory kept between commits, in bytes.
 const SPARE_BYTES: usize = 256 * 1024;
 
@@ -86,6 +88,14 @@ impl Committer {
             if !work.stop && result.is_ok() {
                 result = self.rotate_if_due(shared);
                 Self::beat_if_silent(shared);
+            }
+            // Nobody comes after the end: it is tried again for a while.
+            for _ in 0..LAST_ATTEMPTS {
+                if !work.stop || result.is_ok() {
+                    break;
+                }
+                std::thread::park_timeout(Duration::from_millis(100));
+                result = self.commit(shared, true);
             }
             failed = result.is_err();
             if sign || failed {

@@ -23,6 +23,8 @@ pub enum Event {
     JobEnded(JobEnded),
     /// A job start was refused.
     JobRefused(JobRefused),
+    /// A role that is made for jobs was made, changed or removed.
+    RoleChanged(RoleChanged),
     /// A connection was refused before it became a session.
     ConnectionRefused(ConnectionRefused),
     /// A session was admitted.
@@ -157,6 +159,21 @@ pub struct JobRefused {
     /// The job that the peer is inside of, if any: an attempt at tampering.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside_job: Option<String>,
+}
+
+/// See [`Event::RoleChanged`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleChanged {
+    /// Database, by its configured name.
+    pub database: String,
+    /// The role's name at the server.
+    pub role: String,
+    /// The job that it is for, if it is known: a leftover's is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// `made`; `changed`: it holds other privileges; `removed`; `left`: it owns objects, and stays
+    /// without login and without rights.
+    pub change: String,
 }
 
 /// Why a connection was refused.
@@ -637,6 +654,7 @@ impl Event {
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
+            | Self::RoleChanged(_)
             | Self::ConnectionRefused(_)
             | Self::SessionOpened(_)
             | Self::StatementCompleted(_)
@@ -667,6 +685,7 @@ impl Event {
             | Self::JobStarted(_)
             | Self::JobEnded(_)
             | Self::JobRefused(_)
+            | Self::RoleChanged(_)
             | Self::StatementDecided(_)
             | Self::StatementCompleted(_)
             | Self::ApprovalRequested(_)

@@ -225,6 +225,7 @@ fn summarise(
         | Event::JobStarted(_)
         | Event::JobEnded(_)
         | Event::JobRefused(_)
+        | Event::RoleChanged(_)
         | Event::ConnectionRefused(_)
         | Event::SessionRecorded(_)
         | Event::RecordingRemoved(_)

@@ -14,10 +14,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     admin::rfc3339,
-    config::{read_roots, system_roots},
+    config::{Login, PasswordSource, Secret, read_roots, system_roots},
     protocol::postgres::{ask::ask, backend::Destination},
     sql::{CATALOG_QUERIES, NAMESPACE_SQL, SavedCatalog},
     transport::UpstreamTls,
+    upstream::{self, Admin},
 };
 
 /// Reads the catalog at a destination. Nothing but the system catalog is read, in one read-only
@@ -64,33 +65,34 @@ pub fn parameters() -> [(String, String); 3] {
 pub async fn connect(url: &str, name: Option<&str>) -> anyhow::Result<SavedCatalog> {
     let server = Server::parse(url)?;
     let password = server.password()?;
-    let address = tokio::net::lookup_host((server.host.as_str(), server.port))
-        .await
-        .with_context(|| format!("the host {} cannot be found", server.host))?
-        .next()
-        .with_context(|| format!("the host {} has no address", server.host))?;
-    let tls = match &server.tls {
-        Tls::VerifyFull(None) => {
-            let roots = system_roots().map_err(|error| anyhow!(error))?;
-            Some(UpstreamTls::verified(rustls::RootCertStore::clone(&roots))?)
-        }
-        Tls::VerifyFull(Some(file)) => {
-            let roots = read_roots(file).map_err(|error| anyhow!(error))?;
-            Some(UpstreamTls::verified(rustls::RootCertStore::clone(&roots))?)
-        }
-        Tls::Require => Some(UpstreamTls::unverified()?),
-        Tls::Disable => None,
-    };
+    let upstream = server.resolve().await?;
     let destination = Destination {
-        address: &address.into(),
-        host: &server.host,
-        tls: tls.as_ref(),
-        database: &server.database,
+        address: &upstream.address,
+        host: &upstream.host,
+        tls: upstream.tls.as_ref(),
+        database: &upstream.dbname,
         user: &server.user,
         password: password.as_bytes(),
         parameters: &parameters(),
     };
     read(&destination, name.unwrap_or(&server.database)).await
+}
+
+/// Who administers the database at such an address.
+///
+/// # Errors
+/// If the address is not one.
+pub async fn admin(url: &str) -> anyhow::Result<Admin> {
+    let server = Server::parse(url)?;
+    let password = match server.password()? {
+        empty if empty.is_empty() => PasswordSource::None,
+        password => PasswordSource::Environment(Secret::new(password.to_string())),
+    };
+    let login = Login {
+        user: server.user.clone(),
+        password,
+    };
+    Ok(Admin::new(server.resolve().await?, login))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -110,6 +112,33 @@ struct Server {
 }
 
 impl Server {
+    /// Where it is.
+    async fn resolve(&self) -> anyhow::Result<upstream::Server> {
+        let address = tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await
+            .with_context(|| format!("the host {} cannot be found", self.host))?
+            .next()
+            .with_context(|| format!("the host {} has no address", self.host))?;
+        let tls = match &self.tls {
+            Tls::VerifyFull(None) => {
+                let roots = system_roots().map_err(|error| anyhow!(error))?;
+                Some(UpstreamTls::verified(rustls::RootCertStore::clone(&roots))?)
+            }
+            Tls::VerifyFull(Some(file)) => {
+                let roots = read_roots(file).map_err(|error| anyhow!(error))?;
+                Some(UpstreamTls::verified(rustls::RootCertStore::clone(&roots))?)
+            }
+            Tls::Require => Some(UpstreamTls::unverified()?),
+            Tls::Disable => None,
+        };
+        Ok(upstream::Server {
+            address: address.into(),
+            host: self.host.clone(),
+            tls,
+            dbname: self.database.clone(),
+        })
+    }
+
     fn parse(text: &str) -> anyhow::Result<Self> {
         const SHAPE: &str = "write postgres://user@host:port/database?sslmode=verify-full";
         let url = Url::parse(text).with_context(|| format!("this is no address; {SHAPE}"))?;

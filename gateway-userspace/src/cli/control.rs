@@ -8,13 +8,14 @@ use super::{catalog, reload::PolicyFiles};
 use crate::{
     admin::{ApprovalView, ControlPlane, Peer, StatusView, rfc3339},
     approval::{Approver, ApproverId},
-    audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log},
+    audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log, RoleChanged},
     config::Config,
     identity::{Assurance, EndReason, Job, JobLedger, Jobs, KernelJobs, StartError, Starter},
     intercept::Interceptor,
     protocol::postgres::{Database, backend::Destination},
     session::{Gate, hex},
     sql::SavedCatalog,
+    upstream::{RoleChange, RoleLedger},
 };
 
 /// The kernel's set of job cgroups.
@@ -79,7 +80,24 @@ impl JobLedger for Ledger {
             subject: None,
             peer_pid: starter.pid.unwrap_or_default(),
             peer_uid: starter.uid,
-            inside_job: None,
+            inside_job: starter.inside_job.clone(),
+        }));
+    }
+}
+
+impl RoleLedger for Ledger {
+    fn role_changed(&self, database: &str, role: &str, job: Option<&str>, change: RoleChange) {
+        let change = match change {
+            RoleChange::Made => "made",
+            RoleChange::Changed => "changed",
+            RoleChange::Removed => "removed",
+            RoleChange::Left => "left",
+        };
+        self.log.record_later(Event::RoleChanged(RoleChanged {
+            database: database.to_owned(),
+            role: role.to_owned(),
+            job: job.map(str::to_owned),
+            change: change.to_owned(),
         }));
     }
 }
@@ -196,28 +214,30 @@ impl ControlPlane for Control {
 }
 
 async fn read_catalog(database: &Database, login: Option<&str>) -> Result<SavedCatalog, String> {
-    let known = || {
-        let logins: Vec<&str> = database.passwords.keys().map(String::as_str).collect();
-        logins.join(", ")
+    let logins: Vec<&str> = database.logins.users().collect();
+    let user = match login {
+        Some(login) => logins.iter().find(|known| **known == login),
+        None => logins.first(),
     };
-    let found = match login {
-        Some(login) => database.passwords.get_key_value(login),
-        None => database.passwords.first_key_value(),
-    };
-    let (user, password) = found.ok_or_else(|| {
+    let user = user.ok_or_else(|| {
         format!(
-            "the database {} has no such login in the configuration; it has: {}",
+            "the database {} has no such login in the configuration; it has: {}. Name one to read its catalog with",
             database.name,
-            known()
+            if logins.is_empty() { "none".to_owned() } else { logins.join(", ") }
         )
     })?;
+    let credential = database
+        .logins
+        .credential(user, &database.name)
+        .await
+        .map_err(|error| error.to_string())?;
     let destination = Destination {
         address: &database.address,
         host: &database.host,
         tls: database.tls.as_ref(),
         database: &database.dbname,
         user,
-        password,
+        password: &credential.password,
         parameters: &catalog::parameters(),
     };
     catalog::read(&destination, &database.name)

@@ -4,10 +4,12 @@ mod approvals;
 mod catalog;
 mod client;
 mod control;
+mod database;
 mod evidence;
 mod job;
 mod policy;
 mod reload;
+mod roles;
 mod run;
 mod sessions;
 mod shell;
@@ -40,6 +42,8 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Verify the evidence log.
     Evidence(evidence::EvidenceArgs),
+    /// Prepare databases for the roles of jobs.
+    Database(database::DatabaseArgs),
     /// Check, explain, test, suggest and compare policies.
     Policy(policy::PolicyArgs),
     /// Show the state of the daemon.
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         }
         Command::Sessions(args) => sessions::run(args),
         Command::Evidence(args) => evidence::run(args),
+        Command::Database(args) => database::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => Ok(policy::run(args)),
         Command::Status(args) => status::run(args),
         Command::Uninstall(args) => uninstall::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,9 +1,6 @@
 //! `cordon run`: the daemon. Wires the parts together and takes them down in order.
 
-use std::{
-    collections::BTreeMap, io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -23,16 +20,17 @@ use crate::{
     },
     config::{self, Config, Scope, TlsMode},
     console,
-    identity::Jobs,
+    identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
     listen::{self, Acceptor, Served},
     masking::{Blotter, MaskKey},
     notify,
-    policy::Policy,
+    policy::{GrantRole, Policy},
     protocol::postgres,
     session::{Gate, Retention, hex},
     sql::BigStack,
     transport::{Authority, UpstreamTls},
+    upstream::{Admin, JobRoles, Logins, Server, Settings},
 };
 
 /// How long open sessions may take to end when the daemon stops.
@@ -91,18 +89,20 @@ pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
             problems.push(format!("the issuer {issuer:?} is not configured"));
         }
     }
-    for (database, login) in policy.logins() {
+    for (database, role) in policy.roles() {
         match config.databases.iter().find(|known| known.name == database) {
             None => problems.push(format!("the database {database:?} is not configured")),
-            Some(known) => {
-                if let Some(login) = login
-                    && known.login(login).is_none()
-                {
+            Some(known) => match role {
+                Some(GrantRole::Login(login)) if known.login(login).is_none() => {
                     problems.push(format!(
                         "the database {database:?} has no login {login:?} in the configuration"
                     ));
                 }
-            }
+                Some(GrantRole::PerJob) if known.admin.is_none() => problems.push(format!(
+                    "the database {database:?} has no `admin` in the configuration, who makes the roles of jobs (`per_job`)"
+                )),
+                Some(GrantRole::Login(_) | GrantRole::PerJob) | None => {}
+            },
         }
     }
     if problems.is_empty() {
@@ -167,7 +167,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         Interceptor::start(&InterceptConfig {
             pin_dir: config.intercept.pin_dir.clone(),
             cgroup_root: None,
-            scope: scope(&config.intercept.scope),
+            scope: scope(&config)?,
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
@@ -190,17 +190,18 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         )
         .await
         .context("the evidence cannot be written")?;
+    let ledger = Arc::new(super::control::Ledger {
+        log: log.clone(),
+        approvals: approvals.clone(),
+    });
     let jobs = Jobs::new(
         &config,
         Arc::new(super::control::Kernel(interceptor.clone())),
-        Arc::new(super::control::Ledger {
-            log: log.clone(),
-            approvals: approvals.clone(),
-        }),
+        ledger.clone(),
     )
     .context("the job cgroups cannot be used")?;
 
-    let databases = databases(&config)?;
+    let databases = databases(&config, &ledger)?;
     let served = databases.iter().map(|served| served.database.clone());
     let served: Vec<_> = served.collect();
     let acceptor = Arc::new(Acceptor {
@@ -211,6 +212,13 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         databases,
         places: listen::room(),
     });
+    let roles: Vec<_> = served
+        .iter()
+        .filter_map(|database| database.roles.clone())
+        .collect();
+    for roles in &roles {
+        tokio::spawn(super::roles::keep(roles.clone(), gate.clone()));
+    }
     let (stop, stopped) = watch::channel(false);
     let (v4, v6) = interceptor
         .listen()
@@ -293,7 +301,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
     jobs.shutdown();
-    drain(&gate).await;
+    drain(&gate, &roles).await;
     if let Err(error) = approvals.flush().await {
         tracing::error!(%error, "the last changes of requests for approval are not saved");
     }
@@ -340,10 +348,13 @@ async fn wait_for_stop(mut terminate: Signal, mut interrupt: Signal) {
     }
 }
 
-async fn drain(gate: &Arc<Gate>) {
+async fn drain(gate: &Arc<Gate>, roles: &[Arc<JobRoles>]) {
     let drained = async {
         while gate.sessions() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for roles in roles {
+            roles.settled().await;
         }
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
@@ -388,7 +399,9 @@ fn recorder(config: &Config, log: &Arc<Log>) -> anyhow::Result<Option<(Arc<Recor
     Ok(Some((recorder, retention)))
 }
 
-fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
+fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::Result<Vec<Served>> {
+    let mark = super::roles::mark(&config.state_dir)
+        .context("the mark of this host's roles cannot be read or made")?;
     config
         .databases
         .iter()
@@ -404,20 +417,23 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                 .addrs
                 .first()
                 .with_context(|| format!("the database {} has no address", database.name))?;
-            let passwords: BTreeMap<_, _> = database
-                .logins
-                .values()
-                .map(|login| {
-                    let password = login
-                        .password
-                        .as_ref()
-                        .map(|secret| secret.expose().as_bytes().to_vec());
-                    (
-                        login.user.clone(),
-                        zeroize::Zeroizing::new(password.unwrap_or_default()),
-                    )
-                })
-                .collect();
+            let roles = database.admin.as_ref().map(|admin| {
+                let server = Server {
+                    address: address.into(),
+                    host: database.host.clone(),
+                    tls: tls.clone(),
+                    dbname: database.dbname.clone(),
+                };
+                let settings = Settings {
+                    database: database.name.clone(),
+                    mark: mark.clone(),
+                    procedures: admin.procedures,
+                    connections: admin.connections,
+                    max_duration: config.jobs.max_duration,
+                };
+                let admin = Admin::new(server, admin.login.clone());
+                JobRoles::new(settings, admin, ledger.clone())
+            });
             Ok(Served {
                 addresses: database.addresses().collect(),
                 database: Arc::new(postgres::Database {
@@ -433,23 +449,29 @@ fn databases(config: &Config) -> anyhow::Result<Vec<Served>> {
                             postgres::Verifier::new(password, &ring::rand::SystemRandom::new())
                         })
                         .transpose()?,
-                    passwords,
+                    logins: Logins::new(database.logins.values()),
+                    roles,
                 }),
             })
         })
         .collect()
 }
 
-fn scope(scope: &Scope) -> intercept::Scope {
-    match scope {
-        Scope::Host => intercept::Scope::Host,
-        Scope::Cgroups(paths) => intercept::Scope::Cgroups(
-            paths
-                .iter()
-                .map(|path| PathBuf::from(path.as_str()))
-                .collect(),
-        ),
-    }
+/// Which processes without a job are refused. What is left of ended jobs always is.
+fn scope(config: &Config) -> anyhow::Result<intercept::Scope> {
+    let paths = match &config.intercept.scope {
+        Scope::Host => return Ok(intercept::Scope::Host),
+        Scope::Cgroups(paths) => paths,
+    };
+    // Known from the start, so that it is there.
+    CgroupRoot::find()
+        .map(|root| root.folder(&config.jobs.cgroup))
+        .and_then(std::fs::create_dir_all)
+        .context("the parent of the job cgroups cannot be made")?;
+    let paths = paths.iter().chain([&config.jobs.cgroup]);
+    Ok(intercept::Scope::Cgroups(
+        paths.map(|path| PathBuf::from(path.as_str())).collect(),
+    ))
 }
 
 fn fsync(fsync: config::Fsync) -> audit::Fsync {

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::RootCertStore;
 
-use super::Secret;
+use super::PasswordSource;
 
 /// A protected database.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Database {
     pub client_password: Option<String>,
     /// Logins by user name.
     pub logins: BTreeMap<String, Login>,
+    /// Who makes the roles of jobs; `None`: nobody, and policies can name logins only.
+    pub admin: Option<Admin>,
 }
 
 impl Database {
@@ -70,6 +72,18 @@ pub enum TlsMode {
 pub struct Login {
     /// User name at the server.
     pub user: String,
-    /// Its password; `None` where the server asks for none.
-    pub password: Option<Secret>,
+    /// Where its password is.
+    pub password: PasswordSource,
+}
+
+/// The role that makes and removes the roles of jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Its login.
+    pub login: Login,
+    /// It calls the procedures of the schema `cordon`, and may do nothing else; otherwise it may
+    /// make roles itself.
+    pub procedures: bool,
+    /// Most connections that a job's role may have at once.
+    pub connections: u32,
 }

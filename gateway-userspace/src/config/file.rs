@@ -8,7 +8,10 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Fsync, Recording, TlsMode, error::did_you_mean, notify::NotifyFile};
+use super::{
+    ConfigError, Fsync, Preset, Recording, TlsMode, TokenExpiry, error::did_you_mean,
+    notify::NotifyFile,
+};
 
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -91,19 +94,31 @@ pub(super) struct Jobs {
     #[serde(default)]
     pub(super) runners: Vec<Spanned<String>>,
     pub(super) max_duration: Option<Spanned<String>>,
+    pub(super) worker: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Issuer {
     pub(super) name: Spanned<String>,
-    pub(super) url: Spanned<String>,
+    pub(super) preset: Option<Preset>,
+    pub(super) url: Option<Spanned<String>>,
     pub(super) audience: Spanned<String>,
     pub(super) jwks: Option<Spanned<String>>,
     pub(super) max_lifetime: Option<Spanned<String>>,
     pub(super) leeway: Option<Spanned<String>>,
     pub(super) groups_claim: Option<String>,
+    pub(super) forks: Option<Forks>,
+    pub(super) asserted: Option<Spanned<bool>>,
+    pub(super) token_expiry: Option<TokenExpiry>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Forks {
+    Refuse,
+    Allow,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,7 +132,9 @@ pub(super) struct Database {
     pub(super) tls: Option<TlsMode>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
     pub(super) client_password: Option<Spanned<String>>,
-    pub(super) logins: Spanned<Vec<Login>>,
+    #[serde(default)]
+    pub(super) logins: Vec<Login>,
+    pub(super) admin: Option<Spanned<Admin>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +142,22 @@ pub(super) struct Database {
 pub(super) struct Login {
     pub(super) user: Spanned<String>,
     pub(super) password_file: Option<Spanned<PathBuf>>,
+    pub(super) password_env: Option<Spanned<String>>,
+    pub(super) password_credential: Option<Spanned<String>>,
+    pub(super) password_command: Option<Spanned<Vec<String>>>,
+}
+
+/// Serde cannot flatten and refuse unknown keys at once, so the keys of a login stand here again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) user: Spanned<String>,
+    pub(super) password_file: Option<Spanned<PathBuf>>,
+    pub(super) password_env: Option<Spanned<String>>,
+    pub(super) password_credential: Option<Spanned<String>>,
+    pub(super) password_command: Option<Spanned<Vec<String>>>,
+    pub(super) procedures: Option<bool>,
+    pub(super) connections: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ mod duration;
 mod error;
 mod file;
 mod notify;
+mod password;
 mod resolve;
 mod secret;
 #[cfg(test)]
@@ -27,9 +28,10 @@ use std::{
 };
 
 pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
-pub use database::{Database, Login, TlsMode};
+pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
+pub use password::PasswordSource;
 pub use secret::Secret;
 
 pub(crate) use duration::parse as parse_duration;
@@ -162,6 +164,8 @@ pub struct JobLimits {
     pub runners: BTreeSet<u32>,
     /// No job lives longer.
     pub max_duration: Duration,
+    /// The executable of the runner's process above its hooks, a path or a file name.
+    pub worker: String,
 }
 
 /// An issuer of job tokens.
@@ -181,8 +185,63 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Claim that holds the groups.
     pub groups_claim: String,
+    /// The CI system, if it is a known one.
+    pub preset: Option<Preset>,
+    /// Jobs are accepted whose code may be a fork's, or that a person has logged in to.
+    pub forks: bool,
+    /// The runner's word is enough for a job, without a token.
+    pub asserted: bool,
+    /// What the end of a token means for its job.
+    pub token_expiry: TokenExpiry,
     /// Roots for its TLS connections; `None`: the system's.
     pub roots: Option<std::sync::Arc<rustls::RootCertStore>>,
+}
+
+/// A CI system whose tokens and runners are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// GitHub Actions.
+    Github,
+    /// GitLab CI.
+    Gitlab,
+    /// Buildkite.
+    Buildkite,
+    /// `CircleCI`.
+    Circleci,
+    /// Jenkins with its plugin `oidc-provider`.
+    Jenkins,
+}
+
+impl Preset {
+    /// The `iss` of its tokens, where it is the same for everybody.
+    pub fn url(self) -> Option<&'static str> {
+        match self {
+            Self::Github => Some("https://token.actions.githubusercontent.com"),
+            Self::Buildkite => Some("https://agent.buildkite.com"),
+            Self::Gitlab | Self::Circleci | Self::Jenkins => None,
+        }
+    }
+
+    /// Longest lifetime of its tokens, as it issues them by default.
+    pub fn max_lifetime(self) -> Duration {
+        match self {
+            Self::Github | Self::Buildkite => Duration::from_mins(10),
+            // GitLab: as long as the job may take, an hour if nobody says otherwise.
+            Self::Gitlab | Self::Circleci | Self::Jenkins => Duration::from_hours(1),
+        }
+    }
+}
+
+/// What the end of a token means for the job that it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenExpiry {
+    /// Nothing: the token has proven who the job is.
+    #[default]
+    Ignore,
+    /// The job ends.
+    EndJob,
 }
 
 /// Where an issuer's keys are.

@@ -12,9 +12,9 @@ use rustls::RootCertStore;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence, Intercept,
-    Issuer, JobLimits, JwksSource, Login, Scope, Ship, TlsMode, bytes, canonical, certificates,
-    duration, file, secret, users,
+    Admin, CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence,
+    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Scope, Ship, TlsMode,
+    bytes, canonical, certificates, duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
@@ -26,6 +26,10 @@ const LONGEST_KEEP: Duration = Duration::from_hours(100 * 365 * 24);
 const DEFAULT_SHIP_EVERY: Duration = Duration::from_secs(5);
 const DEFAULT_BACKLOG: u64 = 1024 * 1024 * 1024;
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_mins(10);
+/// Enough for the pools of a test run.
+const DEFAULT_CONNECTIONS: u32 = 50;
+/// GitHub's.
+const DEFAULT_WORKER: &str = "Runner.Worker";
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// A wider window would accept tokens long after their end.
 const MAX_LEEWAY: Duration = Duration::from_mins(5);
@@ -281,6 +285,19 @@ impl Place<'_> {
                 DEFAULT_MAX_DURATION,
                 Duration::from_secs(1)..=Duration::from_hours(31 * 24),
             )?,
+            worker: match written.worker {
+                None => DEFAULT_WORKER.to_owned(),
+                Some(worker)
+                    if worker.value.is_empty()
+                        || (worker.value.contains('/') && !worker.value.starts_with('/')) =>
+                {
+                    return Err(self.error(
+                        worker.referenced,
+                        "`worker` must be an absolute path, or the name of a file",
+                    ));
+                }
+                Some(worker) => worker.value,
+            },
         })
     }
 
@@ -323,19 +340,45 @@ impl Place<'_> {
                     format!("there are two issuers named `{}`", issuer.name.value),
                 ));
             }
-            if issuers.iter().any(|other| other.url == issuer.url.value) {
+            let place = issuer
+                .url
+                .as_ref()
+                .map_or(issuer.name.referenced, |url| url.referenced);
+            let issuer = self.issuer(issuer)?;
+            if issuers.iter().any(|other| other.url == issuer.url) {
                 return Err(self.error(
-                    issuer.url.referenced,
+                    place,
                     "another issuer has this URL; a token must belong to one issuer only",
                 ));
             }
-            issuers.push(self.issuer(issuer)?);
+            issuers.push(issuer);
         }
         Ok(issuers)
     }
 
     fn issuer(&self, issuer: file::Issuer) -> Result<Issuer, ConfigError> {
-        self.url(&issuer.url)?;
+        let url = match (&issuer.url, issuer.preset.and_then(Preset::url)) {
+            (Some(url), _) => {
+                self.url(url)?;
+                url.value.clone()
+            }
+            (None, Some(url)) => url.to_owned(),
+            (None, None) => {
+                return Err(self.error(
+                    issuer.name.referenced,
+                    "the key `url` is missing; it is the exact `iss` of the tokens",
+                ));
+            }
+        };
+        let asserted = match &issuer.asserted {
+            Some(asserted) if asserted.value && issuer.preset.is_none() => {
+                return Err(self.error(
+                    asserted.referenced,
+                    "`asserted` needs a `preset`, which tells what the runner's environment says",
+                ));
+            }
+            other => other.as_ref().is_some_and(|asserted| asserted.value),
+        };
         if issuer.audience.value.is_empty() {
             return Err(self.error(
                 issuer.audience.referenced,
@@ -356,16 +399,22 @@ impl Place<'_> {
         };
         Ok(Issuer {
             name: issuer.name.value,
-            url: issuer.url.value,
+            url,
             audience: issuer.audience.value,
             jwks,
             max_lifetime: self.duration(
                 issuer.max_lifetime,
-                DEFAULT_MAX_LIFETIME,
+                issuer
+                    .preset
+                    .map_or(DEFAULT_MAX_LIFETIME, Preset::max_lifetime),
                 Duration::from_secs(1)..=Duration::from_hours(31 * 24),
             )?,
             leeway: self.duration(issuer.leeway, DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY)?,
             groups_claim: issuer.groups_claim.unwrap_or_else(|| "groups".to_owned()),
+            preset: issuer.preset,
+            forks: issuer.forks == Some(file::Forks::Allow),
+            asserted,
+            token_expiry: issuer.token_expiry.unwrap_or_default(),
             roots,
         })
     }
@@ -475,36 +524,22 @@ impl Place<'_> {
             }
         };
         let mut logins = BTreeMap::new();
-        for login in database.logins.value {
-            let user = login.user;
-            if user.value.is_empty() || user.value.contains('\0') {
-                return Err(self.error(
-                    user.referenced,
-                    "`user` must be the name of a role of the database",
-                ));
-            }
-            let password = match &login.password_file {
-                None => None,
-                Some(path) => Some(
-                    secret::read(&self.beside(&path.value))
-                        .map_err(|message| self.error(path.referenced, message))?,
-                ),
-            };
-            let login = Login {
-                user: user.value.clone(),
-                password,
-            };
-            if logins.insert(user.value.clone(), login).is_some() {
-                return Err(self.error(
-                    user.referenced,
-                    format!("there are two logins of the user `{}`", user.value),
-                ));
+        for written in database.logins {
+            let place = written.user.referenced;
+            let login = self.database_login(written)?;
+            let user = login.user.clone();
+            if logins.insert(user.clone(), login).is_some() {
+                return Err(self.error(place, format!("there are two logins of the user `{user}`")));
             }
         }
-        if logins.is_empty() {
+        let admin = database
+            .admin
+            .map(|admin| self.admin(admin.value))
+            .transpose()?;
+        if logins.is_empty() && admin.is_none() {
             return Err(self.error(
-                database.logins.referenced,
-                "no login is listed; Cordon cannot reach the database without one",
+                database.name.referenced,
+                "neither `logins` nor `admin` is given; Cordon cannot reach the database without one",
             ));
         }
         let client_password = database.client_password;
@@ -539,6 +574,72 @@ impl Place<'_> {
             roots,
             client_password: client_password.map(|written| written.value),
             logins,
+            admin,
+        })
+    }
+
+    fn database_login(&self, login: file::Login) -> Result<Login, ConfigError> {
+        let user = login.user;
+        if user.value.is_empty() || user.value.contains('\0') {
+            return Err(self.error(
+                user.referenced,
+                "`user` must be the name of a role of the database",
+            ));
+        }
+        let mut sources = Vec::new();
+        if let Some(path) = login.password_file {
+            let file = self.beside(&path.value);
+            sources.push((path.referenced, PasswordSource::file(file)));
+        }
+        if let Some(name) = login.password_env {
+            sources.push((name.referenced, PasswordSource::environment(&name.value)));
+        }
+        if let Some(name) = login.password_credential {
+            sources.push((name.referenced, PasswordSource::credential(&name.value)));
+        }
+        if let Some(argv) = login.password_command {
+            sources.push((argv.referenced, PasswordSource::command(argv.value)));
+        }
+        let password = match (sources.pop(), sources.is_empty()) {
+            (None, _) => PasswordSource::None,
+            (Some((place, source)), true) => {
+                source.map_err(|message| self.error(place, message))?
+            }
+            (Some((place, _)), false) => {
+                return Err(self.error(
+                    place,
+                    "a login has one password: name one of `password_file`, `password_env`, `password_credential`, `password_command`",
+                ));
+            }
+        };
+        Ok(Login {
+            user: user.value,
+            password,
+        })
+    }
+
+    fn admin(&self, admin: file::Admin) -> Result<Admin, ConfigError> {
+        let connections = match admin.connections {
+            None => DEFAULT_CONNECTIONS,
+            Some(written) if written.value == 0 || written.value > 10_000 => {
+                return Err(self.error(
+                    written.referenced,
+                    "`connections` must be a number from 1 to 10000",
+                ));
+            }
+            Some(written) => written.value,
+        };
+        let login = self.database_login(file::Login {
+            user: admin.user,
+            password_file: admin.password_file,
+            password_env: admin.password_env,
+            password_credential: admin.password_credential,
+            password_command: admin.password_command,
+        })?;
+        Ok(Admin {
+            login,
+            procedures: admin.procedures.unwrap_or(false),
+            connections,
         })
     }
 

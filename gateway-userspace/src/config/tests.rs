@@ -89,7 +89,7 @@ fn the_example_is_accepted_with_every_key_in_it() {
         .cert
         .pem();
     std::fs::write(folder.path().join("ca.pem"), ca).unwrap();
-    secret(&folder, "password", "s3cret\n", 0o600);
+    put_secret(&folder, "password", "s3cret\n", 0o600);
     let example = include_str!("../../../docs/examples/cordon.yaml")
         .replace("db.internal:5432", "127.0.0.1:5432")
         .replace("/etc/cordon/db-ca.pem", "ca.pem")
@@ -112,14 +112,8 @@ fn the_example_is_accepted_with_every_key_in_it() {
         (TlsMode::VerifyFull, 1)
     );
     assert_eq!(
-        database
-            .login("orders_agent")
-            .unwrap()
-            .password
-            .as_ref()
-            .unwrap()
-            .expose(),
-        "s3cret"
+        database.login("orders_agent").unwrap().password,
+        PasswordSource::File(folder.path().join("password"))
     );
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(matches!(
@@ -408,7 +402,7 @@ fn unknown_users_and_bad_paths_are_refused_with_their_place() {
     refused(&with("name: shop", "name: \"a/b\""), 6, &["letters"]);
 }
 
-fn secret(folder: &TempDir, name: &str, text: &str, mode: u32) {
+fn put_secret(folder: &TempDir, name: &str, text: &str, mode: u32) {
     let path = folder.path().join(name);
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -434,7 +428,7 @@ fn secrets_that_others_can_reach_are_refused() {
         ("", 0o600, "is empty"),
         ("\n", 0o600, "is empty"),
     ] {
-        secret(&folder, "password", content, mode);
+        put_secret(&folder, "password", content, mode);
         let error = load().unwrap_err();
         assert!(
             error.to_string().contains(part) && error.line() == Some(11),
@@ -447,11 +441,10 @@ fn secrets_that_others_can_reach_are_refused() {
         ("s3cret\r\n", "s3cret"),
         (" two words \n\n", " two words \n"),
     ] {
-        secret(&folder, "password", content, 0o640);
+        put_secret(&folder, "password", content, 0o640);
+        load().unwrap();
         assert_eq!(
-            load().unwrap().databases[0].logins["orders_agent"]
-                .password
-                .as_ref()
+            secret::read(&folder.path().join("password"))
                 .unwrap()
                 .expose(),
             kept

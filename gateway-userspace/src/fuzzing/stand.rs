@@ -14,12 +14,12 @@ use tokio::{
     runtime::Runtime,
     task::{JoinError, JoinHandle},
 };
-use zeroize::Zeroizing;
 
 use super::server::{self, Script};
 use crate::{
     approval::Approvals,
     audit::{Fsync, Log, LogConfig},
+    config::{Login, PasswordSource},
     identity::{Assurance, JobIdentity, Principal},
     intercept::InterceptedConn,
     masking::MaskKey,
@@ -28,6 +28,7 @@ use crate::{
     session::Gate,
     sql::BigStack,
     transport::{Address, Authority, Memory},
+    upstream::Logins,
 };
 
 /// What the placeholder of the database that asks for one is.
@@ -186,10 +187,11 @@ impl Stand {
                     address: upstream.address.clone(),
                     tls: None,
                     client_password: asks.then(|| verifier().expect("randomness")),
-                    passwords: BTreeMap::from([(
-                        upstream.login.to_owned(),
-                        Zeroizing::new(b"secret".to_vec()),
-                    )]),
+                    logins: Logins::new([&Login {
+                        user: upstream.login.to_owned(),
+                        password: PasswordSource::None,
+                    }]),
+                    roles: None,
                 })
             })
             .collect();

@@ -1,6 +1,12 @@
 //! A job: an identity bound to a cgroup for as long as it lives.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Cgroup, EndReason, JobIdentity, Life};
 
@@ -25,6 +31,10 @@ pub struct Job {
     pub(super) process: u32,
     pub(super) starter: Starter,
     pub(super) bound: bool,
+    /// The runner's process with whose end it ends.
+    pub(super) worker: Option<OwnedFd>,
+    /// When its token ends it.
+    pub(super) deadline: Option<SystemTime>,
     pub(super) started: SystemTime,
     pub(super) life: Life,
 }
@@ -61,6 +71,9 @@ impl Job {
             && match reason {
                 EndReason::Empty | EndReason::Shutdown | EndReason::StartFailed => false,
                 EndReason::ConnectionClosed
+                | EndReason::Completed
+                | EndReason::WorkerExited
+                | EndReason::TokenExpired
                 | EndReason::Requested
                 | EndReason::MaxDuration
                 | EndReason::Fault => true,
@@ -70,6 +83,34 @@ impl Job {
     pub fn started(&self) -> SystemTime {
         self.started
     }
+    /// Returns when its worker exits; never if it has none.
+    pub(super) async fn worker_exited(&self) {
+        let Some(worker) = self.worker.as_ref() else {
+            return std::future::pending().await;
+        };
+        // Readable once the process has exited.
+        let exited = async {
+            let handle = worker.try_clone()?;
+            // SAFETY: the handle owns its descriptor, keeps it open until the `AsyncFd` is dropped,
+            // and is only ever borrowed from it, so the registered descriptor stays this one.
+            let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?;
+            let _ready = handle.readable().await?;
+            std::io::Result::Ok(())
+        };
+        if let Err(error) = exited.await {
+            tracing::error!(job = self.id(), %error, "cannot watch the runner's process; the job ends");
+        }
+    }
+
+    /// Returns when its token ends it; never if it does not.
+    pub(super) async fn token_expired(&self) {
+        let Some(deadline) = self.deadline else {
+            return std::future::pending().await;
+        };
+        let left = deadline.duration_since(SystemTime::now());
+        tokio::time::sleep(left.unwrap_or(Duration::ZERO)).await;
+    }
+
     /// Its life, to hold on to without the job.
     pub fn life(&self) -> &Life {
         &self.life

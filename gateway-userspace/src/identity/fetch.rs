@@ -1,5 +1,5 @@
-//! Talking to an issuer: its documents, its token endpoint. Bounded in size and time, never
-//! redirected.
+//! Talking to an issuer: its documents, its token endpoint, tokens for the job at hand. Bounded in
+//! size and time, never redirected.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -63,8 +63,17 @@ impl Fetcher {
 
     /// The document at `url`; https, or http on loopback.
     pub(crate) async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        self.get_as(url, None).await
+    }
+
+    /// As [`Fetcher::get`], with this token as proof of who asks.
+    pub(crate) async fn get_as(&self, url: &str, bearer: Option<&str>) -> Result<Vec<u8>, String> {
         let (client, parsed) = self.client(url)?;
-        answer(url, client.get(parsed)).await
+        let mut request = client.get(parsed);
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        answer(url, request).await
     }
 
     /// What `url` answers to a form; https, or http on loopback. `basic`: user name and password.

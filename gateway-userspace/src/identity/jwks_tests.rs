@@ -122,6 +122,22 @@ async fn an_issuer_that_is_down_is_said_to_be_and_is_asked_again() {
     keys.key("a", now + REFRESH_PAUSE).await.unwrap();
 }
 
+/// The clock is the tests' own: nobody waits.
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_does_not_answer_in_time_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let keys = IssuerKeys::new(&issuer_at(
+        crate::identity::testing::ISSUER,
+        JwksSource::Url(url),
+    ));
+    let error = keys.key("key-1", Instant::now()).await.unwrap_err();
+    assert!(
+        matches!(&error, KeysError::Unavailable { reason, .. } if reason.contains("timed out")),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let (web, elsewhere) = (Web::start(), Web::start());

@@ -20,6 +20,12 @@ pub enum EndReason {
     ConnectionClosed,
     /// Somebody allowed to asked for it.
     Requested,
+    /// A process of its own, its runner's hook above all, said that it is over.
+    Completed,
+    /// The runner's process that works on it exited.
+    WorkerExited,
+    /// The token that started it expired, and its issuer's jobs end with their tokens.
+    TokenExpired,
     /// It lived as long as a job may.
     MaxDuration,
     /// The daemon stops.
@@ -36,6 +42,9 @@ impl fmt::Display for EndReason {
             Self::Empty => "its last process exited",
             Self::ConnectionClosed => "the command that started it is gone",
             Self::Requested => "its end was requested",
+            Self::Completed => "its runner said that it is over",
+            Self::WorkerExited => "the runner's process that works on it exited",
+            Self::TokenExpired => "its token expired",
             Self::MaxDuration => "it reached the longest time a job may live",
             Self::Shutdown => "the daemon stopped",
             Self::StartFailed => "its process could not be moved into its cgroup",

@@ -8,9 +8,11 @@
 mod binding;
 mod cgroup;
 mod crypto;
+mod environment;
 mod fetch;
 mod jwks;
 mod life;
+mod preset;
 mod principal;
 mod process;
 mod registry;
@@ -19,21 +21,25 @@ mod resolve;
 mod run;
 mod seams;
 mod socket;
+mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
+mod tree;
 
 pub use binding::{Job, Starter};
 pub use cgroup::{Cgroup, CgroupRoot};
+pub use environment::Environment;
 pub(crate) use fetch::{Fetcher, is_loopback};
 pub use jwks::KeysError;
 pub use life::{EndReason, Life, SessionGuard};
 pub use principal::*;
 pub use process::Target;
 pub(crate) use process::{is_alive, start_time};
-pub use registry::{Jobs, StartError};
+pub use registry::Jobs;
 pub use resolve::{IdentityRefusal, resolve};
 pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
 pub use socket::Holder;
+pub use start::{Proof, Start, StartError};
 pub use token::{TokenError, Tokens, VerifiedToken};

@@ -49,6 +49,22 @@ impl JobIdentity {
         }
     }
 
+    /// The runner's word for it.
+    pub(super) fn asserted(
+        id: String,
+        issuer: String,
+        claims: BTreeMap<String, serde_json::Value>,
+    ) -> Self {
+        Self {
+            id,
+            issuer,
+            subject: "(asserted by its runner)".to_owned(),
+            assurance: Assurance::RunnerAsserted,
+            groups: Vec::new(),
+            claims,
+        }
+    }
+
     /// An identity that nobody attested, to ask a policy about. It opens nothing: what connects
     /// is a [`Principal`], which is made of a live job.
     pub(crate) fn supposed(

@@ -11,7 +11,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::{ProcessEvidence, cgroup};
+use super::{ProcessEvidence, cgroup, tree};
 use crate::intercept::InterceptedConn;
 
 const MAX_COMMAND_LINE: u64 = 4096;
@@ -64,6 +64,29 @@ impl Target {
         } else {
             Err(gone())
         }
+    }
+
+    /// The runner's process above a hook, by its executable: a path, or the name of a file.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn worker_above(hook: &Self, executable: &str) -> Result<Self, String> {
+        let pid = tree::worker_above(hook.pid, executable)?;
+        let worker = Self::open(pid).map_err(|error| error.to_string())?;
+        // Again, now that its number is held: that of the process below the hook's.
+        if hook.is_alive() && tree::worker_above(hook.pid, executable) == Ok(pid) {
+            Ok(worker)
+        } else {
+            Err(format!(
+                "process {pid} is not above process {} any more",
+                hook.pid
+            ))
+        }
+    }
+
+    /// A handle of its own on the process.
+    pub(super) fn handle(&self) -> io::Result<OwnedFd> {
+        self.handle.try_clone()
     }
 
     /// Its process id.
@@ -144,16 +167,39 @@ fn started_before(ticks: u64, boot_ns: u64) -> bool {
         .is_some_and(|started| started <= boot_ns)
 }
 
+/// The parent of a process: field 4 of `/proc/PID/stat`; `None` if it is gone, or only waits to be
+/// forgotten.
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    let stat = read(pid, "stat", 4096)?;
+    let mut fields = after_name(&stat)?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(parent)
+}
+
+/// Whether a process runs: what has exited and was not waited for does not.
+pub(super) fn runs(pid: u32) -> bool {
+    parent(pid).is_some()
+}
+
 /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     parse_start_time(&read(pid, "stat", 4096)?)
 }
 
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    after_name(stat)?
+        .split_ascii_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
+}
+
+/// The fields from the third on.
+fn after_name(stat: &[u8]) -> Option<&str> {
     // The name in parentheses may contain anything, so count from the last one.
     let close = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    std::str::from_utf8(stat.get(close + 1..)?).ok()
 }
 
 fn uids(pid: u32) -> Option<[u32; 4]> {

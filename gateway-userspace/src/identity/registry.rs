@@ -12,9 +12,8 @@ use arc_swap::ArcSwap;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    Cgroup, CgroupRoot, EndReason, Job, JobIdentity, JobLedger, KernelJobs, Life, Starter, Target,
-    TokenError, Tokens,
-    replay::{UseError, UsedTokens},
+    Cgroup, CgroupRoot, EndReason, Job, JobLedger, KernelJobs, Life, Proof, Start, StartError,
+    Starter, Target, Tokens, replay::UsedTokens, start::fault, tree,
 };
 use crate::config::{CgroupPath, Config};
 
@@ -22,39 +21,6 @@ use crate::config::{CgroupPath, Config};
 const PREFIX: &str = "job-";
 /// How long killed processes may take to go before their cgroup is left for later.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Why a job was not started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// Who asks may not.
-    #[error("{0}")]
-    NotAllowed(String),
-    /// No such process, or not any more.
-    #[error("the process cannot become a job: {0}")]
-    Process(String),
-    /// The process is in a job's cgroup, of a live job or of one that has ended.
-    #[error("process {pid} belongs to {job} already; a process can be in one job only, once")]
-    InJob {
-        /// The process.
-        pid: u32,
-        /// The other job.
-        job: String,
-    },
-    /// The token is not accepted.
-    #[error("the token is refused: {0}")]
-    Token(#[from] TokenError),
-    /// The token has started a job before.
-    #[error("the token has been used before; each token starts one job, so request a new one")]
-    Replayed,
-    /// A part of Cordon's own does not work.
-    #[error("cannot {doing}: {error}; this is a fault on the host, not of the token")]
-    Fault {
-        /// What was being done.
-        doing: &'static str,
-        /// What failed.
-        error: String,
-    },
-}
 
 /// The registry of jobs.
 pub struct Jobs {
@@ -105,19 +71,13 @@ impl Jobs {
         Ok(Arc::new(jobs))
     }
 
-    /// Starts a job: verifies the token, makes a cgroup, records the start, moves the process.
-    /// Whether `starter` may do so has been decided before, except that nobody may start a
+    /// Starts a job: finds out who it is, makes a cgroup, records the start, moves the processes.
+    /// Whether the starter may do so has been decided before, except that nobody may start a
     /// process that is in a job.
-    pub async fn start(
-        self: &Arc<Self>,
-        token: &str,
-        target: &Target,
-        starter: &Starter,
-        bound: bool,
-    ) -> Result<Arc<Job>, StartError> {
-        let started = self.try_start(token, target, starter, bound).await;
+    pub async fn start(self: &Arc<Self>, start: &Start<'_>) -> Result<Arc<Job>, StartError> {
+        let started = self.try_start(start).await;
         if let Err(error) = &started {
-            self.refuse(starter, target.pid(), error);
+            self.refuse(start.starter, start.target.pid(), error);
         }
         started
     }
@@ -128,38 +88,37 @@ impl Jobs {
         self.ledger.refused(starter, pid, error);
     }
 
-    async fn try_start(
-        self: &Arc<Self>,
-        token: &str,
-        target: &Target,
-        starter: &Starter,
-        bound: bool,
-    ) -> Result<Arc<Job>, StartError> {
+    async fn try_start(self: &Arc<Self>, start: &Start<'_>) -> Result<Arc<Job>, StartError> {
+        let target = start.target;
         // Before the token is used up.
-        self.check_target(target)?;
+        self.check_target(target, start.worker)?;
         let now = SystemTime::now();
-        let token = self.tokens.verify(token, now).await?;
-        self.used
-            .consume(token.once, token.expires, now)
-            .map_err(|error| match error {
-                UseError::Replayed => StartError::Replayed,
-                UseError::Full => fault(
-                    "remember the token",
-                    "too many unexpired tokens are remembered",
-                ),
-                UseError::Journal(error) => fault("remember the token", error),
-            })?;
         let id = new_id().map_err(|error| fault("make an id", error))?;
+        let (identity, deadline) = match start.proof {
+            Proof::Token(token) => {
+                start
+                    .verified(&self.tokens, &self.used, id.clone(), token, now)
+                    .await?
+            }
+            Proof::Asserted(issuer) => (start.asserted(&self.tokens, id.clone(), issuer)?, None),
+        };
+        let worker = start
+            .worker
+            .then(|| target.handle())
+            .transpose()
+            .map_err(|error| fault("hold on to the runner's process", error))?;
         let cgroup = self
             .root
             .create(&self.parent, &id)
             .map_err(|error| fault("make the job's cgroup", error))?;
         let job = Arc::new(Job {
-            identity: Arc::new(JobIdentity::from_token(id, token)),
+            identity: Arc::new(identity),
             cgroup,
             process: target.pid(),
-            starter: starter.clone(),
-            bound,
+            starter: start.starter.clone(),
+            bound: start.bound,
+            worker,
+            deadline,
             started: now,
             life: Life::new(),
         });
@@ -186,7 +145,7 @@ impl Jobs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // Again, now that nobody else can be putting it into a job.
-        self.check_target(target)?;
+        self.check_target(target, job.worker.is_some())?;
         let id = job.cgroup.id();
         self.kernel
             .add(id)
@@ -200,7 +159,11 @@ impl Jobs {
             live.insert(id, Arc::clone(job));
         });
         // Last, so that the process is never in a job's cgroup without a job.
-        let moved = job.cgroup.add(target.pid());
+        let moved = if job.worker.is_some() {
+            tree::move_into(&job.cgroup, target.pid())
+        } else {
+            job.cgroup.add(target.pid())
+        };
         if moved.is_ok() && target.is_alive() {
             return Ok(());
         }
@@ -211,7 +174,20 @@ impl Jobs {
         })
     }
 
-    fn check_target(&self, target: &Target) -> Result<(), StartError> {
+    fn check_target(&self, target: &Target, worker: bool) -> Result<(), StartError> {
+        if worker {
+            let tree = tree::tree(target.pid())
+                .map_err(|error| fault("look at the runner's processes", error))?;
+            for pid in tree {
+                let inside = super::cgroup::path_of(pid);
+                if let Some(name) = inside.as_deref().and_then(|path| self.job_name(path)) {
+                    return Err(StartError::InJob {
+                        pid,
+                        job: format!("the job {name}"),
+                    });
+                }
+            }
+        }
         let path = super::cgroup::path_of(target.pid()).filter(|_| target.is_alive());
         let Some(path) = path else {
             return Err(StartError::Process(format!(
@@ -326,6 +302,8 @@ impl Jobs {
                     EndReason::Fault
                 }
             },
+            () = job.worker_exited() => EndReason::WorkerExited,
+            () = job.token_expired() => EndReason::TokenExpired,
             () = tokio::time::sleep(self.max_duration) => EndReason::MaxDuration,
         };
         self.finish(&job, reason);
@@ -428,13 +406,6 @@ impl Jobs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Ended>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn fault(doing: &'static str, error: impl std::fmt::Display) -> StartError {
-    StartError::Fault {
-        doing,
-        error: error.to_string(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     config::{Evidence, Intercept, JobLimits, Scope},
     identity::{
-        IdentityRefusal, resolve,
+        Environment, IdentityRefusal, resolve,
         testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer},
     },
 };
@@ -29,6 +29,19 @@ struct Host {
 impl Host {
     fn new() -> Self {
         Self::with_max_duration(Duration::from_hours(1))
+    }
+
+    fn with(change: impl FnOnce(&mut crate::config::Issuer)) -> Self {
+        let mut host = Self::new();
+        let mut config = config(
+            &host.parent,
+            &host.folder,
+            &host.key,
+            Duration::from_hours(1),
+        );
+        change(&mut config.issuers[0]);
+        host.jobs = Jobs::new(&config, host.recorder.clone(), host.recorder.clone()).unwrap();
+        host
     }
 
     fn with_max_duration(max_duration: Duration) -> Self {
@@ -62,8 +75,24 @@ impl Host {
 
     async fn start(&self, sleeper: &Sleeper, bound: bool) -> Result<Arc<Job>, StartError> {
         let target = Target::open(sleeper.pid()).unwrap();
+        self.begin(&self.token(), &target, bound).await
+    }
+
+    async fn begin(
+        &self,
+        token: &str,
+        target: &Target,
+        bound: bool,
+    ) -> Result<Arc<Job>, StartError> {
         self.jobs
-            .start(&self.token(), &target, &starter(), bound)
+            .start(&Start {
+                proof: Proof::Token(token),
+                target,
+                starter: &starter(),
+                bound,
+                worker: false,
+                environment: &Environment::default(),
+            })
             .await
     }
 
@@ -92,7 +121,12 @@ fn daemon(
     recorder: &Arc<Recorder>,
     max_duration: Duration,
 ) -> Arc<Jobs> {
-    let config = Config {
+    let config = config(parent, folder, key, max_duration);
+    Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
+}
+
+fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Duration) -> Config {
+    Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().to_owned(),
         intercept: Intercept {
@@ -104,6 +138,7 @@ fn daemon(
             cgroup: parent.path.clone(),
             runners: [].into(),
             max_duration,
+            worker: "Runner.Worker".to_owned(),
         },
         issuers: vec![issuer(folder.path(), &[key.jwk("key-1")])],
         databases: Vec::new(),
@@ -112,8 +147,7 @@ fn daemon(
         evidence: Evidence::default(),
         notify: crate::config::Notify::default(),
         console: None,
-    };
-    Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
+    }
 }
 
 #[tokio::test]
@@ -247,29 +281,17 @@ async fn a_token_starts_one_job_only_even_after_a_restart_of_the_daemon() {
     let token = host.token();
     let (first, second) = (Sleeper::start(), Sleeper::start());
     let second_target = Target::open(second.pid()).unwrap();
-    host.jobs
-        .start(
-            &token,
-            &Target::open(first.pid()).unwrap(),
-            &starter(),
-            true,
-        )
+    host.begin(&token, &Target::open(first.pid()).unwrap(), true)
         .await
         .unwrap();
     assert_eq!(
-        host.jobs
-            .start(&token, &second_target, &starter(), true)
-            .await
-            .unwrap_err(),
+        host.begin(&token, &second_target, true).await.unwrap_err(),
         StartError::Replayed
     );
     host.jobs.shutdown();
     host.restart();
     assert_eq!(
-        host.jobs
-            .start(&token, &second_target, &starter(), true)
-            .await
-            .unwrap_err(),
+        host.begin(&token, &second_target, true).await.unwrap_err(),
         StartError::Replayed
     );
     assert_eq!(host.jobs.inside(second.pid()).unwrap(), None);
@@ -308,11 +330,7 @@ async fn a_process_that_exits_before_it_is_moved_makes_no_job() {
     let mut sleeper = Sleeper::start();
     let target = Target::open(sleeper.pid()).unwrap();
     sleeper.kill();
-    let error = host
-        .jobs
-        .start(&host.token(), &target, &starter(), true)
-        .await
-        .unwrap_err();
+    let error = host.begin(&host.token(), &target, true).await.unwrap_err();
     assert!(matches!(error, StartError::Process(_)), "{error}");
     assert!(host.jobs.list().is_empty());
 }
@@ -406,11 +424,7 @@ async fn a_child_of_a_job_is_in_the_job() {
         .spawn()
         .unwrap();
     let target = Target::open(shell.id()).unwrap();
-    let job = host
-        .jobs
-        .start(&host.token(), &target, &starter(), true)
-        .await
-        .unwrap();
+    let job = host.begin(&host.token(), &target, true).await.unwrap();
     shell.stdin.take().unwrap().write_all(b"\n").unwrap();
     let mut line = String::new();
     BufReader::new(shell.stdout.take().unwrap())
@@ -421,4 +435,193 @@ async fn a_child_of_a_job_is_in_the_job() {
     host.jobs.end(job.id(), EndReason::Requested);
     host.gone(&job).await;
     shell.wait().unwrap();
+}
+
+/// A runner's worker with a step below it that runs until its input ends.
+struct Worker {
+    folder: TempDir,
+    child: std::process::Child,
+    step: u32,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("Runner.Worker");
+        std::fs::copy("/bin/sh", &program).unwrap();
+        let mut child = std::process::Command::new(&program)
+            .args(["-c", "sleep 1000 & echo $!; read end"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            folder,
+            child,
+            step: line.trim().parse().unwrap(),
+        }
+    }
+
+    /// As its hook would ask: from a process below it.
+    async fn register(&self, host: &Host, proof: Proof<'_>) -> Result<Arc<Job>, StartError> {
+        let hook = Target::open(self.step).unwrap();
+        let path = self.folder.path().join("Runner.Worker");
+        let target =
+            Target::worker_above(&hook, path.to_str().unwrap()).map_err(StartError::Process)?;
+        let environment = Environment::parsed(
+            b"GITHUB_REPOSITORY_ID=123456\0GITHUB_RUN_ID=1\0GITHUB_RUN_ATTEMPT=1",
+        );
+        host.jobs
+            .start(&Start {
+                proof,
+                target: &target,
+                starter: &starter(),
+                bound: false,
+                worker: true,
+                environment: &environment,
+            })
+            .await
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let step = i32::try_from(self.step)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let _ = rustix::process::kill_process(step.unwrap(), rustix::process::Signal::KILL);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_is_registered_with_all_that_is_below_it_once_in_its_life() {
+    let host = Host::new();
+    let mut worker = Worker::start();
+    let job = worker
+        .register(&host, Proof::Token(&host.token()))
+        .await
+        .unwrap();
+    assert!(job.cgroup().holds(worker.child.id()) && job.cgroup().holds(worker.step));
+    let again = worker.register(&host, Proof::Token(&host.token())).await;
+    assert!(matches!(again, Err(StartError::InJob { .. })), "{again:?}");
+    assert!(
+        host.recorder
+            .events()
+            .last()
+            .unwrap()
+            .starts_with("refused: ")
+    );
+    assert!(job.is_live());
+    // The step lives on, and the job does not: it ends with the worker.
+    worker.child.kill().unwrap();
+    worker.child.wait().unwrap();
+    assert_eq!(job.ended().await, EndReason::WorkerExited);
+    let left = resolve(&conn(worker.step, Some(job.cgroup().id())), &host.jobs);
+    assert!(
+        matches!(left, Err(IdentityRefusal::Ended { .. })),
+        "{left:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_whose_step_is_in_a_job_already_is_refused() {
+    let host = Host::new();
+    let worker = Worker::start();
+    let step = Target::open(worker.step).unwrap();
+    host.begin(&host.token(), &step, false).await.unwrap();
+    let refused = worker.register(&host, Proof::Token(&host.token())).await;
+    assert!(
+        matches!(refused, Err(StartError::InJob { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_runners_word_starts_a_job_only_where_the_issuer_takes_it() {
+    let host = Host::new();
+    let worker = Worker::start();
+    for issuer in ["test", "unknown"] {
+        let refused = worker.register(&host, Proof::Asserted(issuer)).await;
+        assert!(
+            matches!(refused, Err(StartError::NotAllowed(_))),
+            "{refused:?}"
+        );
+    }
+    let host = Host::with(|issuer| {
+        issuer.preset = Some(crate::config::Preset::Github);
+        issuer.asserted = true;
+    });
+    let job = worker
+        .register(&host, Proof::Asserted("test"))
+        .await
+        .unwrap();
+    assert_eq!(
+        job.identity().assurance(),
+        crate::identity::Assurance::RunnerAsserted
+    );
+    assert_eq!(job.identity().claims()["repository_id"], "123456");
+    host.jobs.end(job.id(), EndReason::Requested);
+}
+
+#[tokio::test]
+async fn a_token_of_another_job_than_the_runners_starts_none_and_is_not_used_up() {
+    let host = Host::with(|issuer| issuer.preset = Some(crate::config::Preset::Github));
+    let token = |run: &str| {
+        let mut claims = claims(SystemTime::now());
+        for (claim, value) in [
+            ("run_id", run),
+            ("run_attempt", "1"),
+            ("repository_owner_id", "1"),
+            ("ref", "refs/heads/main"),
+            ("event_name", "push"),
+        ] {
+            claims[claim] = value.into();
+        }
+        host.key.token(&claims)
+    };
+    let worker = Worker::start();
+    let refused = worker.register(&host, Proof::Token(&token("2"))).await;
+    assert!(
+        matches!(&refused, Err(StartError::Environment(text)) if text.contains("run_id is `2`") && text.contains("GITHUB_RUN_ID is `1`")),
+        "{refused:?}"
+    );
+    let job = worker
+        .register(&host, Proof::Token(&token("1")))
+        .await
+        .unwrap();
+    host.jobs.end(job.id(), EndReason::Requested);
+}
+
+/// The clock of the tests goes on by itself while everybody waits.
+#[tokio::test]
+async fn r6_a_job_outlives_its_token_or_ends_with_it_as_the_issuer_says() {
+    let soon = |host: &Host| {
+        let mut claims = claims(SystemTime::now());
+        // With the leeway of 30 seconds it has one second left.
+        let now = claims["iat"].as_u64().unwrap();
+        claims["iat"] = (now - 60).into();
+        claims["nbf"] = (now - 60).into();
+        claims["exp"] = (now - 29).into();
+        host.key.token(&claims)
+    };
+    let ends = Host::with(|issuer| issuer.token_expiry = crate::config::TokenExpiry::EndJob);
+    let stays = Host::new();
+    let (one, other) = (Sleeper::start(), Sleeper::start());
+    let outlives = stays
+        .begin(&soon(&stays), &Target::open(other.pid()).unwrap(), true)
+        .await
+        .unwrap();
+    let job = ends
+        .begin(&soon(&ends), &Target::open(one.pid()).unwrap(), true)
+        .await
+        .unwrap();
+    assert_eq!(job.ended().await, EndReason::TokenExpired);
+    assert!(outlives.is_live());
+    assert!(job.life().open_session().is_none());
 }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::{CgroupRoot, EndReason, Job, JobLedger, KernelJobs, StartError, Starter};
 use crate::{
-    config::{CgroupPath, Issuer, JwksSource},
+    config::{CgroupPath, Issuer, JwksSource, TokenExpiry},
     intercept::InterceptedConn,
 };
 
@@ -236,6 +236,10 @@ pub(super) fn issuer_at(url: &str, jwks: JwksSource) -> Issuer {
         max_lifetime: Duration::from_mins(10),
         leeway: Duration::from_secs(30),
         groups_claim: "groups".to_owned(),
+        preset: None,
+        forks: false,
+        asserted: false,
+        token_expiry: TokenExpiry::Ignore,
         roots: None,
     }
 }

@@ -17,8 +17,9 @@ use serde_json::Value;
 use super::{
     crypto,
     jwks::{IssuerKeys, KeysError, shown},
+    preset::{self, Mismatch},
 };
-use crate::config::Issuer;
+use crate::config::{Issuer, Preset, TokenExpiry};
 
 const MAX_TOKEN: usize = 16 * 1024;
 const MAX_GROUPS: usize = 1000;
@@ -88,6 +89,9 @@ pub enum TokenError {
     /// Issued in the future.
     #[error("the token was issued {} seconds in the future (`iat`); compare the clocks", .0.as_secs())]
     IssuedInFuture(Duration),
+    /// Of a job that is not what it seems.
+    #[error("the token is not accepted: {0}; `forks: allow` at its issuer accepts such jobs")]
+    Suspect(&'static str),
     /// Valid for too long.
     #[error("the token is valid for {} seconds, but at most {} are accepted from `{issuer}` (`max_lifetime`)", .lifetime.as_secs(), .accepted.as_secs())]
     Lifetime {
@@ -109,6 +113,10 @@ pub struct VerifiedToken {
     pub(super) claims: BTreeMap<String, Value>,
     /// When it stops being accepted, leeway included.
     pub(super) expires: SystemTime,
+    /// The CI system, if it is a known one.
+    pub(super) preset: Option<Preset>,
+    /// Its end is the job's.
+    pub(super) ends_job: bool,
     /// What makes it this token: issuer and `jti`, or a digest of all of it.
     pub(super) once: [u8; 32],
 }
@@ -148,6 +156,12 @@ impl Tokens {
                 .map(|issuer| (issuer.clone(), IssuerKeys::new(issuer)))
                 .collect(),
         }
+    }
+
+    /// The issuer of this configured name.
+    pub(super) fn issuer(&self, name: &str) -> Option<&Issuer> {
+        let mut issuers = self.issuers.iter().map(|(issuer, _)| issuer);
+        issuers.find(|issuer| issuer.name == name)
     }
 
     /// Verifies a token at this time.
@@ -299,6 +313,15 @@ fn check(
             accepted: issuer.max_lifetime,
         });
     }
+    if let Some(preset) = issuer.preset {
+        preset::check_claims(preset, &claims, issuer.forks).map_err(|mismatch| match mismatch {
+            Mismatch::Missing(claim) => TokenError::MissingClaim(claim),
+            Mismatch::Suspect(what) => TokenError::Suspect(what),
+            Mismatch::Type(claim) | Mismatch::Differs { claim, .. } | Mismatch::Unnamed(claim) => {
+                TokenError::BadClaim(claim.to_owned())
+            }
+        })?;
+    }
     let subject = text(&claims, "sub")?.to_owned();
     let groups = groups(&claims, &issuer.groups_claim)?;
     let once = once(&claims, token, issuer)?;
@@ -311,6 +334,8 @@ fn check(
         groups,
         claims,
         expires,
+        preset: issuer.preset,
+        ends_job: issuer.token_expiry == TokenExpiry::EndJob,
         once,
     })
 }

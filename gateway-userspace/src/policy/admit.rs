@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Reason, ReasonCode,
     grant::{
-        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, MaskRule, Mode, Results, Rule, Unmet,
-        word_of,
+        ASSURANCE_WORDS, ApproveRule, ColumnMask, Grant, GrantRole, MaskRule, Mode, Results, Rule,
+        Unmet, word_of,
     },
     limits::Limits,
     policy::Policy,
@@ -22,6 +22,8 @@ pub struct Admission {
     policy: Arc<Policy>,
     grants: Vec<usize>,
     database: String,
+    role: GrantRole,
+    /// The name of the role: known from the start, or when the role is made.
     login: String,
     /// True if no deny, mask or approve rule applies: then `all: "*.*"` may include what hides
     /// its effects (functions that run text, DO blocks).
@@ -69,25 +71,24 @@ impl Policy {
             }
         }
         let matched = || grants.iter().filter_map(|index| self.grants().get(*index));
-        let mut logins =
-            matched().filter_map(|grant| grant.login.as_deref().map(|login| (grant, login)));
-        let Some((first, login)) = logins.next() else {
+        let mut roles = matched().filter_map(|grant| grant.role.as_ref().map(|role| (grant, role)));
+        let Some((first, role)) = roles.next() else {
             return Err(not_admitted(job, database, &unmet, !grants.is_empty()));
         };
-        if let Some((other, other_login)) = logins.find(|(_, other)| *other != login) {
+        if let Some((other, other_role)) = roles.find(|(_, other)| *other != role) {
             return Err(Reason {
                 code: ReasonCode::NotPermitted,
                 message: format!(
-                    "the grants of this job for database {database} name different logins"
+                    "the grants of this job for database {database} name different roles"
                 ),
                 rule: format!("{} and {}", first.name, other.name),
                 hint: format!(
-                    "grant {} logs in as {login}, grant {} as {other_login}: give both the same role, or narrow `who` so that only one matches",
+                    "grant {} logs in as {role}, grant {} as {other_role}: give both the same role, or narrow `who` so that only one matches",
                     first.name, other.name
                 ),
             });
         }
-        let login = login.to_owned();
+        let (role, login) = (role.clone(), role.to_string());
         let mut masks = false;
         let mut detections = Detections::default();
         for rule in matched().flat_map(|grant| &grant.mask) {
@@ -102,7 +103,7 @@ impl Policy {
         }
         let denies = matched().any(|grant| !grant.deny.is_empty());
         let observes = matched()
-            .filter(|grant| grant.login.is_some())
+            .filter(|grant| grant.role.is_some())
             .all(|grant| grant.mode == Mode::Observe);
         let guarded = masks
             || matched().any(|grant| {
@@ -114,6 +115,7 @@ impl Policy {
         Ok(Admission {
             policy: Arc::clone(self),
             database: database.to_owned(),
+            role,
             login,
             unconditional,
             masks,
@@ -139,9 +141,21 @@ impl Admission {
         &self.database
     }
 
+    /// As which kind of role to log in.
+    pub fn role(&self) -> &GrantRole {
+        &self.role
+    }
+
     /// The database role to log in as.
     pub fn login(&self) -> &str {
         &self.login
+    }
+
+    /// Tells the name of the role that is made for the job.
+    pub fn set_job_role(&mut self, name: &str) {
+        if self.role == GrantRole::PerJob {
+            name.clone_into(&mut self.login);
+        }
     }
 
     /// The grants that apply, in the policy's order.
@@ -241,7 +255,7 @@ impl Admission {
     /// Where a hint says to add a rule: a grant of this job that has a login.
     pub(super) fn example_grant(&self) -> &str {
         self.grants()
-            .find(|grant| grant.login.is_some())
+            .find(|grant| grant.role.is_some())
             .map_or("", |grant| grant.name.as_str())
     }
 }

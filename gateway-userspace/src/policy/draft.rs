@@ -11,7 +11,9 @@ use serde::Serialize;
 use super::{
     Verdict,
     evaluate::evaluate_in,
-    grant::{ASSURANCE_WORDS, ColumnMask, FilterUse, Grant, MaskRule, Verb, word_of},
+    grant::{
+        ASSURANCE_WORDS, ColumnMask, FilterUse, Grant, JOB_ROLE_PREFIX, MaskRule, Verb, word_of,
+    },
     kinship::Kinship,
     needs::{Need, candidates, join, minimise},
     pattern::{ColumnPattern, ObjectPattern},
@@ -372,13 +374,19 @@ fn head(actor: &Actor, number: usize) -> String {
     } else {
         format!("      claims:\n{}", claims.concat())
     };
+    // A role that was made for a job is gone.
+    let role = if actor.login.starts_with(JOB_ROLE_PREFIX) {
+        "{ per_job: true }".to_owned()
+    } else {
+        format!("{{ login: {} }}", quoted(&actor.login))
+    };
     format!(
-        "  - name: suggested-{plain}-{number}\n    why: {}\n    who:\n      issuer: {}\n      assurance: {}\n{claims}    database: {}\n    role: {{ login: {} }}\n",
+        "  - name: suggested-{plain}-{number}\n    why: {}\n    who:\n      issuer: {}\n      assurance: {}\n{claims}    database: {}\n    role: {}\n",
         quoted(&actor.why),
         quoted(&actor.issuer),
         word_of(&ASSURANCE_WORDS, &actor.assurance),
         quoted(&actor.database),
-        quoted(&actor.login),
+        role,
     )
 }
 

@@ -226,7 +226,7 @@ pub struct Grant {
     /// The database, as the configuration names it.
     pub database: String,
     /// The database role to log in as; `None` for grants that only deny and mask.
-    pub login: Option<String>,
+    pub role: Option<GrantRole>,
     /// Whether what it does not permit is refused.
     pub mode: Mode,
     /// What becomes of statements that its approve rules hold.
@@ -259,6 +259,34 @@ impl Grant {
             .min(self.hold())
     }
 }
+
+/// As which role of the database the jobs of a grant work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantRole {
+    /// A login of the configuration.
+    Login(String),
+    /// A role made for each job, which holds what its grants give, and is gone when it ends.
+    PerJob,
+}
+
+impl GrantRole {
+    /// The login of the configuration, if it is one.
+    pub fn login(&self) -> Option<&str> {
+        match self {
+            Self::Login(login) => Some(login),
+            Self::PerJob => None,
+        }
+    }
+}
+
+impl fmt::Display for GrantRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.login().unwrap_or("a role per job"))
+    }
+}
+
+/// Names of roles that are made for jobs begin so.
+pub const JOB_ROLE_PREFIX: &str = "cordon_job_";
 
 /// Whether a grant's rules are enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

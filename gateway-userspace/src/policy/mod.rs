@@ -36,7 +36,9 @@ pub use admit::Admission;
 pub use error::{Excerpt, PolicyError, Problem};
 pub use evaluate::{evaluate, evaluate_in};
 pub use glob::Glob;
-pub use grant::{ApproveRule, FilterUse, Grant, MaskRule, Mode, Rule, Verb, Who};
+pub use grant::{
+    ApproveRule, FilterUse, Grant, GrantRole, JOB_ROLE_PREFIX, MaskRule, Mode, Rule, Verb, Who,
+};
 pub use kinship::Kinship;
 pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, LimitKind, LimitReached, Limits};
 pub use load::{is_policy_file, is_test_file};

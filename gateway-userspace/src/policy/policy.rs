@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 
 use super::grant::{
-    ASSURANCE_WORDS, FILTER_WORDS, Grant, MODE_WORDS, MaskRule, Mode, Results, Rule, word_of,
+    ASSURANCE_WORDS, FILTER_WORDS, Grant, GrantRole, MODE_WORDS, MaskRule, Mode, Results, Rule,
+    word_of,
 };
 use super::limits::GrantLimits;
 use super::verdict::OnHold;
@@ -76,12 +77,12 @@ impl Policy {
             .collect()
     }
 
-    /// The databases that grants name, with the login where there is one; the configuration must
+    /// The databases that grants name, with the role where there is one; the configuration must
     /// know them.
-    pub fn logins(&self) -> BTreeSet<(&str, Option<&str>)> {
+    pub fn roles(&self) -> BTreeSet<(&str, Option<&GrantRole>)> {
         self.grants
             .iter()
-            .map(|grant| (grant.database.as_str(), grant.login.as_deref()))
+            .map(|grant| (grant.database.as_str(), grant.role.as_ref()))
             .collect()
     }
 }
@@ -102,7 +103,7 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         why,
         who,
         database,
-        login,
+        role,
         mode,
         on_hold,
         results,
@@ -112,9 +113,14 @@ fn canonical_grant(text: &mut String, grant: &Grant) -> std::fmt::Result {
         deny,
         mask,
     } = grant;
+    let role = match role {
+        Some(GrantRole::PerJob) => "role per job".to_owned(),
+        Some(GrantRole::Login(login)) => format!("login {:?}", Some(login)),
+        None => "login None".to_owned(),
+    };
     writeln!(
         text,
-        "grant {name:?} why {why:?} database {database:?} login {login:?} mode {} on_hold {}",
+        "grant {name:?} why {why:?} database {database:?} {role} mode {} on_hold {}",
         word_of(&MODE_WORDS, mode),
         on_hold.word()
     )?;

@@ -63,7 +63,7 @@ impl<'a> Probe<'a> {
         approve: Vec<ApproveRule>,
         deny: Vec<Rule>,
     ) -> Vec<Grant> {
-        let with_login = self.grants.iter().find(|grant| grant.login.is_some());
+        let with_login = self.grants.iter().find(|grant| grant.role.is_some());
         with_login
             .map(|grant| Grant {
                 allow,
@@ -80,7 +80,7 @@ impl<'a> Probe<'a> {
     /// `hold` the destructive ones in `approve`.
     pub(super) fn with(&self, needs: &[Need], hold: bool, group: Option<&str>) -> Vec<Grant> {
         let mut grants = self.grants.clone();
-        if let Some(grant) = grants.iter_mut().find(|grant| grant.login.is_some()) {
+        if let Some(grant) = grants.iter_mut().find(|grant| grant.role.is_some()) {
             for need in needs {
                 if hold && need.is_destructive() {
                     grant.approve.push(need.approve_rule(group));

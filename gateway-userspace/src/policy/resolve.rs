@@ -12,7 +12,7 @@ use super::{
     glob::Glob,
     grant::{
         ASSURANCE_WORDS, ApproveRule, ColumnMask, DetectRule, FILTER_WORDS, FilterUse, Grant,
-        MODE_WORDS, MaskRule, Mode, RESULT_WORDS, Results, Rule, Verb, Who,
+        GrantRole, MODE_WORDS, MaskRule, Mode, RESULT_WORDS, Results, Rule, Verb, Who,
     },
     limits::GrantLimits,
     pattern::{ColumnPattern, Target},
@@ -36,7 +36,7 @@ pub(super) const GRANT_KEYS: [&str; 13] = [
     "approve", "deny", "mask",
 ];
 pub(super) const WHO_KEYS: [&str; 4] = ["issuer", "assurance", "claims", "groups"];
-pub(super) const ROLE_KEYS: [&str; 1] = ["login"];
+pub(super) const ROLE_KEYS: [&str; 2] = ["login", "per_job"];
 pub(super) const LIMIT_KEYS: [&str; 9] = [
     "hold",
     "hold_in_transaction",
@@ -194,7 +194,8 @@ impl Checks<'_> {
         });
         let role = fields.take("role");
         let has_role = role.is_some();
-        let login = role.and_then(|role| self.role(role));
+        let role_at = role.as_ref().and_then(|role| role.at);
+        let role = role.and_then(|role| self.role(role));
         let mode = match fields.take("mode") {
             None => Some(Mode::Enforce),
             Some(mode) => self
@@ -220,7 +221,7 @@ impl Checks<'_> {
         }
         let allows = !allow.is_empty() || !approve.is_empty();
         if allows && !has_role {
-            self.problem(at, "the key `role` is missing; write `role: { login: name }`, the database role to log in as".to_owned());
+            self.problem(at, "the key `role` is missing; write `role: { per_job: true }`, or `role: { login: name }`, the database role to log in as".to_owned());
         }
         if allow.is_empty()
             && approve.is_empty()
@@ -233,6 +234,9 @@ impl Checks<'_> {
                 "the grant has no rule; add allow, approve, deny, mask or limits".to_owned(),
             );
         }
+        if role == Some(GrantRole::PerJob) {
+            self.per_job(role_at, mode, &allow, &approve);
+        }
         if self.count() > before {
             return None;
         }
@@ -242,7 +246,7 @@ impl Checks<'_> {
             why: why.map(|(_, why)| why),
             who: who?,
             database: database?,
-            login,
+            role,
             mode: mode?,
             on_hold: on_hold.unwrap_or_default(),
             results: results?,
@@ -277,10 +281,59 @@ impl Checks<'_> {
         Some(text)
     }
 
-    fn role(&mut self, node: Node) -> Option<String> {
+    fn role(&mut self, node: Node) -> Option<GrantRole> {
         let mut role = self.map(node, "`role`", &ROLE_KEYS)?;
-        let login = self.required(&mut role, "login")?;
-        self.plain(login, "login", "the name of a database role")
+        let at = role.at;
+        let (login, per_job) = (role.take("login"), role.take("per_job"));
+        match (login, per_job) {
+            (Some(login), None) => self
+                .plain(login, "login", "the name of a database role")
+                .map(GrantRole::Login),
+            (None, Some(per_job)) => {
+                let (at, word) = self.text(per_job, "per_job")?;
+                if word == "true" {
+                    return Some(GrantRole::PerJob);
+                }
+                self.problem(
+                    at,
+                    "`per_job` can only be true; for a role that is there already write `role: { login: name }`".to_owned(),
+                );
+                None
+            }
+            (Some(_), Some(_)) => {
+                self.problem(
+                    at,
+                    "`login` and `per_job` do not go together; a job has one role".to_owned(),
+                );
+                None
+            }
+            (None, None) if !role.complete => None,
+            (None, None) => {
+                self.problem(
+                    at,
+                    "the role is missing; write `role: { per_job: true }`, or `role: { login: name }`"
+                        .to_owned(),
+                );
+                None
+            }
+        }
+    }
+
+    /// What a role made for one job cannot hold.
+    fn per_job(&mut self, at: Place, mode: Option<Mode>, allow: &[Rule], approve: &[ApproveRule]) {
+        let mut rules = allow.iter().chain(approve.iter().map(|held| &held.rule));
+        if rules.any(|rule| rule.verb == Verb::Ddl) {
+            self.problem(
+                at,
+                "a role made for one job owns nothing, so that it cannot hold `ddl`; write `role: { login: name }` with a role that owns the objects".to_owned(),
+            );
+        }
+        if mode == Some(Mode::Observe) {
+            self.problem(
+                at,
+                "a role made for one job holds what the grant gives and no more, so that `mode: observe` could let nothing else pass; write `role: { login: name }` while observing".to_owned(),
+            );
+        }
     }
 
     fn who(&mut self, node: Node) -> Option<Who> {

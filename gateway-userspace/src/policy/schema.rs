@@ -154,12 +154,14 @@ fn grant(key: &str) -> Option<Value> {
             who,
         ),
         "database" => text("The database, as the configuration names it."),
-        "role" => mapping(
-            "The database role to log in as.",
-            &ROLE_KEYS,
-            &ROLE_KEYS,
-            role,
-        ),
+        "role" => {
+            let mut schema = mapping("The database role to log in as.", &ROLE_KEYS, &[], role);
+            if let Value::Object(members) = &mut schema {
+                let one = ROLE_KEYS.map(|key| json!({ "required": [key] }));
+                members.insert("oneOf".to_owned(), json!(one));
+            }
+            schema
+        }
         "mode" => words(
             "`observe` records what the grant would refuse or hold, and lets it pass.",
             &MODE_WORDS,
@@ -213,6 +215,10 @@ fn who(key: &str) -> Option<Value> {
 fn role(key: &str) -> Option<Value> {
     match key {
         "login" => Some(text("A login of the configuration.")),
+        "per_job" => Some(json!({
+            "description": "A role made for each job, which holds what its grants give and is gone when it ends.",
+            "enum": [true, "true"],
+        })),
         _ => None,
     }
 }

@@ -56,6 +56,7 @@ impl Desk {
             BTreeMap::new(),
         );
         let opening = Opening {
+            job_role: None,
             database: "shop".to_owned(),
             original: SocketAddr::from((Ipv4Addr::LOCALHOST, 5432)),
             parameters: BTreeMap::new(),

@@ -112,7 +112,7 @@ pub struct ErrorView {
 }
 
 /// What the policy says to the statements in `sql`, were they sent by this job one after another.
-/// `open` gives the catalog of the database for a login; it is not called if the job has no access.
+/// `open` gives the catalog of the database for a login, or for a role that is made for a job; it is not called if the job has no access.
 /// Reading wants a thread with a deep stack, which this starts and waits for.
 ///
 /// # Errors
@@ -123,7 +123,7 @@ pub fn explained<E: From<ExplainError>>(
     database: &str,
     search_path: Option<Vec<String>>,
     sql: &str,
-    open: impl FnOnce(&str) -> Result<OpenCatalog, E>,
+    open: impl FnOnce(Option<&str>) -> Result<OpenCatalog, E>,
 ) -> Result<Explained, E> {
     let mut answer = Explained {
         database: database.to_owned(),
@@ -142,7 +142,7 @@ pub fn explained<E: From<ExplainError>>(
             return Ok(answer);
         }
     };
-    let mut catalog = open(admission.login())?;
+    let mut catalog = open(admission.role().login())?;
     if let Some(path) = search_path {
         catalog.start.set_search_path(path);
     }

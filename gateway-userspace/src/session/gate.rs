@@ -182,6 +182,11 @@ impl Session {
         self.admission.login()
     }
 
+    /// What the policy gives it.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     /// Who it belongs to.
     pub fn principal(&self) -> &Principal {
         &self.principal

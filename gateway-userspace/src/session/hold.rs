@@ -341,12 +341,17 @@ impl Session {
                 .binding(&held.statement, &hold.parameters, requirement)
                 .ok_or_else(unnamed);
         }
-        let changed = || "the policy or the schema changed while the statement was held".to_owned();
+        let changed = || {
+            "the policy or the schema changed meanwhile; send the statement again to ask anew"
+                .to_owned()
+        };
         let text = held.statement.text.clone();
         let Ok(Ok(statements)) = self.gate.stack.run(move || split(&text)).await else {
             return Err(changed());
         };
-        let [parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
+        let [mut parsed] = <[Parsed; 1]>::try_from(statements).map_err(|_other| changed())?;
+        let types: Vec<u32> = hold.parameters.iter().map(Parameter::type_oid).collect();
+        parsed.declare(&types);
         let again = self
             .analyze(&Arc::new(parsed))
             .await

@@ -26,6 +26,8 @@ pub struct Opening {
     pub original: SocketAddr,
     /// Start-up parameters as sent.
     pub parameters: BTreeMap<String, String>,
+    /// The name of the job's own role, where the database has somebody who makes it.
+    pub job_role: Option<String>,
 }
 
 impl Gate {
@@ -39,7 +41,7 @@ impl Gate {
         opening: Opening,
     ) -> Result<Session, Refusal> {
         let policy = self.policy();
-        let admission = match policy.admit(&principal, &opening.database) {
+        let mut admission = match policy.admit(&principal, &opening.database) {
             Ok(admission) => admission,
             Err(reason) => {
                 return Err(self
@@ -47,6 +49,9 @@ impl Gate {
                     .await);
             }
         };
+        if let Some(role) = &opening.job_role {
+            admission.set_job_role(role);
+        }
         if let Some(reason) = self.admission_fault() {
             return Err(self
                 .refuse_opening(&principal, &opening, RefusalCause::Fault, &reason)

@@ -63,6 +63,11 @@ impl Parameter {
         }
     }
 
+    /// The type that it was declared with; 0: the server chooses.
+    pub(super) fn type_oid(&self) -> u32 {
+        self.type_oid
+    }
+
     /// The type that it was declared with, as people call it; `None`: the server chooses.
     pub(super) fn type_name(&self) -> Option<String> {
         let name = match self.type_oid {

@@ -26,7 +26,8 @@ impl Session {
         let current = current.clone();
         self.policy_hex = hex(&current.digest());
         match current.admit(&self.principal, &self.database) {
-            Ok(admission) if admission.login() == self.admission.login() => {
+            Ok(mut admission) if admission.role() == self.admission.role() => {
+                admission.set_job_role(self.admission.login());
                 self.admission = admission;
                 self.revoked = None;
             }

@@ -254,6 +254,12 @@ pub struct UpstreamTls {
     connector: TlsConnector,
 }
 
+impl std::fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpstreamTls").finish_non_exhaustive()
+    }
+}
+
 impl UpstreamTls {
     /// Verifies the certificate's chain and name (`verify-full`).
     ///

@@ -29,6 +29,9 @@ pub(super) struct Position {
     pub offset: u64,
     /// Entries that the last shipped checkpoint covers, and one: 0 is none.
     pub checkpoints: u64,
+    /// Where in the file of checkpoints it ends.
+    #[serde(default)]
+    pub checkpoint_offset: u64,
 }
 
 /// What is shipped together.
@@ -52,8 +55,6 @@ pub(super) struct Follower {
     layout: Layout,
     dir: PathBuf,
     position: Position,
-    /// Entries that the last checkpoint covers.
-    covered: u64,
 }
 
 /// What of an entry says what goes with it.
@@ -88,23 +89,18 @@ impl Follower {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Position::default(),
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
-        let mut follower = Self {
+        Ok(Self {
             layout: Layout::new(dir),
             dir: dir.to_owned(),
             position,
-            covered: 0,
-        };
-        let (notes, _) = follower.checkpoints(u64::MAX)?;
-        follower.covered = notes;
-        Ok(follower)
+        })
     }
 
     pub(super) fn position(&self) -> Position {
         self.position
     }
 
-    /// Bytes of the log and of recordings that are not shipped. Recordings shrink by what is
-    /// compressed twice; nothing is read but sizes.
+    /// Bytes of the log that are not shipped.
     pub(super) fn backlog(&self) -> Result<u64, String> {
         let mut bytes = 0;
         for first in self.segments()? {
@@ -132,8 +128,7 @@ impl Follower {
                 "entries from {entries} on were removed before they were shipped"
             ));
         }
-        let (covered, _) = self.checkpoints(u64::MAX)?;
-        self.covered = covered;
+        let covered = self.covered()?;
         let path = self.layout.segment(segment);
         if !path.exists() {
             return Ok(None);
@@ -158,7 +153,7 @@ impl Follower {
         let mut entry = Vec::new();
         let mut parts = Vec::new();
         let mut ended = false;
-        while index < self.covered && frames.len() < BUNDLE_BYTES && parts.len() < BUNDLE_BYTES {
+        while index < covered && frames.len() < BUNDLE_BYTES && parts.len() < BUNDLE_BYTES {
             match read_frame(&mut input, &mut entry).map_err(|error| at(&path, &error))? {
                 Frame::Entry => {}
                 Frame::End => {
@@ -175,12 +170,13 @@ impl Follower {
         }
         // Whoever looks at the end has seen it only if the next segment is there.
         let next = segments.iter().copied().find(|first| *first > segment);
-        let (checkpoint, checkpoints) = self.new_checkpoints(index)?;
+        let new = self.new_checkpoints(index)?;
         let mut after = Position {
             entries: index,
             segment,
             offset: offset + frames.len() as u64,
-            checkpoints: checkpoint.1,
+            checkpoints: new.behind,
+            checkpoint_offset: new.offset,
         };
         if (ended || next == Some(index))
             && let Some(next) = next
@@ -196,8 +192,8 @@ impl Follower {
             offset,
             frames,
             parts,
-            checkpoint: checkpoint.0,
-            checkpoints,
+            checkpoint: new.first,
+            checkpoints: new.notes,
             after,
         }))
     }
@@ -254,51 +250,83 @@ impl Follower {
 
     /// The checkpoints of at most `upto` entries that are not shipped, with the number of entries
     /// of the first; and the position behind them.
-    fn new_checkpoints(&self, upto: u64) -> Result<((u64, u64), String), String> {
+    fn new_checkpoints(&self, upto: u64) -> Result<NewCheckpoints, String> {
+        let mut new = NewCheckpoints {
+            first: 0,
+            notes: String::new(),
+            behind: self.position.checkpoints,
+            offset: self.position.checkpoint_offset,
+        };
+        let shipped = self.position.checkpoints;
+        self.each_checkpoint(|size, note, end| {
+            if size + 1 > shipped && size <= upto {
+                if new.notes.is_empty() {
+                    new.first = size;
+                }
+                new.behind = size + 1;
+                new.notes.push_str(note);
+            }
+            if size < new.behind {
+                new.offset = end;
+            }
+        })?;
+        Ok(new)
+    }
+
+    /// Entries of the last checkpoint.
+    fn covered(&self) -> Result<u64, String> {
+        let mut last = 0;
+        self.each_checkpoint(|size, _, _| last = size)?;
+        Ok(last)
+    }
+
+    /// Visits the checkpoints from the one where the last reading has ended: size, note, and where
+    /// in the file it ends. From the first one, if the file is another one since.
+    fn each_checkpoint(&self, mut visit: impl FnMut(u64, &str, u64)) -> Result<(), String> {
         let path = self.layout.checkpoints();
-        let mut notes = String::new();
-        let (mut first, mut behind) = (None, self.position.checkpoints);
-        Self::each_checkpoint(&path, |size, note| {
-            if size + 1 > self.position.checkpoints && size <= upto {
-                first.get_or_insert(size);
-                behind = size + 1;
-                notes.push_str(note);
-            }
-        })?;
-        Ok(((first.unwrap_or(0), behind), notes))
-    }
-
-    /// Entries of the last checkpoint, and how many checkpoints there are.
-    fn checkpoints(&self, upto: u64) -> Result<(u64, u64), String> {
-        let (mut last, mut count) = (0, 0);
-        Self::each_checkpoint(&self.layout.checkpoints(), |size, _| {
-            if size <= upto {
-                last = size;
-                count += 1;
-            }
-        })?;
-        Ok((last, count))
-    }
-
-    fn each_checkpoint(path: &Path, mut visit: impl FnMut(u64, &str)) -> Result<(), String> {
-        let file = File::open(path).map_err(|error| at(path, &error))?;
-        let mut input = BufReader::new(file);
+        let failed = |error: io::Error| at(&path, &error);
+        let mut input = BufReader::new(File::open(&path).map_err(failed)?);
+        let mut origin = String::new();
+        input.read_line(&mut origin).map_err(failed)?;
+        let mut offset = self.position.checkpoint_offset;
+        let length = fs::metadata(&path).map_err(failed)?.len();
         let mut note = String::new();
+        if offset > 0 && offset < length {
+            input.seek(SeekFrom::Start(offset)).map_err(failed)?;
+            // In the middle of a character, it is no text.
+            let fits = input.read_line(&mut note).is_ok() && note == origin;
+            if !fits {
+                offset = 0;
+            }
+        } else if offset > length {
+            offset = 0;
+        }
+        input.seek(SeekFrom::Start(offset)).map_err(failed)?;
         loop {
             note.clear();
             for _ in 0..6 {
-                input
-                    .read_line(&mut note)
-                    .map_err(|error| at(path, &error))?;
+                input.read_line(&mut note).map_err(failed)?;
             }
             if !note.ends_with("\n\n") {
                 return Ok(());
             }
+            offset += note.len() as u64;
             let size = note.lines().nth(1).and_then(|size| size.parse().ok());
             let size = size.ok_or_else(|| format!("{} holds no checkpoints", path.display()))?;
-            visit(size, &note);
+            visit(size, &note, offset);
         }
     }
+}
+
+/// Checkpoints to be shipped.
+struct NewCheckpoints {
+    /// Entries of the first.
+    first: u64,
+    notes: String,
+    /// Entries of the last, and one.
+    behind: u64,
+    /// Where in the file they end.
+    offset: u64,
 }
 
 fn at(path: &Path, error: &io::Error) -> String {

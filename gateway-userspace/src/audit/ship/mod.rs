@@ -105,19 +105,37 @@ impl Shipper {
     /// Ships for ever; dropping it stops between or within objects, which are sent again then.
     pub async fn run(self: Arc<Self>) {
         let mut pause = self.config.every;
+        let mut due = tokio::time::Instant::now();
         loop {
-            match self.ship().await {
-                Ok(()) => {
-                    pause = self.config.every;
-                    self.tell(None);
-                }
-                Err(error) => {
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    self.tell(Some(error.to_string()));
-                }
+            if let Err(error) = self.measure().await {
+                self.tell(Some(error.to_string()));
             }
-            tokio::time::sleep(pause).await;
+            if tokio::time::Instant::now() >= due {
+                let shipped = self.ship().await;
+                pause = match &shipped {
+                    Ok(()) => self.config.every,
+                    Err(_) => (pause * 2).min(LONGEST_PAUSE),
+                };
+                due = tokio::time::Instant::now() + pause;
+                self.tell(shipped.err().map(|error| error.to_string()));
+            }
+            tokio::time::sleep(self.config.every).await;
         }
+    }
+
+    /// Looks how much is not shipped.
+    async fn measure(&self) -> Result<(), ShipError> {
+        let dir = self.config.dir.clone();
+        let (backlog, entries) = blocking(move || {
+            let follower = Follower::open(&dir)?;
+            Ok((follower.backlog()?, follower.position().entries))
+        })
+        .await?;
+        self.backlog.store(backlog, Ordering::Relaxed);
+        self.full
+            .store(backlog > self.config.backlog, Ordering::Relaxed);
+        self.entries.store(entries, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Ships what there is, if it can, within a time: at the end of a daemon.
@@ -145,17 +163,6 @@ impl Shipper {
         let mut follower = blocking(move || Follower::open(&dir)).await?;
         self.store.put_keys(&self.config.dir).await?;
         loop {
-            let (back, backlog) = blocking(move || {
-                let backlog = follower.backlog()?;
-                Ok((follower, backlog))
-            })
-            .await?;
-            follower = back;
-            self.backlog.store(backlog, Ordering::Relaxed);
-            let is_full = backlog > self.config.backlog;
-            self.full.store(is_full, Ordering::Relaxed);
-            self.entries
-                .store(follower.position().entries, Ordering::Relaxed);
             let (back, bundle) = blocking(move || {
                 let bundle = follower.next()?;
                 Ok((follower, bundle))
@@ -172,6 +179,7 @@ impl Shipper {
                 Ok(follower)
             })
             .await?;
+            self.measure().await?;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A closed log with two segments, a side file and a handful of entries.
+/// A closed log with two segments, a side file, a recording and a handful of entries.
 async fn small_log(dir: &Path) {
     let mut config = quiet(dir);
     config.tuning.segment_bytes = 1_200;
@@ -18,10 +18,16 @@ async fn small_log(dir: &Path) {
     log.append(decided("s", 6, &"y".repeat(17_000)), Durability::Now)
         .await
         .unwrap();
+    let keep_all: Blot = Arc::new(|_, _, _| false);
+    let recorder = Recorder::start(log.clone(), RecorderConfig::new(keep_all)).unwrap();
+    let mut recording = recorder.record(&Arc::from("s"));
+    recording.add(|batch| batch.message(Direction::Frontend, b'Q', 1, b"SELECT 1\0"));
+    drop(recording);
+    recorder.close();
     log.close("test").await.unwrap();
     let report = check(dir);
     assert_eq!(report.problem, None);
-    assert!(report.segments >= 2);
+    assert!(report.segments >= 2 && report.recorded_parts == 1);
 }
 
 /// The frames of a segment file: header first.

@@ -1,6 +1,7 @@
 //! `cordon job`: start, end and list jobs, or run a command as one.
 
 mod exec;
+mod github;
 mod run;
 
 use std::{fs::File, io::Read, path::PathBuf, process::ExitCode};
@@ -30,8 +31,12 @@ enum JobCommand {
         #[command(flatten)]
         token: TokenArgs,
         /// The process; the one that called this command if not given.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "worker")]
         pid: Option<u32>,
+        /// From a hook of a runner: make the runner's process above it the job, with all that is
+        /// below. The job ends when that process does.
+        #[arg(long)]
+        worker: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -40,7 +45,11 @@ enum JobCommand {
         #[command(flatten)]
         control: ControlArgs,
         /// Id of the job.
-        job: String,
+        #[arg(required_unless_present = "own", conflicts_with = "own")]
+        job: Option<String>,
+        /// The job that this command runs in.
+        #[arg(long)]
+        own: bool,
     },
     /// List the live jobs, or show one.
     Status {
@@ -65,6 +74,12 @@ struct TokenArgs {
     /// Environment variable that holds the token.
     #[arg(long, value_name = "VARIABLE", default_value = "CORDON_TOKEN")]
     token_env: String,
+    /// Request a token with this audience from GitHub Actions, as the job at hand.
+    #[arg(long, value_name = "AUDIENCE", conflicts_with_all = ["token_file", "token_env"])]
+    github_token: Option<String>,
+    /// No token: the runner's word is enough for jobs of this configured issuer.
+    #[arg(long, value_name = "ISSUER", conflicts_with_all = ["token_file", "token_env", "github_token"])]
+    asserted: Option<String>,
 }
 
 const MAX_TOKEN_FILE: u64 = 64 * 1024;
@@ -72,6 +87,12 @@ const MAX_TOKEN_FILE: u64 = 64 * 1024;
 impl TokenArgs {
     fn read(&self) -> anyhow::Result<Zeroizing<String>> {
         let mut text = Zeroizing::new(String::new());
+        if self.asserted.is_some() {
+            return Ok(text);
+        }
+        if let Some(audience) = &self.github_token {
+            return github::request_token(audience);
+        }
         match &self.token_file {
             Some(path) => {
                 let file = File::open(path)
@@ -108,16 +129,24 @@ pub fn run(args: JobArgs) -> anyhow::Result<ExitCode> {
             control,
             token,
             pid,
+            worker,
             output,
         } => {
             let caller =
                 || rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-            let pid = pid.or_else(caller).context(
-                "the process that called this command is not visible; name one with --pid",
-            )?;
-            let token = token.read()?;
+            let pid = if worker {
+                // What is above this very process is what counts.
+                std::process::id()
+            } else {
+                pid.or_else(caller).context(
+                    "the process that called this command is not visible; name one with --pid",
+                )?
+            };
+            let text = token.read()?;
             let request = Request::JobStart {
-                token: token.to_string(),
+                token: text.to_string(),
+                asserted: token.asserted.clone(),
+                worker,
                 pid,
                 bound: false,
             };
@@ -131,8 +160,13 @@ pub fn run(args: JobArgs) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        JobCommand::End { control, job } => {
-            match client::ask(&control.control, &Request::JobEnd { job })? {
+        JobCommand::End {
+            control,
+            job,
+            own: _,
+        } => {
+            let request = job.map_or(Request::JobEndOwn, |job| Request::JobEnd { job });
+            match client::ask(&control.control, &request)? {
                 Response::Done => Ok(ExitCode::SUCCESS),
                 _ => Err(client::unexpected()),
             }

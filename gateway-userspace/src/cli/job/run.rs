@@ -50,6 +50,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let mut child = Paused::spawn(args)?;
         let request = Request::JobStart {
             token: token.to_string(),
+            asserted: args.token.asserted.clone(),
+            worker: false,
             pid: child.child.id(),
             bound: true,
         };

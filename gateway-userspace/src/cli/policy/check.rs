@@ -105,7 +105,7 @@ fn grants(policy: &Policy, folder: &PolicyFolder) -> anyhow::Result<Vec<GrantLin
                 .and_then(|(path, _)| path.file_name())
                 .map(|name| name.to_string_lossy().into_owned()),
             database: grant.database.clone(),
-            login: grant.login.clone(),
+            login: grant.role.as_ref().map(ToString::to_string),
             issuer: grant.who.issuer.clone(),
             mode: match grant.mode {
                 Mode::Enforce => "enforce",

@@ -190,7 +190,7 @@ fn answer(
         &subject.database,
         subject.search_path.clone(),
         sql,
-        |login| source.open(&subject.database, Some(login)),
+        |login| source.open(&subject.database, login),
     )?;
     Ok(Answer {
         job: JobLine::from(&subject.job),

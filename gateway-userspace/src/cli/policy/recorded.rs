@@ -21,7 +21,7 @@ use crate::{
     },
     cli::sessions::EVIDENCE_DIR,
     config::parse_duration,
-    policy::Kinship,
+    policy::{JOB_ROLE_PREFIX, Kinship},
     session::OpenCatalog,
     sql::{Catalog, NotUnderstood, Statement, run_on_big_stack, split},
 };
@@ -152,7 +152,10 @@ pub fn replay(recorded: &Recorded, source: &CatalogSource) -> anyhow::Result<Vec
         let opened = &session.opened;
         let key = (opened.database.clone(), opened.login.clone());
         if let Entry::Vacant(place) = catalogs.entry(key) {
-            place.insert(source.open(&opened.database, Some(&opened.login))?);
+            // A role that was made for a job is gone.
+            let login =
+                Some(opened.login.as_str()).filter(|login| !login.starts_with(JOB_ROLE_PREFIX));
+            place.insert(source.open(&opened.database, login)?);
         }
     }
     run_on_big_stack(|| {

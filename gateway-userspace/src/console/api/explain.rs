@@ -135,12 +135,12 @@ pub async fn explain(
 }
 
 /// The catalog of a database as it is now.
-fn catalog(app: &App, database: &str, login: &str) -> Result<OpenCatalog, Refused> {
+fn catalog(app: &App, database: &str, login: Option<&str>) -> Result<OpenCatalog, Refused> {
     let saved = app
         .control
-        .catalog(database, Some(login))
+        .catalog(database, login)
         .map_err(Refused::fault)?;
-    OpenCatalog::open(&saved, format!("database {database}"), Some(login))
+    OpenCatalog::open(&saved, format!("database {database}"), login)
         .map_err(|error| Refused::fault(format!("the catalog cannot be used: {error}")))
 }
 

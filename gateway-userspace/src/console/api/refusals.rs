@@ -142,6 +142,7 @@ impl Refusal {
             | Event::PolicyLoaded(_)
             | Event::JobStarted(_)
             | Event::JobEnded(_)
+            | Event::RoleChanged(_)
             | Event::SessionOpened(_)
             | Event::StatementCompleted(_)
             | Event::ApprovalRequested(_)

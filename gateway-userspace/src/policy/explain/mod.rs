@@ -52,7 +52,7 @@ pub fn grants_for(policy: &Policy, job: &JobIdentity, database: &str) -> Vec<Gra
         .map(|grant| GrantView {
             grant: grant.name.clone(),
             why: grant.why.clone(),
-            login: grant.login.clone(),
+            login: grant.role.as_ref().map(ToString::to_string),
             observes: grant.mode == Mode::Observe,
             unmet: grant
                 .who

@@ -45,7 +45,10 @@ fn the_example_policy_loads() {
         panic!("three grants")
     };
     assert_eq!(grant.name, "agent-orders");
-    assert_eq!(grant.login.as_deref(), Some("orders_agent"));
+    assert_eq!(
+        grant.role,
+        Some(GrantRole::Login("orders_agent".to_owned()))
+    );
     assert_eq!(grant.hold().as_secs(), 900);
     assert_eq!(
         (
@@ -74,15 +77,55 @@ fn the_example_policy_loads() {
     );
     assert_eq!(grant.limits.rows, Some(1_000_000));
     assert_eq!(
-        (narrowing.login.as_ref(), narrowing.limits.rows),
+        (narrowing.role.as_ref(), narrowing.limits.rows),
         (None, Some(1_000))
     );
     assert_eq!(observing.mode, Mode::Observe);
     assert_eq!(policy.issuers().into_iter().collect::<Vec<_>>(), ["github"]);
     assert_eq!(
-        policy.logins().into_iter().collect::<Vec<_>>(),
-        [("shop", None), ("shop", Some("orders_agent"))]
+        policy.roles().into_iter().collect::<Vec<_>>(),
+        [("shop", None), ("shop", grant.role.as_ref())]
     );
+}
+
+#[test]
+fn a_role_per_job_is_read_and_what_it_cannot_hold_is_refused() {
+    let per_job =
+        |rules: &str| grant(rules).replace("role: { login: agent }", "role: { per_job: true }");
+    let select = "    allow:\n      - select: public.a\n";
+    let policy = parse(&per_job(select));
+    assert_eq!(policy.grants()[0].role, Some(GrantRole::PerJob));
+    assert_ne!(policy.digest(), parse(&grant(select)).digest());
+    let admission = policy.admit_job(&job(), "shop").unwrap();
+    assert_eq!(admission.role().login(), None);
+    for (text, part) in [
+        (
+            per_job("    allow:\n      - ddl: public.*\n"),
+            "cannot hold `ddl`",
+        ),
+        (
+            per_job("    approve:\n      - ddl: public.*\n        by: { count: 1 }\n"),
+            "cannot hold `ddl`",
+        ),
+        (
+            per_job(&format!("    mode: observe\n{select}")),
+            "while observing",
+        ),
+        (
+            grant(select).replace("{ login: agent }", "{ per_job: false }"),
+            "`per_job` can only be true",
+        ),
+        (
+            grant(select).replace("{ login: agent }", "{ login: a, per_job: true }"),
+            "do not go together",
+        ),
+        (
+            grant(select).replace("{ login: agent }", "{}"),
+            "the role is missing",
+        ),
+    ] {
+        assert!(problem(&text).contains(part), "{}", problem(&text));
+    }
 }
 
 #[test]

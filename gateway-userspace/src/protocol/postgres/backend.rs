@@ -66,6 +66,9 @@ pub enum BackendError {
         /// Message.
         message: String,
     },
+    /// There is nothing to log in with.
+    #[error(transparent)]
+    Credential(#[from] crate::upstream::CredentialError),
     /// Something that is not the protocol, or a method that is not supported.
     #[error("{0}")]
     Protocol(String),

@@ -1,14 +1,13 @@
 //! One accepted connection, from its first byte to its close.
 
 use std::{
-    collections::BTreeMap,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
-use zeroize::Zeroizing;
-
 use super::{
+    ask::ask,
     authenticate::authenticate,
     backend::{self, BackendError, CancelKey, Destination},
     cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
@@ -26,11 +25,13 @@ use super::{
 use crate::{
     identity::{IdentityRefusal, Principal},
     intercept::InterceptedConn,
+    policy::{Admission, GrantRole},
     session::{
         ConnectionRefused, Gate, Opening, ProcessRecord, Refusal, RefusalCause, Session,
         process_record,
     },
     transport::{Address, Authority, Channel, Socket, UpstreamTls},
+    upstream::{Credential, CredentialError, JobRoles, Logins},
 };
 
 /// A protected database, as the protocol needs it.
@@ -47,8 +48,27 @@ pub struct Database {
     pub tls: Option<UpstreamTls>,
     /// What clients are asked for; `None`: nothing.
     pub client_password: Option<Verifier>,
-    /// Passwords by role.
-    pub passwords: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    /// Logins of the configuration.
+    pub logins: Logins,
+    /// Makes the roles of jobs; `None`: nobody does.
+    pub roles: Option<Arc<JobRoles>>,
+}
+
+impl Database {
+    /// What a session of this job logs in with.
+    async fn credential(
+        &self,
+        principal: &Principal,
+        admission: &Admission,
+    ) -> Result<Credential, CredentialError> {
+        match (admission.role(), &self.roles) {
+            (GrantRole::Login(login), _) => self.logins.credential(login, &self.name).await,
+            (GrantRole::PerJob, Some(roles)) => roles.credential(principal, admission).await,
+            (GrantRole::PerJob, None) => Err(CredentialError::NoAdmin {
+                database: self.name.clone(),
+            }),
+        }
+    }
 }
 
 /// What all PostgreSQL connections share.
@@ -63,6 +83,10 @@ pub struct Service {
 struct Upstream {
     database: Arc<Database>,
     key: CancelKey,
+    /// When the server had let the session in.
+    since: Instant,
+    /// The login of the configuration; `None`: the job's own role, which ends with the job.
+    login: Option<String>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -172,11 +196,12 @@ impl Service {
                     let upstream = cancelled.clone();
                     Box::pin(async move { cancel_upstream(&upstream).await })
                 });
+                let life = session.principal().life().clone();
                 let connection = Connection::new(client, server, session, target, canceller, ended);
                 let (close, session, busy) = connection.serve().await;
                 drop(key);
-                if busy && let Err(error) = cancel_upstream(&upstream).await {
-                    tracing::warn!(error = %chain(&error), "what still runs was not cancelled");
+                if busy {
+                    stop_upstream(&upstream, !life.is_live()).await;
                 }
                 tracing::info!(session = session.id(), reason = %close.reason(), "session closed");
                 session.close(&close.reason()).await;
@@ -265,6 +290,10 @@ impl Service {
             database: database.name.clone(),
             original: conn.original,
             parameters: message.parameters.iter().cloned().collect(),
+            job_role: database
+                .roles
+                .as_ref()
+                .map(|roles| roles.name(principal.job())),
         };
         let session = match self.gate.admit(principal, opening).await {
             Ok(session) => session,
@@ -282,6 +311,9 @@ impl Service {
             Err((session, error)) => {
                 let (code, text) = match &error {
                     BackendError::Refused { code, message } => (code.as_str(), message.clone()),
+                    BackendError::Credential(CredentialError::JobEnded) => {
+                        ("28000", format!("cordon: {}", chain(&error)))
+                    }
                     other => ("08001", format!("cordon: {}", chain(other))),
                 };
                 tracing::error!(session = session.id(), error = %chain(&error), "no upstream");
@@ -300,31 +332,35 @@ impl Service {
         parameters: &[(String, String)],
         secret: usize,
     ) -> Result<Opened, (Session, BackendError)> {
-        let Some(password) = database.passwords.get(session.login()) else {
-            let error = BackendError::Protocol(format!(
-                "the configuration has no credential for the role {} of database {}",
-                session.login(),
-                database.name
-            ));
-            return Err((session, error));
+        let credential = database.credential(session.principal(), session.admission());
+        let credential = match credential.await {
+            Ok(credential) => credential,
+            Err(error) => return Err((session, error.into())),
         };
         let destination = Destination {
             address: &database.address,
             host: &database.host,
             tls: database.tls.as_ref(),
             database: &database.dbname,
-            user: session.login(),
-            password,
+            user: &credential.user,
+            password: &credential.password,
             parameters,
         };
         let backend = match backend::connect(&destination).await {
             Ok(backend) => backend,
-            Err(error) => return Err((session, error)),
+            Err(error) => {
+                if matches!(&error, BackendError::Refused { code, .. } if code.starts_with("28")) {
+                    database.logins.refused(&credential.user);
+                }
+                return Err((session, error));
+            }
         };
         let target = Arc::new(CancelTarget::default());
         let upstream = Arc::new(Upstream {
             database: database.clone(),
             key: backend.key,
+            since: Instant::now(),
+            login: session.admission().role().login().map(str::to_owned),
         });
         let entry = CancelEntry {
             target: target.clone(),
@@ -425,6 +461,45 @@ async fn cancel_upstream(upstream: &Upstream) -> Result<(), BackendError> {
         parameters: &[],
     };
     backend::cancel(&destination, &upstream.key).await
+}
+
+/// Stops what a session that is over still runs. A statement may take a cancel request for an
+/// error that it knows how to go on after; when the job has ended, its backend is ended too.
+async fn stop_upstream(upstream: &Upstream, ended: bool) {
+    if let Err(error) = cancel_upstream(upstream).await {
+        tracing::warn!(error = %chain(&error), "what still runs was not cancelled");
+    }
+    let Some(login) = upstream.login.as_deref().filter(|_| ended) else {
+        return;
+    };
+    if let Err(error) = terminate_upstream(upstream, login).await {
+        tracing::warn!(error = %chain(&error), "the backend of a session of an ended job was not ended");
+    }
+}
+
+/// Ends the backend, by another session of the same login. Its number may be somebody else's by
+/// now, who came later.
+async fn terminate_upstream(upstream: &Upstream, login: &str) -> Result<(), BackendError> {
+    let database = &upstream.database;
+    let credential = database.logins.credential(login, &database.name).await?;
+    let destination = Destination {
+        address: &database.address,
+        host: &database.host,
+        tls: database.tls.as_ref(),
+        database: &database.dbname,
+        user: &credential.user,
+        password: &credential.password,
+        parameters: &[],
+    };
+    let query = format!(
+        "WITH s AS MATERIALIZED (SELECT a.pid FROM pg_catalog.pg_stat_activity AS a \
+         WHERE a.pid OPERATOR(pg_catalog.=) {} AND a.usename OPERATOR(pg_catalog.=) CURRENT_USER \
+         AND pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start) \
+         OPERATOR(pg_catalog.>=) {:.3}) SELECT pg_catalog.pg_terminate_backend(s.pid)::pg_catalog.text FROM s",
+        upstream.key.pid,
+        upstream.since.elapsed().as_secs_f64(),
+    );
+    ask(&destination, &[&query]).await.map(|_answers| ())
 }
 
 fn fatal(client: &mut Channel, code: &str, message: &str) {
