@@ -58,7 +58,11 @@ fn g7_a_session_is_recorded_as_the_client_saw_it_and_every_change_of_it_is_found
     ])?;
     let export = exported(&stand, "jsonl")?;
     let lines = lines(&export)?;
-    let seen = seen(&lines);
+    let mut seen = seen(&lines);
+    if seen.last().is_some_and(|last| last == "57P01") {
+        // The job ends with its last process: that can be known before psql's farewell is read.
+        seen.pop();
+    }
     ensure!(
         seen.len() == 6
             && seen[0] == r#"["id","email","ssn"]"#
