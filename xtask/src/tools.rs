@@ -1,4 +1,4 @@
-//! Cargo-installed tools: found, or installed below `target/tools`.
+//! Cargo-installed tools: found, or installed below the user's cache, where all checkouts share them.
 
 use std::path::PathBuf;
 
@@ -59,11 +59,12 @@ impl Tool {
         }
         install
             .arg("--root")
-            .arg(folder())
+            .arg(self.folder())
             .arg("--target-dir")
-            .arg(folder().join("build"));
+            .arg(root().join("target/tools/build"));
+        let into = self.folder().display().to_string();
         step(
-            &format!("install {} {} into target/tools", self.name, self.version),
+            &format!("install {} {} into {into}", self.name, self.version),
             || run(&mut install),
         )?;
         match self.find() {
@@ -72,13 +73,13 @@ impl Tool {
         }
     }
 
-    /// In `target/tools`, `PATH` or cargo's own folder, if it runs.
+    /// In its own folder, `PATH` or cargo's own folder, if it runs.
     pub fn find(&self) -> Option<PathBuf> {
         let home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
         [
-            Some(folder().join("bin").join(self.name)),
+            Some(self.folder().join("bin").join(self.name)),
             ensure::find(self.name),
             home.map(|home| home.join("bin").join(self.name)),
         ]
@@ -86,8 +87,16 @@ impl Tool {
         .flatten()
         .find(|path| path.is_file() && succeeds(command(path).arg("--version")))
     }
-}
 
-fn folder() -> PathBuf {
-    root().join("target/tools")
+    /// One for each version: checkouts may want different ones.
+    fn folder(&self) -> PathBuf {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        let tools = cache.map_or_else(
+            || root().join("target/tools"),
+            |cache| cache.join("cordon-xtask"),
+        );
+        tools.join(format!("{}-{}", self.name, self.version))
+    }
 }
