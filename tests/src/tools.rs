@@ -93,17 +93,15 @@ pub fn cordon_verify() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The server of [`crate::store::ObjectStore`]: below Cargo's target folder, or in `PATH`.
+/// The server of [`crate::store::ObjectStore`]: `CORDON_TEST_STORE`, which `cargo xtask test` sets,
+/// or `s3s-fs` in `PATH`.
 pub(crate) fn object_store() -> Result<PathBuf> {
-    let target = profile_dir()?;
-    let below = target
-        .parent()
-        .map(|target| target.join("tools/bin/s3s-fs"));
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut places = env::split_paths(&path).map(|folder| folder.join("s3s-fs"));
-    below
-        .filter(|path| path.exists())
-        .or_else(|| places.find(|path| path.exists()))
+    env::var_os("CORDON_TEST_STORE")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(env::split_paths(&path).map(|folder| folder.join("s3s-fs")))
+        .find(|path| path.exists())
         .context("there is no s3s-fs; `cargo xtask test` installs it")
 }
 

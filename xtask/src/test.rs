@@ -85,7 +85,7 @@ struct Count {
 pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
-    OBJECT_STORE.ensure(args.no_install)?;
+    let store = OBJECT_STORE.ensure(args.no_install)?;
     build::daemon(false, args.no_install)?;
     let suites = step("build the tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
@@ -98,7 +98,7 @@ pub fn run(args: &Test) -> Result<()> {
             continue;
         }
         let count = step(&format!("test {}", suite.name), || {
-            run_suite(&suite, args.filter.as_deref(), &server)
+            run_suite(&suite, args.filter.as_deref(), &server, &store)
         });
         // A suite that ended without a result (a crash) counts as one failure.
         let count = count.unwrap_or_else(|error| {
@@ -238,7 +238,7 @@ fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-fn run_suite(suite: &Suite, filter: Option<&str>, server: &str) -> Result<Count> {
+fn run_suite(suite: &Suite, filter: Option<&str>, server: &str, store: &Path) -> Result<Count> {
     let mut command = Command::new(&suite.program);
     command
         .current_dir(&suite.package)
@@ -246,6 +246,7 @@ fn run_suite(suite: &Suite, filter: Option<&str>, server: &str) -> Result<Count>
         // A test that finds no server fails instead of being skipped.
         .env("CI", "1")
         .env("CORDON_TEST_POSTGRES", server)
+        .env("CORDON_TEST_STORE", store)
         .args(filter);
     if SERIAL.contains(&suite.name.as_str()) {
         command.arg("--test-threads=1");
