@@ -26,6 +26,11 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ),
     ("python3", "/usr/bin/python3"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
+    // To validate policies by the schema for editors.
+    (
+        "python3-jsonschema",
+        "/usr/lib/python3/dist-packages/jsonschema/__init__.py",
+    ),
     ("coreutils", "stdbuf"),
     // To kill and fail what writes the evidence at its system calls.
     ("strace", "strace"),
@@ -86,8 +91,8 @@ pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
     let store = OBJECT_STORE.ensure(args.no_install)?;
-    build::daemon(false, args.no_install)?;
-    let suites = step("build the tests", || suites(&args.suites))?;
+    build::prepare(args.no_install)?;
+    let suites = step("build cordon and its tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
     let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
     let server = cluster.admin_url();
@@ -177,16 +182,25 @@ fn named(wanted: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the test programs of the workspace, or only those that are wanted, and lists them.
+/// Builds the programs and the test programs of the workspace, or only those tests that are
+/// wanted, and lists the latter. All at once: asked for apart, the programs would be built of
+/// dependencies with other features.
 fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     let mut build = cargo();
     build.args([
-        "test",
+        "build",
         "--workspace",
-        "--no-run",
+        "--bin",
+        "cordon",
+        "--bin",
+        "cordon-verify",
         "--message-format=json-render-diagnostics",
     ]);
-    for name in named(wanted)? {
+    let named = named(wanted)?;
+    if named.is_empty() {
+        build.arg("--tests");
+    }
+    for name in named {
         build.args(["--test", &name]);
     }
     let output = build
