@@ -246,7 +246,7 @@ pub struct ConnectionRefused {
 pub struct BypassAttempted {
     /// What was tried: `postgres-startup`, `postgres-tls`, `mysql-startup` or `obscured` (what a
     /// connection to an unprotected destination begins with), `stray-connection` and
-    /// `stray-packet` (to a protected one), `raw-socket`, `raw-packet`, `direct-dial`.
+    /// `stray-packet` (to a protected one), `raw-socket`, `direct-dial`.
     pub way: String,
     /// Whether it was stopped; otherwise it passed, and is only on record.
     pub refused: bool,

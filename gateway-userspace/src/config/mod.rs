@@ -146,6 +146,19 @@ pub struct Intercept {
     pub port: u16,
     /// What is done about database connections to other destinations.
     pub recognise: Recognise,
+    /// What is done about jobs that can reach a protected database's Unix socket.
+    pub unix_sockets: UnixSockets,
+}
+
+/// What is done about a job that can reach a protected database's Unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnixSockets {
+    /// It is not started.
+    #[default]
+    Refuse,
+    /// It is in the operational log.
+    Report,
 }
 
 /// What is done about flows to destinations that are not protected and begin as a database's do.

@@ -257,6 +257,7 @@ impl Place<'_> {
             pin_dir,
             port,
             recognise: self.recognise(&written.recognise)?,
+            unix_sockets: written.unix_sockets.unwrap_or_default(),
         })
     }
 

@@ -23,6 +23,7 @@ mod recognise;
 mod scope;
 pub(crate) mod sock_diag;
 
+pub(crate) use address::is_local;
 pub use attempts::{AttemptStream, Attempts, BypassAttempt};
 pub use conn::{Claim, InterceptedConn};
 pub use counters::Counters;
