@@ -116,8 +116,18 @@ const CASES: &[(&str, Want)] = &[
     ("copy data outside of copy", Want::Rows(&["1"])),
     ("copy fail outside of copy", Want::Rows(&["1"])),
     ("password after login", Want::ErrorOrEnd),
-    ("function call", Want::Error(REFUSED)),
-    ("large object by function call", Want::Error(REFUSED)),
+    ("function call", Want::Login),
+    (
+        "function call of what is not allowed",
+        Want::Error(&["42501"]),
+    ),
+    ("function call of what is not there", Want::Error(&["42883"])),
+    (
+        "function call with an argument too few",
+        Want::Error(PROTOCOL),
+    ),
+    ("function call without its end", Want::Error(PROTOCOL)),
+    ("function call with bytes left", Want::Error(PROTOCOL)),
     ("a flood of syncs", Want::Login),
     ("named statement twice", Want::Error(&["42P05"])),
     (

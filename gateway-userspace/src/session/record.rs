@@ -122,17 +122,6 @@ impl Session {
         }
     }
 
-    /// Refuses something of the protocol that carries no statement.
-    pub async fn refuse_protocol(&mut self, message: &str, hint: &str) -> Refusal {
-        let reason = Reason {
-            code: ReasonCode::NotUnderstood,
-            message: message.to_owned(),
-            rule: "only statements that can be decided are forwarded".to_owned(),
-            hint: hint.to_owned(),
-        };
-        self.refuse_for("", &reason).await
-    }
-
     /// Refuses a statement whose result cannot be masked.
     pub async fn refuse_unmaskable(&mut self, understood: &Understood, message: &str) -> Refusal {
         let reason = Reason {
