@@ -180,6 +180,25 @@ fn each_malformed_or_misplaced_message_costs_one_connection_at_most() -> Result<
             .all(|sql| !sql.contains("secrets")),
         "a refused statement was run"
     );
+    // What was refused before a statement was read of it is on record.
+    let export = ["evidence", "export", "jsonl", "--dir"];
+    let dir = stand.daemon.evidence_dir().display().to_string();
+    let entries = eventually("the refusals to be signed", || {
+        let export = stand
+            .daemon
+            .cli(&[&export[..], &[&dir]].concat())
+            .output()?;
+        let export = cordon_tests::Output::from(export).success()?;
+        let refused: Vec<String> = export
+            .stdout
+            .lines()
+            .filter(|line| line.contains("\"message-refused\""))
+            .map(str::to_owned)
+            .collect();
+        let has = |state: &str| refused.iter().any(|line| line.contains(state));
+        Ok((has("22021") && has("26000")).then_some(refused))
+    })?;
+    canary::none_in("a refusal on record", &entries.concat())?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod database;
 mod evidence;
 mod job;
 mod policy;
+mod refusals;
 mod reload;
 mod roles;
 mod run;
@@ -17,6 +18,7 @@ mod status;
 mod style;
 mod table;
 mod uninstall;
+mod witness;
 
 use std::process::ExitCode;
 

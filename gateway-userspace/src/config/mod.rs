@@ -18,6 +18,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod users;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use password::PasswordSource;
 pub use secret::Secret;
+pub use witness::{Witness, Witnesses};
 
 pub(crate) use duration::parse as parse_duration;
 
@@ -295,7 +297,7 @@ pub enum JwksSource {
 }
 
 /// Evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
@@ -307,6 +309,8 @@ pub struct Evidence {
     pub keep: Option<Duration>,
     /// Where it is shipped to; `None`: nowhere.
     pub ship: Option<Ship>,
+    /// Who cosigns its checkpoints; `None`: nobody.
+    pub witnesses: Option<Witnesses>,
 }
 
 impl Default for Evidence {
@@ -317,6 +321,7 @@ impl Default for Evidence {
             recorded_result: 1024 * 1024,
             keep: None,
             ship: None,
+            witnesses: None,
         }
     }
 }

@@ -224,6 +224,53 @@ fn unknown_values_are_refused_with_their_place() {
 }
 
 #[test]
+fn witnesses_have_a_key_a_url_and_a_quorum_that_can_be_met() {
+    let one = "{ url: \"http://127.0.0.1:1/w\", key: \"w.example/one+08d7d4a3+BAw5WVc8s+BHuMsA0/Zlkai+aU9GHXnJNhh7SD+23kuS\" }";
+    let evidence = |text: &str| {
+        with(
+            "policy_dir:",
+            &format!("evidence: {{ {text} }}\npolicy_dir:"),
+        )
+    };
+    let config = parse(&evidence(&format!("witnesses: [{one}]"))).unwrap();
+    let witnesses = config.evidence.witnesses.unwrap();
+    assert_eq!((witnesses.quorum, witnesses.every.as_secs()), (1, 10));
+    assert_eq!(witnesses.list[0].key.name(), "w.example/one");
+    for (text, words) in [
+        (format!("witnesses: [{one}, {one}]"), "named twice"),
+        (
+            format!("witnesses: [{one}], witness_quorum: 2"),
+            "from 1 to 1",
+        ),
+        (
+            format!("witnesses: [{one}], witness_quorum: 0"),
+            "from 1 to 1",
+        ),
+        (format!("witnesses: [{one}], witness_every: 1ms"), "1ms"),
+        ("witnesses: []".to_owned(), "is empty"),
+        ("witness_quorum: 1".to_owned(), "no `witnesses`"),
+        (
+            format!(
+                "witnesses: [{}]",
+                one.replace("http://127.0.0.1:1", "http://w.example")
+            ),
+            "not encrypted",
+        ),
+        (
+            format!("witnesses: [{}]", one.replace("08d7", "18d7")),
+            "no witness's key",
+        ),
+        // A log's own kind of key.
+        (
+            format!("witnesses: [{}]", one.replace("BAw5", "AQw5")),
+            "no witness's key",
+        ),
+    ] {
+        refused(&evidence(&text), 11, &[words]);
+    }
+}
+
+#[test]
 fn missing_keys_and_broken_yaml_are_refused_with_their_place() {
     let error = parse(&with("    audience: cordon\n", "")).unwrap_err();
     assert!(

@@ -142,6 +142,18 @@ impl Session {
         }
     }
 
+    /// Records that a message was refused before a statement was read of it.
+    pub fn message_refused(&self, refusal: &Refusal) {
+        let reason = refusal.message();
+        self.gate
+            .log
+            .record_later(Event::MessageRefused(audit::MessageRefused {
+                session: self.id.to_string(),
+                sqlstate: refusal.sqlstate().to_owned(),
+                reason: self.gate.blotter.blotted(&reason).unwrap_or(reason),
+            }));
+    }
+
     pub(super) async fn record_refusal(
         &mut self,
         text: &str,

@@ -97,6 +97,10 @@ impl Connection {
     /// Where the server would not accept the text either, it is asked to parse it, which runs
     /// nothing, and its own words are what the client gets.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
+        if refusal.reference().is_empty() {
+            // No decision about a statement is behind it.
+            self.session.message_refused(&refusal);
+        }
         if let Some(text) = refusal.asks() {
             // It may have been accepted after all, and be there still.
             put_close(&mut self.server.tx, b'S', WORDED);
