@@ -153,6 +153,8 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,
+            recognise: crate::config::Recognise::default(),
+            unix_sockets: crate::config::UnixSockets::default(),
         },
         jobs: JobLimits {
             cgroup: parent.path.clone(),

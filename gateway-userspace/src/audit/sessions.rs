@@ -269,6 +269,7 @@ pub(super) fn summarise(
         | Event::JobRefused(_)
         | Event::RoleChanged(_)
         | Event::ConnectionRefused(_)
+        | Event::BypassAttempted(_)
         | Event::SessionRecorded(_)
         | Event::RecordingRemoved(_)
         | Event::LogPruned(_)

@@ -58,7 +58,13 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
         Intercept {
             scope: Scope::Host,
             pin_dir: "/sys/fs/bpf/cordon".into(),
-            port: 15431
+            port: 15431,
+            recognise: Recognise {
+                action: RecogniseAction::Refuse,
+                host: false,
+                except: [].into(),
+            },
+            unix_sockets: UnixSockets::Refuse,
         }
     );
     assert_eq!(config.jobs.cgroup.as_str(), "/cordon.jobs");
@@ -78,6 +84,39 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
     for key in ["issuers", "databases", "policy_dir"] {
         let without: String = MINIMAL.replace(key, &format!("x_{key}"));
         assert!(parse(&without).is_err(), "{key} is needed");
+    }
+}
+
+#[test]
+fn what_is_recognised_where_is_read() {
+    let text = with(
+        "policy_dir:",
+        "intercept:\n  unix_sockets: report\n  recognise:\n    action: report\n    host: true\n    except: [\"127.0.0.1:5433\", 10.0.0.7, \"[::1]\", \"[fd00::1]:3306\"]\npolicy_dir:",
+    );
+    let intercept = parse(&text).unwrap().intercept;
+    assert_eq!(intercept.unix_sockets, UnixSockets::Report);
+    assert_eq!(intercept.recognise.action, RecogniseAction::Report);
+    assert!(intercept.recognise.host);
+    let except = [
+        ("127.0.0.1", Some(5433)),
+        ("10.0.0.7", None),
+        ("::1", None),
+        ("fd00::1", Some(3306)),
+    ];
+    assert_eq!(
+        intercept.recognise.except,
+        except.map(|(ip, port)| (ip.parse().unwrap(), port)).into()
+    );
+    for wrong in [
+        "{ action: drop }",
+        "{ except: [\"0.0.0.0:1\"] }",
+        "{ port: 1 }",
+    ] {
+        let text = with(
+            "policy_dir:",
+            &format!("intercept: {{ recognise: {wrong} }}\npolicy_dir:"),
+        );
+        assert!(parse(&text).is_err(), "{wrong}");
     }
 }
 

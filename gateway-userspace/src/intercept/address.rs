@@ -28,7 +28,7 @@ pub(super) fn protected_endpoints(addr: SocketAddr) -> Vec<Endpoint> {
 }
 
 /// Whether an address is one of this host: only such can be bound.
-fn is_local(ip: IpAddr) -> bool {
+pub(crate) fn is_local(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -8,6 +8,7 @@
 //! listens, connects to protected databases are refused and not let through.
 
 mod address;
+mod attempts;
 mod cgroup;
 mod conn;
 mod counters;
@@ -18,12 +19,17 @@ mod links;
 mod listener;
 mod loader;
 mod pin_dir;
+mod recognise;
 mod scope;
+pub(crate) mod sock_diag;
 
+pub(crate) use address::is_local;
+pub use attempts::{AttemptStream, Attempts, BypassAttempt};
 pub use conn::{Claim, InterceptedConn};
 pub use counters::Counters;
 pub use error::InterceptError;
-pub use gateway_common::Counter;
+pub use gateway_common::{Counter, Way};
 pub use interceptor::{InterceptConfig, Interceptor};
 pub use links::detach_all;
+pub use recognise::{Recognise, RecogniseAction};
 pub use scope::Scope;
