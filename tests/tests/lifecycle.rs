@@ -111,7 +111,7 @@ fn any_change_of_the_evidence_is_detected() -> Result<()> {
     stand.daemon.terminate()?;
     stand.daemon.verify_evidence()?.success()?;
 
-    let files = files_below(&stand.daemon.evidence_dir())?;
+    let files = files_below(&stand.daemon.evidence_dir().join("segments"))?;
     let sizes: Result<Vec<(u64, _)>> = files
         .into_iter()
         .map(|file| Ok((fs::metadata(&file)?.len(), file)))

@@ -121,7 +121,10 @@ const CASES: &[(&str, Want)] = &[
         "function call of what is not allowed",
         Want::Error(&["42501"]),
     ),
-    ("function call of what is not there", Want::Error(&["42883"])),
+    (
+        "function call of what is not there",
+        Want::Error(&["42883"]),
+    ),
     (
         "function call with an argument too few",
         Want::Error(PROTOCOL),

@@ -97,6 +97,7 @@ fn e1_a_witness_of_another_hand_cosigns_the_log_over_restarts_and_changes_of_its
     witness.stop()?;
     stand.job().sql("SELECT 3")?.success()?;
     refused(&stand, "error")?;
+    stand.daemon.kill()?;
     witness.restart()?;
     stand.daemon.restart()?;
     stand.job().sql("SELECT 4")?.success()?;

@@ -311,7 +311,7 @@ impl Show {
         ));
         let good = self.daemon.verify_evidence()?.success()?;
         print_output(&good);
-        let mut files = files_below(&dir)?;
+        let mut files = files_below(&dir.join("segments"))?;
         files.sort_by_key(|file| {
             fs::metadata(file)
                 .map(|data| data.len())

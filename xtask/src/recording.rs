@@ -36,8 +36,8 @@ pub fn test(args: &TestRecording) -> Result<()> {
     command
         .args([
             "test",
-            "--package",
-            "cordon-tests",
+            // As `cargo xtask test` builds it: another choice of packages means other features.
+            "--workspace",
             "--test",
             "recording_large",
         ])

@@ -173,14 +173,15 @@ impl Cosigned {
             }
             let (text, lines) = split_all(&note).map_err(bad)?;
             let mut by = Vec::new();
-            for line in lines {
-                for (at, witness) in self.witnesses.iter().enumerate() {
-                    if let Some(time) = witness.cosigned(text, line).map_err(bad)? {
-                        by.push((at, time));
-                    }
+            for (at, witness) in self.witnesses.iter().enumerate() {
+                let mut cosigned = None;
+                for line in &lines {
+                    // A line more of the same witness counts for nothing, but must be good.
+                    let time = witness.cosigned(text, line).map_err(bad)?;
+                    cosigned = cosigned.or(time);
                 }
+                by.extend(cosigned.map(|time| (at, time)));
             }
-            by.dedup_by_key(|(at, _)| *at);
             self.next = Some(Next { head, offset, by });
             return Ok(());
         }

@@ -338,6 +338,20 @@ async fn e1_a_witness_cosigns_a_log_that_grows_and_the_verifier_says_how_far() {
     assert!(!checked(dir, &[&one, &two, &stranger], None).ok());
     assert!(checked(dir, &[&one, &two, &stranger], Some(2)).ok());
 
+    // A witness counts once, however often it stands there.
+    let path = dir.join("cosigned");
+    let good = fs::read_to_string(&path).unwrap();
+    let by_one = good
+        .lines()
+        .rfind(|line| line.contains("one.example"))
+        .unwrap();
+    let twice = format!("{}{by_one}\n\n", good.strip_suffix('\n').unwrap());
+    fs::write(&path, twice).unwrap();
+    let repeated = checked(dir, &[&one, &two, &stranger], None);
+    assert!(!repeated.ok() && repeated.witnessed_entries == 0);
+    assert!(checked(dir, &[&one, &two, &stranger], Some(2)).ok());
+    fs::write(&path, good).unwrap();
+
     // The checkpoint with its cosignatures stands for itself.
     let note = latest_cosigned(dir, Some(&key)).unwrap();
     let keys = [one.key.clone(), two.key.clone()];
