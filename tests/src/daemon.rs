@@ -551,6 +551,11 @@ impl Daemon {
         &self.runner
     }
 
+    /// Where its programs are pinned.
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
+    }
+
     /// The proxy's own port.
     pub fn proxy_port(&self) -> u16 {
         self.port

@@ -31,6 +31,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("strace", "strace"),
     // To unpack PostgreSQL's source package.
     ("bzip2", "bzip2"),
+    // To look at the unit.
+    ("systemd", "systemd-analyze"),
     // Drivers.
     ("nodejs", "node"),
     ("npm", "npm"),

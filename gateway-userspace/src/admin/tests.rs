@@ -102,6 +102,9 @@ impl ControlPlane for Plane {
     fn catalog(&self, database: &str, _login: Option<&str>) -> Result<SavedCatalog, String> {
         Err(format!("no database {database:?}"))
     }
+    fn check_databases(&self) -> Vec<DatabaseCheckView> {
+        Vec::new()
+    }
     fn status(&self) -> StatusView {
         StatusView {
             version: "0".to_owned(),

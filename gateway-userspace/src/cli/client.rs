@@ -62,7 +62,8 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
         | Response::Approvals { .. }
         | Response::Requests { .. }
         | Response::Status(_)
-        | Response::Catalog(_) => Ok(response),
+        | Response::Catalog(_)
+        | Response::DatabaseChecks { .. } => Ok(response),
     }
 }
 

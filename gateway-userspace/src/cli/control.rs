@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{catalog, reload::PolicyFiles};
 use crate::{
-    admin::{ApprovalView, ControlPlane, Peer, StatusView, rfc3339},
+    admin::{ApprovalView, ControlPlane, DatabaseCheckView, Peer, StatusView, rfc3339},
     approval::{Approver, ApproverId},
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log, RoleChanged},
     config::Config,
@@ -210,6 +210,10 @@ impl ControlPlane for Control {
             )
         })?;
         wait(read_catalog(database, login))
+    }
+
+    fn check_databases(&self) -> Vec<DatabaseCheckView> {
+        wait(super::logins::check(&self.config, &self.databases))
     }
 }
 

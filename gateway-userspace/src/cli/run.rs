@@ -171,7 +171,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
-            gateway_cgroup: PathBuf::from("cordon.gateway"),
+            gateway_cgroup: super::service::gateway_cgroup(),
         })
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
@@ -287,6 +287,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         });
     }
 
+    super::service::ready();
     println!("cordon: ready");
     std::io::stdout().flush().ok();
     tracing::info!(
@@ -297,6 +298,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let following = tokio::spawn(policy_files.follow(signals.reload));
     wait_for_stop(signals.terminate, signals.interrupt).await;
     following.abort();
+    super::service::stopping();
 
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);

@@ -25,5 +25,6 @@ pub use counters::Counters;
 pub use error::InterceptError;
 pub use gateway_common::Counter;
 pub use interceptor::{InterceptConfig, Interceptor};
-pub use links::detach_all;
+pub use links::{Attachment, attachments, detach_all, probe};
+pub use pin_dir::is_bpffs;
 pub use scope::Scope;
