@@ -79,10 +79,15 @@ impl Ebpf {
     }
 }
 
+/// What the daemon is built with: the packages, and the object that it embeds.
+pub fn prepare(no_install: bool) -> Result<()> {
+    ebpf(no_install)?;
+    ensure_packages(DAEMON_PACKAGES, no_install)
+}
+
 /// Builds the object and the daemon. Gives the path of the `cordon` binary.
 pub fn daemon(release: bool, no_install: bool) -> Result<PathBuf> {
-    ebpf(no_install)?;
-    ensure_packages(DAEMON_PACKAGES, no_install)?;
+    prepare(no_install)?;
     let profile = if release { "release" } else { "debug" };
     step(&format!("build cordon ({profile})"), || {
         let mut build = cargo();

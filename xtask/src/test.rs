@@ -1,9 +1,12 @@
 //! `cargo xtask test`: everything that continuous integration runs, with a count per suite.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +29,11 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ),
     ("python3", "/usr/bin/python3"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
+    // To validate policies by the schema for editors.
+    (
+        "python3-jsonschema",
+        "/usr/lib/python3/dist-packages/jsonschema/__init__.py",
+    ),
     ("coreutils", "stdbuf"),
     // To kill and fail what writes the evidence at its system calls.
     ("strace", "strace"),
@@ -53,7 +61,7 @@ const OBJECT_STORE: Tool = Tool {
     env: &[],
 };
 
-/// Suites whose tests disturb each other's measurements.
+/// Suites that measure: their tests run one after another, with nothing beside them.
 const SERIAL: &[&str] = &["memory"];
 
 /// Arguments of `cargo xtask test`.
@@ -88,30 +96,21 @@ pub fn run(args: &Test) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
     let store = OBJECT_STORE.ensure(args.no_install)?;
-    build::daemon(false, args.no_install)?;
-    let suites = step("build the tests", || suites(&args.suites))?;
+    build::prepare(args.no_install)?;
+    let suites = step("build cordon and its tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
     let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
     let server = cluster.admin_url();
-    let mut results = Vec::new();
-    for suite in suites {
-        if !args.suites.is_empty() && !args.suites.iter().any(|wanted| suite.name.contains(wanted))
-        {
-            continue;
-        }
-        let count = step(&format!("test {}", suite.name), || {
-            run_suite(&suite, args.filter.as_deref(), &server, &store)
-        });
-        // A suite that ended without a result (a crash) counts as one failure.
-        let count = count.unwrap_or_else(|error| {
-            eprintln!("{} {error:#}", red("error:"));
-            Count {
-                failed: 1,
-                ..Count::default()
-            }
-        });
-        results.push((suite.name, count));
-    }
+    let wanted: Vec<Suite> = suites
+        .into_iter()
+        .filter(|suite| {
+            args.suites.is_empty() || args.suites.iter().any(|part| suite.name.contains(part))
+        })
+        .collect();
+    let run = |suite: &Suite, log: Option<&Path>| {
+        run_suite(suite, args.filter.as_deref(), &server, &store, log)
+    };
+    let results = run_suites(wanted, &run);
     ensure!(!results.is_empty(), "no suite is named like that");
     if args.suites.is_empty() && args.filter.is_none() {
         step("examples in the documentation", || {
@@ -119,6 +118,74 @@ pub fn run(args: &Test) -> Result<()> {
         })?;
     }
     report(&results)
+}
+
+/// Runs a suite; its output goes to the file, if there is one.
+type Run<'a> = dyn Fn(&Suite, Option<&Path>) -> Result<Count> + Sync + 'a;
+
+/// Runs the suites, as many at a time as there are processors: most of them wait for servers.
+fn run_suites(suites: Vec<Suite>, run: &Run<'_>) -> Vec<(String, Count)> {
+    let lanes = std::thread::available_parallelism().map_or(1, usize::from);
+    let (alone, beside): (Vec<Suite>, Vec<Suite>) = suites
+        .into_iter()
+        .partition(|suite| SERIAL.contains(&suite.name.as_str()));
+    let mut results = Vec::new();
+    for (suites, lanes) in [(beside, lanes), (alone, 1)] {
+        let lanes = lanes.min(suites.len());
+        let (left, done) = (Mutex::new(suites.into_iter()), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..lanes {
+                scope.spawn(|| {
+                    loop {
+                        let next = lock(&left).next();
+                        let Some(suite) = next else { break };
+                        let count = run_and_show(&suite, lanes > 1, run);
+                        lock(&done).push((suite.name, count));
+                    }
+                });
+            }
+        });
+        results.append(&mut lock(&done));
+    }
+    results.sort_by_key(|(name, _)| (!name.ends_with(')'), name.clone()));
+    results
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one suite. `whole`: its output is shown at its end, because others run at the same time.
+/// A suite that ended without a result (a crash) counts as one failure.
+fn run_and_show(suite: &Suite, whole: bool, run: &Run<'_>) -> Count {
+    let title = format!("test {}", suite.name);
+    let log = whole.then(|| suite.program.with_extension("log"));
+    let start = Instant::now();
+    if !whole {
+        println!("{} {title}", bold("==>"));
+    }
+    let result = run(suite, log.as_deref());
+    let seconds = start.elapsed().as_secs_f64();
+    let mut shown = Vec::new();
+    if let Some(path) = log {
+        shown.extend(format!("{} {title}\n", bold("==>")).into_bytes());
+        shown.extend(std::fs::read(path).unwrap_or_default());
+    }
+    let word = match &result {
+        Ok(count) if count.failed == 0 => green("ok "),
+        Ok(_) | Err(_) => red("failed"),
+    };
+    shown.extend(format!("{word} {title} ({seconds:.1} s)\n").into_bytes());
+    let count = result.unwrap_or_else(|error| {
+        shown.extend(format!("{} {error:#}\n", red("error:")).into_bytes());
+        Count {
+            failed: 1,
+            ..Count::default()
+        }
+    });
+    // A closed standard output is no reason to stop.
+    let _ = std::io::stdout().write_all(&shown);
+    count
 }
 
 fn report(results: &[(String, Count)]) -> Result<()> {
@@ -179,16 +246,25 @@ fn named(wanted: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the test programs of the workspace, or only those that are wanted, and lists them.
+/// Builds the programs and the test programs of the workspace, or only those tests that are
+/// wanted, and lists the latter. All at once: asked for apart, the programs would be built of
+/// dependencies with other features.
 fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     let mut build = cargo();
     build.args([
-        "test",
+        "build",
         "--workspace",
-        "--no-run",
+        "--bin",
+        "cordon",
+        "--bin",
+        "cordon-verify",
         "--message-format=json-render-diagnostics",
     ]);
-    for name in named(wanted)? {
+    let named = named(wanted)?;
+    if named.is_empty() {
+        build.arg("--tests");
+    }
+    for name in named {
         build.args(["--test", &name]);
     }
     let output = build
@@ -240,7 +316,13 @@ fn suites(wanted: &[String]) -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-fn run_suite(suite: &Suite, filter: Option<&str>, server: &str, store: &Path) -> Result<Count> {
+fn run_suite(
+    suite: &Suite,
+    filter: Option<&str>,
+    server: &str,
+    store: &Path,
+    log: Option<&Path>,
+) -> Result<Count> {
     let mut command = Command::new(&suite.program);
     command
         .current_dir(&suite.package)
@@ -253,6 +335,28 @@ fn run_suite(suite: &Suite, filter: Option<&str>, server: &str, store: &Path) ->
     if SERIAL.contains(&suite.name.as_str()) {
         command.arg("--test-threads=1");
     }
+    let Some(log) = log else {
+        return run_live(suite, &mut command);
+    };
+    // A file, not a pipe: a process that a test leaves behind must not hold up the others.
+    let file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("starting {}", suite.name))?;
+    let output = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+    let count = String::from_utf8_lossy(&output)
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: "))
+        .map(parse)
+        .next_back();
+    ended(suite, count, status)
+}
+
+/// Runs a suite and shows its output as it comes.
+fn run_live(suite: &Suite, command: &mut Command) -> Result<Count> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -266,7 +370,10 @@ fn run_suite(suite: &Suite, filter: Option<&str>, server: &str, store: &Path) ->
             count = Some(parse(result));
         }
     }
-    let status = child.wait()?;
+    ended(suite, count, child.wait()?)
+}
+
+fn ended(suite: &Suite, count: Option<Count>, status: ExitStatus) -> Result<Count> {
     let count =
         count.with_context(|| format!("{} ended without a result ({status})", suite.name))?;
     ensure!(
