@@ -58,4 +58,27 @@ counters! {
     DroppedPacket = 15, "dropped_packet";
     /// A stale record was removed from a socket used again.
     ClearedRecord = 16, "cleared_record";
+    /// A connect to a destination that is not protected: what it begins with is looked at.
+    FlowWatched = 17, "flow_watched";
+    /// A flow of a socket whose connect was not seen is looked at from its first data on.
+    FlowJoined = 18, "flow_joined";
+    /// A flow begins with something else than a database's protocol.
+    FlowClean = 19, "flow_clean";
+    /// A flow that begins as a database's does was recognised, and is dropped.
+    FlowRefused = 20, "flow_refused";
+    /// A flow that begins as a database's does was recognised, and only reported.
+    FlowReported = 21, "flow_reported";
+    /// A flow was recognised and passes: its destination is an exception, or a server of the same
+    /// job.
+    FlowExcepted = 22, "flow_excepted";
+    /// A packet of a flow that was recognised was dropped.
+    DroppedFlowPacket = 23, "dropped_flow_packet";
+    /// A TCP packet of a raw socket was dropped.
+    DroppedRawPacket = 24, "dropped_raw_packet";
+    /// Refused: a raw socket.
+    RefusedRawSocket = 25, "refused_raw_socket";
+    /// An attempt could not be reported: the daemon does not keep up, or is away.
+    AttemptLost = 26, "attempt_lost";
+    /// A flow could not be looked at: no memory for what is known of it.
+    FlowNoStorage = 27, "flow_no_storage";
 }

@@ -1,6 +1,6 @@
 //! Proof that both sides agree on every byte.
 
-use crate::{ConnKey, ConnRecord, Counter, Endpoint, Settings};
+use crate::{Attempt, Caller, ConnKey, ConnRecord, Counter, Endpoint, Settings, Way};
 
 /// Asserts that a struct is exactly the sum of its fields: no hidden padding, which the kernel
 /// would compare in keys and leak in values.
@@ -14,13 +14,32 @@ macro_rules! assert_layout {
 assert_layout!(Endpoint, 20, 2);
 assert_layout!(ConnKey, 48, 8);
 assert_layout!(ConnRecord, 88, 8);
-assert_layout!(Settings, 24, 8);
+assert_layout!(Settings, 32, 8);
+assert_layout!(Caller, 40, 8);
+assert_layout!(Attempt, 112, 8);
 
 // The sums of the fields' sizes.
 const _: () = assert!(size_of::<Endpoint>() == 16 + 2 + 2);
 const _: () = assert!(size_of::<ConnKey>() == 8 + 2 * size_of::<Endpoint>());
 const _: () = assert!(size_of::<ConnRecord>() == 5 * 8 + size_of::<Endpoint>() + 3 * 4 + 16);
-const _: () = assert!(size_of::<Settings>() == 8 + 4 * 4);
+const _: () = assert!(size_of::<Settings>() == 8 + 6 * 4);
+const _: () = assert!(size_of::<Caller>() == 2 * 8 + 2 * 4 + 16);
+const _: () = assert!(
+    size_of::<Attempt>() == 3 * 8 + size_of::<Caller>() + 2 * size_of::<Endpoint>() + 2 * 4
+);
+
+// A way is its code.
+const _: () = {
+    let mut index = 0;
+    while index < Way::ALL.len() {
+        let way = Way::ALL[index];
+        assert!(
+            matches!(Way::from_code(way as u32), Some(same) if same as u32 == way as u32),
+            "a way is its code"
+        );
+        index += 1;
+    }
+};
 
 // Counters are dense, so that their index is their place in the array.
 const _: () = {
@@ -36,7 +55,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{ConnKey, ConnRecord, Endpoint, Settings};
+    use super::{Attempt, ConnKey, ConnRecord, Endpoint, Settings};
 
     macro_rules! pod {
         ($($type:ty),+) => {
@@ -48,5 +67,5 @@ mod user {
         };
     }
 
-    pod!(Endpoint, ConnKey, ConnRecord, Settings);
+    pod!(Attempt, Endpoint, ConnKey, ConnRecord, Settings);
 }

@@ -7,14 +7,18 @@
 
 #![no_std]
 
+mod attempt;
 mod conn;
 mod counters;
 pub mod layout;
 mod settings;
 
+pub use attempt::{Attempt, Caller, Way};
 pub use conn::{ConnKey, ConnRecord, Endpoint};
 pub use counters::Counter;
-pub use settings::{SCOPE_CGROUPS, SCOPE_HOST, Settings};
+pub use settings::{
+    RECOGNISE_OFF, RECOGNISE_REFUSE, RECOGNISE_REPORT, SCOPE_CGROUPS, SCOPE_HOST, Settings,
+};
 
 /// How many levels of the cgroup tree, counted from the root, the ancestor walk looks at. A job
 /// or scope cgroup deeper than this cannot be registered; processes may nest as deep as they

@@ -5,6 +5,13 @@ pub const SCOPE_CGROUPS: u32 = 0;
 /// Every process on the host but the gateway is intercepted.
 pub const SCOPE_HOST: u32 = 1;
 
+/// Flows are not looked at.
+pub const RECOGNISE_OFF: u32 = 0;
+/// Flows that begin as a database's do are reported, and pass.
+pub const RECOGNISE_REPORT: u32 = 1;
+/// Flows that begin as a database's do are dropped and reported.
+pub const RECOGNISE_REFUSE: u32 = 2;
+
 /// The single entry of the settings map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +24,12 @@ pub struct Settings {
     pub proxy_port: u32,
     /// [`SCOPE_HOST`] or [`SCOPE_CGROUPS`].
     pub scope: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// [`RECOGNISE_REFUSE`], [`RECOGNISE_REPORT`] or [`RECOGNISE_OFF`].
+    pub recognise: u32,
+    /// 1 if flows of every process of the host are looked at, 0 for those of jobs and of the
+    /// cgroups in the scope map.
+    pub recognise_host: u32,
+    /// Changes with the protected destinations: what was found unprotected before is looked up
+    /// again.
+    pub epoch: u32,
 }

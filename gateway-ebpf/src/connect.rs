@@ -1,17 +1,15 @@
 //! `connect`: where the decision is made.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
-    bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
-};
-use gateway_common::{ConnRecord, Counter, Endpoint, Settings};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use gateway_common::{ConnRecord, Counter, Endpoint, Settings, Way};
 
 use crate::{
     caller::{self, Standing},
     count::count,
     destination::{self, LOOPBACK_V4, LOOPBACK_V6},
-    listener,
+    flow, listener,
     maps::{RECORDS, storage_delete, storage_get},
+    report::{self, NOWHERE, Socket},
     sock_addr::{EACCES, ECONNREFUSED, ENOMEM, Family, SockAddr, Verdict},
 };
 
@@ -59,9 +57,21 @@ fn unprotected(call: &SockAddr, to: &Endpoint) -> Verdict {
         && !caller::is_gateway(settings)
     {
         count(Counter::RefusedDirect);
+        let job = match caller::standing_in(false) {
+            Standing::Job(id) => id,
+            Standing::NoJob | Standing::Outside => 0,
+        };
+        let socket = Socket {
+            cookie: 0,
+            netns_cookie: call.netns_cookie(),
+            client: NOWHERE,
+            server: *to,
+        };
+        report::report(Way::DirectDial, true, &report::caller(job), &socket);
         return Verdict::Refuse(EACCES);
     }
-    clear(call);
+    clear_record(call);
+    flow::watch(call);
     Verdict::Pass
 }
 
@@ -92,32 +102,24 @@ fn redirect(
         count(Counter::RefusedNoStorage);
         return Verdict::Refuse(ENOMEM);
     }
+    let caller = report::caller(job);
     // The storage of a socket used again still holds its old record: always write all of it.
-    let mut record = ConnRecord {
-        // SAFETY: helpers without pointers.
+    let record = ConnRecord {
+        // SAFETY: a helper without pointers.
         boot_ns: unsafe { bpf_ktime_get_boot_ns() },
-        // SAFETY: as above.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        cgroup_id: caller.cgroup_id,
         job_cgroup_id: job,
         cookie: call.socket_cookie(),
         netns_cookie: call.netns_cookie(),
         original,
-        // SAFETY: as above.
-        pid: (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32,
-        // SAFETY: as above.
-        uid: unsafe { bpf_get_current_uid_gid() } as u32,
+        pid: caller.pid,
+        uid: caller.uid,
         zero: 0,
-        comm: [0; 16],
+        comm: caller.comm,
     };
-    // SAFETY: the buffer is on the stack and of the size given. On failure it stays zero.
-    unsafe {
-        bpf_get_current_comm(
-            (&raw mut record.comm).cast(),
-            size_of_val(&record.comm) as u32,
-        );
-    }
     // SAFETY: not null, and a `ConnRecord` owned by this socket, which `connect` holds locked.
     unsafe { *stored = record };
+    flow::forget(call);
 
     call.set_endpoint(&proxy);
     count(if job == 0 {
@@ -128,10 +130,18 @@ fn redirect(
     Verdict::Pass
 }
 
-/// Removes the record of an earlier connect of the same socket, which would otherwise speak for
-/// this one.
+/// Removes what an earlier connect of the same socket left, which would otherwise speak for this
+/// one.
 #[inline(always)]
 fn clear(call: &SockAddr) {
+    clear_record(call);
+    if call.is_tcp() {
+        flow::forget(call);
+    }
+}
+
+#[inline(always)]
+fn clear_record(call: &SockAddr) {
     if !call.is_tcp() {
         return;
     }

@@ -15,16 +15,22 @@ mod connect;
 mod count;
 mod datagram;
 mod destination;
+mod flow;
 mod guard;
+mod hello;
 mod listener;
 mod maps;
+mod packet;
 mod peername;
 mod publish;
+mod raw_socket;
+mod report;
 mod sock_addr;
+mod startup;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 
 use crate::sock_addr::{Family, SockAddr, Verdict};
@@ -69,6 +75,11 @@ pub fn getpeername4(ctx: SockAddrContext) -> i32 {
 pub fn getpeername6(ctx: SockAddrContext) -> i32 {
     peername::show(&SockAddr::new(&ctx, Family::V6));
     1
+}
+
+#[cgroup_sock(sock_create)]
+pub fn socket_made(ctx: SockContext) -> i32 {
+    answer(raw_socket::create(ctx.sock))
 }
 
 // Not named `sockops`: that is the section's name, and LLVM refuses the second symbol.

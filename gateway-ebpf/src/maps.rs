@@ -5,11 +5,13 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage},
     helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use gateway_common::{ConnKey, ConnRecord, Counter, Endpoint, Settings};
+use gateway_common::{Attempt, ConnKey, ConnRecord, Counter, Endpoint, Settings};
+
+use crate::flow::Flow;
 
 /// Protected destinations. Written and deleted by the daemon.
 #[btf_map]
@@ -43,6 +45,20 @@ pub static RECORDS: SkStorage<ConnRecord> = SkStorage::new();
 #[btf_map]
 pub static CONNECTIONS: HashMap<ConnKey, ConnRecord, 131_072, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+
+/// What is known of a flow to an unprotected destination. Written by `connect` and as packets
+/// leave, deleted by the next connect of the same socket that is not watched, gone with the socket.
+#[btf_map]
+pub static FLOWS: SkStorage<Flow> = SkStorage::new();
+
+/// Destinations that may be databases: with a port, or with port 0 for all of an address. Written
+/// by the daemon.
+#[btf_map]
+pub static EXCEPTIONS: HashMap<Endpoint, u32, 4096> = HashMap::new();
+
+/// Attempts to get past the gateway, read by the daemon. If it is full, they are lost, and counted.
+#[btf_map]
+pub static ATTEMPTS: RingBuf<Attempt, { 256 * 1024 }> = RingBuf::new();
 
 /// One slot per [`Counter`]. Read by the daemon.
 #[btf_map]

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use gateway_common::Endpoint;
 
+pub const EPERM: i32 = 1;
 pub const EACCES: i32 = 13;
 pub const ENOMEM: i32 = 12;
 pub const ECONNREFUSED: i32 = 111;

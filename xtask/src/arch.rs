@@ -65,6 +65,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "listen",
         &[
+            "audit::BypassAttempted",
             "audit::ConnectionRefused",
             "audit::RefusalCause",
             "identity",

@@ -151,6 +151,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,
+            recognise: crate::config::Recognise::default(),
         },
         jobs: JobLimits {
             cgroup: parent.path.clone(),

@@ -27,6 +27,8 @@ pub enum Event {
     RoleChanged(RoleChanged),
     /// A connection was refused before it became a session.
     ConnectionRefused(ConnectionRefused),
+    /// Somebody tried to get past the gateway.
+    BypassAttempted(BypassAttempted),
     /// A session was admitted.
     SessionOpened(SessionOpened),
     /// A statement was decided; it goes to the database only after this is on record.
@@ -237,6 +239,35 @@ pub struct ConnectionRefused {
     /// The socket's peer address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+}
+
+/// See [`Event::BypassAttempted`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BypassAttempted {
+    /// What was tried: `postgres-startup`, `postgres-tls`, `mysql-startup` or `obscured` (what a
+    /// connection to an unprotected destination begins with), `stray-connection` and
+    /// `stray-packet` (to a protected one), `raw-socket`, `raw-packet`, `direct-dial`.
+    pub way: String,
+    /// Whether it was stopped; otherwise it passed, and is only on record.
+    pub refused: bool,
+    /// In words.
+    pub reason: String,
+    /// The job, live or ended, if it was one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The process, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessRecord>,
+    /// Where it was going, if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The socket's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Attempts of the same job, or of processes of the same cgroup, since its last entry that
+    /// have none of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
 }
 
 /// See [`Event::SessionOpened`].
@@ -637,6 +668,11 @@ pub struct SpilledEvent {
     pub event: Content,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Event {
     /// The parts of any length.
     pub(super) fn contents_mut(&mut self) -> Vec<&mut Content> {
@@ -656,6 +692,7 @@ impl Event {
             | Self::JobRefused(_)
             | Self::RoleChanged(_)
             | Self::ConnectionRefused(_)
+            | Self::BypassAttempted(_)
             | Self::SessionOpened(_)
             | Self::StatementCompleted(_)
             | Self::ApprovalRequested(_)
@@ -679,6 +716,7 @@ impl Event {
         match self {
             Self::SessionOpened(opened) => Some(&mut opened.process),
             Self::ConnectionRefused(refused) => refused.process.as_mut(),
+            Self::BypassAttempted(attempted) => attempted.process.as_mut(),
             Self::LogOpened(_)
             | Self::PolicyLoaded(_)
             | Self::PolicyRefused(_)

@@ -13,8 +13,8 @@ use super::{
     entry::{Entry, load, read_entries},
     error::ReadError,
     event::{
-        ConnectionRefused, Decision, Event, JobStarted, Outcome, Phase, ProcessRecord,
-        SessionOpened, StatementCompleted, StatementDecided,
+        BypassAttempted, ConnectionRefused, Decision, Event, JobStarted, Outcome, Phase,
+        ProcessRecord, SessionOpened, StatementCompleted, StatementDecided,
     },
 };
 
@@ -139,6 +139,9 @@ impl Told {
             }
             Some(Event::ConnectionRefused(refused)) => {
                 return Ok(Some(self.refused(index, &time, &refused)));
+            }
+            Some(Event::BypassAttempted(attempted)) => {
+                return Ok(Some(self.attempted(index, &time, &attempted)));
             }
             Some(Event::StatementDecided(mut decided)) => {
                 decided.text = load(dir, &decided.text)?;
@@ -278,6 +281,21 @@ impl Told {
         event.insert("database".into(), json!({ "name": original, "type_id": 0 }));
         if !original.is_empty() {
             event.insert("dst_endpoint".into(), endpoint(original));
+        }
+        event.into()
+    }
+
+    fn attempted(&self, index: u64, time: &str, attempted: &BypassAttempted) -> Value {
+        let mut event = self.event(index, time, Activity::Connect, !attempted.refused);
+        event.insert(
+            "actor".into(),
+            self.actor(attempted.job.as_deref(), attempted.process.as_ref(), None),
+        );
+        event.insert("status_detail".into(), attempted.reason.as_str().into());
+        let to = attempted.destination.as_deref().unwrap_or_default();
+        event.insert("database".into(), json!({ "name": to, "type_id": 0 }));
+        if !to.is_empty() {
+            event.insert("dst_endpoint".into(), endpoint(to));
         }
         event.into()
     }

@@ -227,6 +227,7 @@ fn summarise(
         | Event::JobRefused(_)
         | Event::RoleChanged(_)
         | Event::ConnectionRefused(_)
+        | Event::BypassAttempted(_)
         | Event::SessionRecorded(_)
         | Event::RecordingRemoved(_)
         | Event::LogPruned(_)

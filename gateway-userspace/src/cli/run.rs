@@ -22,7 +22,7 @@ use crate::{
     console,
     identity::{CgroupRoot, Jobs},
     intercept::{self, InterceptConfig, Interceptor},
-    listen::{self, Acceptor, Served},
+    listen::{self, Acceptor, BypassWatch, Served},
     masking::{Blotter, MaskKey},
     notify,
     policy::{GrantRole, Policy},
@@ -168,6 +168,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             pin_dir: config.intercept.pin_dir.clone(),
             cgroup_root: None,
             scope: scope(&config)?,
+            recognise: recognise(&config),
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
@@ -200,6 +201,18 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         ledger.clone(),
     )
     .context("the job cgroups cannot be used")?;
+
+    if let Some(attempts) = interceptor
+        .attempts()
+        .context("the kernel's reports cannot be read")?
+    {
+        let watch = BypassWatch::new(jobs.clone(), gate.clone());
+        tokio::spawn(async move {
+            if let Err(error) = watch.run(attempts).await {
+                tracing::error!(%error, "attempts to get past the gateway are not recorded any more");
+            }
+        });
+    }
 
     let databases = databases(&config, &ledger)?;
     let served = databases.iter().map(|served| served.database.clone());
@@ -461,19 +474,34 @@ fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::R
 
 /// Which processes without a job are refused. What is left of ended jobs always is.
 fn scope(config: &Config) -> anyhow::Result<intercept::Scope> {
-    let paths = match &config.intercept.scope {
-        Scope::Host => return Ok(intercept::Scope::Host),
-        Scope::Cgroups(paths) => paths,
-    };
     // Known from the start, so that it is there.
     CgroupRoot::find()
         .map(|root| root.folder(&config.jobs.cgroup))
         .and_then(std::fs::create_dir_all)
         .context("the parent of the job cgroups cannot be made")?;
+    let paths = match &config.intercept.scope {
+        Scope::Host => return Ok(intercept::Scope::Host),
+        Scope::Cgroups(paths) => paths,
+    };
     let paths = paths.iter().chain([&config.jobs.cgroup]);
     Ok(intercept::Scope::Cgroups(
         paths.map(|path| PathBuf::from(path.as_str())).collect(),
     ))
+}
+
+/// What is done about databases that nobody named. What is left of ended jobs is looked at too.
+fn recognise(config: &Config) -> intercept::Recognise {
+    let written = &config.intercept.recognise;
+    intercept::Recognise {
+        action: match written.action {
+            config::RecogniseAction::Refuse => intercept::RecogniseAction::Refuse,
+            config::RecogniseAction::Report => intercept::RecogniseAction::Report,
+            config::RecogniseAction::Off => intercept::RecogniseAction::Off,
+        },
+        host: written.host,
+        cgroups: vec![PathBuf::from(config.jobs.cgroup.as_str())],
+        except: written.except.iter().copied().collect(),
+    }
 }
 
 fn fsync(fsync: config::Fsync) -> audit::Fsync {

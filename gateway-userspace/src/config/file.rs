@@ -78,6 +78,17 @@ pub(super) struct Intercept {
     pub(super) scope: Option<Scope>,
     pub(super) pin_dir: Option<Spanned<PathBuf>>,
     pub(super) port: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) recognise: Recognise,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recognise {
+    pub(super) action: Option<super::RecogniseAction>,
+    pub(super) host: Option<bool>,
+    #[serde(default)]
+    pub(super) except: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -22,7 +22,7 @@ mod users;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -144,6 +144,32 @@ pub struct Intercept {
     pub pin_dir: PathBuf,
     /// Loopback port of the proxy.
     pub port: u16,
+    /// What is done about database connections to other destinations.
+    pub recognise: Recognise,
+}
+
+/// What is done about flows to destinations that are not protected and begin as a database's do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recognise {
+    /// What happens to them.
+    pub action: RecogniseAction,
+    /// Those of every process of the host, not only of jobs and of the scope's cgroups.
+    pub host: bool,
+    /// Destinations that may be databases; without a port: all of an address.
+    pub except: BTreeSet<(IpAddr, Option<u16>)>,
+}
+
+/// What happens to a flow that was recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecogniseAction {
+    /// It is dropped, ended and on record.
+    #[default]
+    Refuse,
+    /// It is on record.
+    Report,
+    /// Nothing: flows are not looked at.
+    Off,
 }
 
 /// Which processes without a job are refused. Jobs are always intercepted.

@@ -13,8 +13,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{
     Admin, CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence,
-    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Scope, Ship, TlsMode,
-    bytes, canonical, certificates, duration, file, secret, users,
+    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Recognise, Scope,
+    Ship, TlsMode, bytes, canonical, certificates, duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
@@ -256,6 +256,22 @@ impl Place<'_> {
             scope,
             pin_dir,
             port,
+            recognise: self.recognise(&written.recognise)?,
+        })
+    }
+
+    fn recognise(&self, written: &file::Recognise) -> Result<Recognise, ConfigError> {
+        let mut except = BTreeSet::new();
+        for destination in &written.except {
+            let port = has_port(&destination.value);
+            for address in self.lookup(destination)? {
+                except.insert((address.ip(), port.then_some(address.port())));
+            }
+        }
+        Ok(Recognise {
+            action: written.action.unwrap_or_default(),
+            host: written.host.unwrap_or(false),
+            except,
         })
     }
 
@@ -683,6 +699,14 @@ impl Place<'_> {
             format!("the name of {of} must be 1 to 63 letters, digits, `-`, `_` or `.`"),
         ))
     }
+}
+
+/// Whether an address as [`split_address`] takes it names a port.
+fn has_port(written: &str) -> bool {
+    written
+        .rsplit_once(']')
+        .map_or(written, |(_, rest)| rest)
+        .contains(':')
 }
 
 /// `host:port`, `host`, `[v6]:port`, `[v6]`.

@@ -58,7 +58,12 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
         Intercept {
             scope: Scope::Host,
             pin_dir: "/sys/fs/bpf/cordon".into(),
-            port: 15431
+            port: 15431,
+            recognise: Recognise {
+                action: RecogniseAction::Refuse,
+                host: false,
+                except: [].into(),
+            },
         }
     );
     assert_eq!(config.jobs.cgroup.as_str(), "/cordon.jobs");

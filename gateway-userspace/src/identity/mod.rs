@@ -37,7 +37,7 @@ pub use principal::*;
 pub use process::Target;
 pub(crate) use process::{is_alive, start_time};
 pub use registry::Jobs;
-pub use resolve::{IdentityRefusal, resolve};
+pub use resolve::{IdentityRefusal, attribute, resolve};
 pub use run::{run_url, step};
 pub use seams::{JobLedger, KernelJobs};
 pub use socket::Holder;

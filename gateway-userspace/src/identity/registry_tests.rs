@@ -133,6 +133,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,
+            recognise: crate::config::Recognise::default(),
         },
         jobs: JobLimits {
             cgroup: parent.path.clone(),

@@ -1,6 +1,6 @@
 //! From the kernel's evidence for a connection to the job it belongs to.
 
-use super::{EndReason, Jobs, Principal, process};
+use super::{EndReason, Jobs, Principal, ProcessEvidence, process};
 use crate::intercept::InterceptedConn;
 
 /// Why a connection belongs to nobody. The messages are for the person who reads the client's
@@ -105,4 +105,14 @@ pub fn resolve(conn: &InterceptedConn, jobs: &Jobs) -> Result<Principal, Identit
         None => Ok(principal),
         Some(reason) => Err(ended((job.id().to_owned(), reason))),
     }
+}
+/// The job, live or ended, and the process behind what the kernel saw, as far as they are known:
+/// for the record. Nothing is granted by it.
+pub fn attribute(conn: &InterceptedConn, jobs: &Jobs) -> (Option<String>, Option<ProcessEvidence>) {
+    let live = conn.job_cgroup_id.and_then(|id| jobs.by_cgroup(id));
+    let job = live.map(|job| job.id().to_owned()).or_else(|| {
+        let ended = jobs.ended_in(conn.job_cgroup_id.unwrap_or(conn.cgroup_id));
+        ended.map(|(job, _)| job)
+    });
+    (job, (conn.pid != 0).then(|| process::evidence(conn)))
 }

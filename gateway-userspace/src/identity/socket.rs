@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use super::Jobs;
+use crate::intercept::sock_diag::{NLM_F_REQUEST, NO_COOKIE, request};
 
 /// The process at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +62,7 @@ struct Found {
 
 // linux/sock_diag.h, linux/inet_diag.h, linux/netlink.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
-const IPPROTO_TCP: u8 = 6;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 const NLMSG_HEADER: usize = 16;
 /// `struct inet_diag_msg`: family, state, timer, retransmits, the socket's id (48 bytes), then
@@ -99,35 +98,11 @@ fn ask(own: SocketAddr, peer: SocketAddr) -> io::Result<Option<Found>> {
         Some(std::time::Duration::from_secs(1)),
     )?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &request(own, peer), SendFlags::empty(), &kernel)?;
+    let message = request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, own, peer, NO_COOKIE);
+    sendto(&socket, &message, SendFlags::empty(), &kernel)?;
     let mut answer = [0; 4096];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
     parse(answer.get(..length).unwrap_or_default())
-}
-
-/// `nlmsghdr`, then `inet_diag_req_v2` for exactly one socket.
-fn request(own: SocketAddr, peer: SocketAddr) -> Vec<u8> {
-    let family = if own.is_ipv4() { 2_u8 } else { 10 };
-    let mut out = Vec::with_capacity(72);
-    out.extend(72_u32.to_ne_bytes());
-    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    out.extend(NLM_F_REQUEST.to_ne_bytes());
-    out.extend([0; 8]); // sequence number and port
-    out.extend([family, IPPROTO_TCP, 0, 0]); // no extensions, padding
-    out.extend(u32::MAX.to_ne_bytes()); // every state
-    out.extend(own.port().to_be_bytes());
-    out.extend(peer.port().to_be_bytes());
-    for address in [own.ip(), peer.ip()] {
-        let mut field = [0; 16];
-        match address {
-            IpAddr::V4(v4) => field[..4].copy_from_slice(&v4.octets()),
-            IpAddr::V6(v6) => field = v6.octets(),
-        }
-        out.extend(field);
-    }
-    out.extend([0; 4]); // any interface
-    out.extend([0xff; 8]); // no cookie
-    out
 }
 
 fn parse(answer: &[u8]) -> io::Result<Option<Found>> {

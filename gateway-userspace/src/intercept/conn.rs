@@ -42,24 +42,25 @@ pub trait Claim: Send + Sync {
 
 impl From<ConnRecord> for InterceptedConn {
     fn from(record: ConnRecord) -> Self {
-        let end = record
-            .comm
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(record.comm.len());
-        let comm = record.comm.get(..end).unwrap_or_default();
         Self {
             original: address::socket_addr(&record.original),
             cgroup_id: record.cgroup_id,
             job_cgroup_id: (record.job_cgroup_id != 0).then_some(record.job_cgroup_id),
             pid: record.pid,
             uid: record.uid,
-            comm: String::from_utf8_lossy(comm).into_owned(),
+            comm: comm(&record.comm),
             cookie: record.cookie,
             netns_cookie: record.netns_cookie,
             boot_ns: record.boot_ns,
         }
     }
+}
+
+/// A command name: NUL-padded, in no particular encoding.
+pub(super) fn comm(bytes: &[u8; 16]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 #[cfg(test)]

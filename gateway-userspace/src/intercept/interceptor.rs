@@ -8,12 +8,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, SkStorage};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, SkStorage};
 use gateway_common::{ConnKey, ConnRecord, Endpoint, Settings};
 
 use super::{
-    Claim, Counters, InterceptError, InterceptedConn, Scope, address, cgroup, kernel, links,
-    listener,
+    Attempts, Claim, Counters, InterceptError, InterceptedConn, Recognise, Scope, address, cgroup,
+    kernel, links, listener,
     loader::{self, KernelSet, map_error},
     pin_dir::PinDir,
 };
@@ -28,6 +28,8 @@ pub struct InterceptConfig {
     pub cgroup_root: Option<PathBuf>,
     /// Who is refused for having no job.
     pub scope: Scope,
+    /// What is done about databases that nobody named.
+    pub recognise: Recognise,
     /// Addresses of the databases.
     pub protected: Vec<SocketAddr>,
     /// Cgroup ids of the jobs that are live at the start.
@@ -51,6 +53,7 @@ pub struct Interceptor {
     // Read on every accept, without a lock.
     connections: HashMap<MapData, ConnKey, ConnRecord>,
     counters: PerCpuArray<MapData, u64>,
+    attempts: Mutex<Option<RingBuf<MapData>>>,
     state: Mutex<State>,
     // Declared last: the lock is let go only after all else.
     _pins: PinDir,
@@ -62,6 +65,9 @@ struct State {
     jobs: KernelSet<u64>,
     scope_set: KernelSet<u64>,
     scope: Scope,
+    recognise: Recognise,
+    /// Counts the changes of `protected`.
+    epoch: u32,
     settings: Array<MapData, Settings>,
     listeners: SkStorage<MapData, u64>,
 }
@@ -95,11 +101,15 @@ impl Interceptor {
             jobs: maps.jobs,
             scope_set: maps.scope,
             scope: config.scope.clone(),
+            recognise: config.recognise.clone(),
+            epoch: 0,
             settings: maps.settings,
             listeners: maps.listeners,
         };
         state.protected.replace(&endpoints(&config.protected)?)?;
         state.jobs.replace(&config.jobs)?;
+        let mut exceptions = maps.exceptions;
+        exceptions.replace(&config.recognise.exceptions())?;
         let missing = state.write_scope(&root, config.port, gateway_cgroup_id)?;
         for path in missing {
             tracing::warn!(cgroup = %path.display(), "a cgroup of the scope does not exist");
@@ -113,6 +123,7 @@ impl Interceptor {
             netns_cookie,
             connections: maps.connections,
             counters: maps.counters,
+            attempts: Mutex::new(Some(maps.attempts)),
             state: Mutex::new(state),
             _pins: pins,
         })
@@ -136,7 +147,24 @@ impl Interceptor {
     /// Protects exactly these addresses. One of this host is protected on all its addresses.
     pub fn protect(&self, addresses: &[SocketAddr]) -> Result<(), InterceptError> {
         let wanted = endpoints(addresses)?;
-        self.state().protected.replace(&wanted)
+        let mut state = self.state();
+        state.protected.replace(&wanted)?;
+        // Flows that were found clean are looked up again.
+        state.epoch = state.epoch.wrapping_add(1);
+        state
+            .write_scope(&self.root, self.port, self.gateway_cgroup_id)
+            .map(drop)
+    }
+
+    /// What the programs report. Once: there is one reader.
+    pub fn attempts(&self) -> io::Result<Option<Attempts>> {
+        let ring = self
+            .attempts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        ring.map(|ring| Attempts::new(ring, self.netns_cookie))
+            .transpose()
     }
 
     /// Changes the scope. Gives those of its cgroups that do not exist (now).
@@ -216,7 +244,7 @@ impl State {
         gateway_cgroup_id: u64,
     ) -> Result<Vec<PathBuf>, InterceptError> {
         let (mut ids, mut missing) = (Vec::new(), Vec::new());
-        for path in self.scope.cgroups() {
+        for path in self.scope.cgroups().iter().chain(&self.recognise.cgroups) {
             match cgroup::reachable_id(root, &cgroup::resolve(root, path)) {
                 Ok(id) => ids.push(id),
                 Err(InterceptError::Cgroup { source, .. })
@@ -232,7 +260,9 @@ impl State {
             gateway_tgid: std::process::id(),
             proxy_port: u32::from(port),
             scope: self.scope.code(),
-            zero: 0,
+            recognise: self.recognise.action.code(),
+            recognise_host: u32::from(self.recognise.host),
+            epoch: self.epoch,
         };
         // For cgroups, the set comes before the switch that trusts it; for the host, after.
         let set_first = matches!(self.scope, Scope::Cgroups(_));

@@ -132,6 +132,15 @@ pub(super) fn netns_cookie(socket: &impl AsFd) -> io::Result<u64> {
     }
 }
 
+/// A struct that the programs wrote, from the start of `bytes`; `None` if they are too few.
+pub(super) fn read_pod<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the bytes are enough, every pattern of them is a `T`, and they need not be aligned.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
 /// # Safety
 /// `attr` must be what `command` reads, and what it points to must be valid.
 unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<libc::c_int> {

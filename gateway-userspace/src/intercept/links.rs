@@ -10,8 +10,8 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
-        SockOps, links::FdLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
+        ProgramError, SockOps, links::FdLink,
     },
 };
 
@@ -20,6 +20,7 @@ use super::{InterceptError, cgroup, kernel, loader, pin_dir::PinDir};
 /// How a program is attached.
 #[derive(Clone, Copy)]
 enum Kind {
+    Sock,
     SockAddr,
     SockOps,
     Egress,
@@ -27,12 +28,13 @@ enum Kind {
 
 /// All programs, in the order in which they are put in place: what a redirect needs comes before
 /// the redirect.
-const PROGRAMS: [(&str, Kind); 10] = [
+const PROGRAMS: [(&str, Kind); 11] = [
     ("connection_state", Kind::SockOps),
     ("getpeername4", Kind::SockAddr),
     ("getpeername6", Kind::SockAddr),
     ("bind4", Kind::SockAddr),
     ("bind6", Kind::SockAddr),
+    ("socket_made", Kind::Sock),
     ("connect4", Kind::SockAddr),
     ("connect6", Kind::SockAddr),
     ("sendmsg4", Kind::SockAddr),
@@ -193,6 +195,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program
 
 fn load(program: &mut Program, kind: Kind) -> Result<(), ProgramError> {
     match kind {
+        Kind::Sock => <&mut CgroupSock>::try_from(program)?.load(),
         Kind::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
         Kind::SockOps => <&mut SockOps>::try_from(program)?.load(),
         Kind::Egress => <&mut CgroupSkb>::try_from(program)?.load(),
@@ -204,6 +207,11 @@ fn load(program: &mut Program, kind: Kind) -> Result<(), ProgramError> {
 fn attach(program: &mut Program, kind: Kind, cgroup: &File) -> Result<FdLink, ProgramError> {
     let mode = CgroupAttachMode::Single;
     let link = match kind {
+        Kind::Sock => {
+            let program: &mut CgroupSock = program.try_into()?;
+            let id = program.attach(cgroup, mode)?;
+            FdLink::try_from(program.take_link(id)?)
+        }
         Kind::SockAddr => {
             let program: &mut CgroupSockAddr = program.try_into()?;
             let id = program.attach(cgroup, mode)?;

@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader, Pod, include_bytes_aligned,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SkStorage},
 };
 use gateway_common::{ConnKey, ConnRecord, Endpoint, Settings};
 
@@ -59,10 +59,12 @@ pub(super) struct Maps {
     pub(super) protected: KernelSet<Endpoint>,
     pub(super) jobs: KernelSet<u64>,
     pub(super) scope: KernelSet<u64>,
+    pub(super) exceptions: KernelSet<Endpoint>,
     pub(super) settings: Array<MapData, Settings>,
     pub(super) listeners: SkStorage<MapData, u64>,
     pub(super) connections: HashMap<MapData, ConnKey, ConnRecord>,
     pub(super) counters: PerCpuArray<MapData, u64>,
+    pub(super) attempts: RingBuf<MapData>,
 }
 
 /// Loads the object with maps of its own. Nothing is attached yet.
@@ -74,10 +76,12 @@ pub(super) fn load() -> Result<(Ebpf, Maps), InterceptError> {
         protected: set(&mut ebpf, "PROTECTED")?,
         jobs: set(&mut ebpf, "JOBS")?,
         scope: set(&mut ebpf, "SCOPE")?,
+        exceptions: set(&mut ebpf, "EXCEPTIONS")?,
         settings: take(&mut ebpf, "SETTINGS")?,
         listeners: take(&mut ebpf, "LISTENERS")?,
         connections: take(&mut ebpf, "CONNECTIONS")?,
         counters: take(&mut ebpf, "COUNTERS")?,
+        attempts: take(&mut ebpf, "ATTEMPTS")?,
     };
     Ok((ebpf, maps))
 }

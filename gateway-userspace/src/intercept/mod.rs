@@ -8,6 +8,7 @@
 //! listens, connects to protected databases are refused and not let through.
 
 mod address;
+mod attempts;
 mod cgroup;
 mod conn;
 mod counters;
@@ -18,13 +19,17 @@ mod links;
 mod listener;
 mod loader;
 mod pin_dir;
+mod recognise;
 mod scope;
+pub(crate) mod sock_diag;
 
+pub use attempts::{AttemptStream, Attempts, BypassAttempt};
 pub use conn::{Claim, InterceptedConn};
 pub use counters::Counters;
 pub use error::InterceptError;
-pub use gateway_common::Counter;
+pub use gateway_common::{Counter, Way};
 pub use interceptor::{InterceptConfig, Interceptor};
 pub use links::{Attachment, attachments, detach_all, probe};
 pub use pin_dir::is_bpffs;
+pub use recognise::{Recognise, RecogniseAction};
 pub use scope::Scope;

@@ -10,7 +10,7 @@ use std::{
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Gate, Refusal, Session, names::Names, permit::hex, recent::Recent};
-pub use crate::audit::{ConnectionRefused, ProcessRecord, RefusalCause};
+pub use crate::audit::{BypassAttempted, ConnectionRefused, ProcessRecord, RefusalCause};
 use crate::{
     audit::{Durability, Event, SessionClosed, SessionOpened},
     identity::{Principal, ProcessEvidence},
@@ -151,6 +151,28 @@ impl Gate {
         })
         .await;
         Refusal::new(reason, principal.job().id().to_owned())
+    }
+
+    /// Records an attempt to get past the gateway.
+    pub async fn record_bypass(&self, mut attempted: BypassAttempted) {
+        attempted.process = attempted.process.map(|process| self.kept(process));
+        tracing::warn!(
+            way = %attempted.way,
+            refused = attempted.refused,
+            job = attempted.job,
+            pid = attempted.process.as_ref().map(|process| process.pid),
+            comm = attempted.process.as_ref().map(|process| process.comm.as_str()),
+            destination = attempted.destination,
+            suppressed = attempted.suppressed,
+            "attempt to get past the gateway"
+        );
+        if let Err(error) = self
+            .log
+            .append(Event::BypassAttempted(attempted), Durability::Lazy)
+            .await
+        {
+            tracing::error!(error = %error, "evidence cannot be written");
+        }
     }
 
     /// Records a connection that did not become a session.

@@ -8,7 +8,7 @@ use std::{
     mem::MaybeUninit,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     sync::{
@@ -19,19 +19,19 @@ use std::{
     time::Duration,
 };
 
-use cordon::intercept::{InterceptConfig, Interceptor, Scope};
+use cordon::intercept::{InterceptConfig, Interceptor, Recognise, Scope};
 use rustix::net::{
     AddressFamily, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, ipproto,
     sockopt,
 };
 
-use crate::rig::Proxy;
+use crate::{rig::Proxy, speak};
 
 /// Long enough for a loaded machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
-const MPTCP: u32 = 262;
-const MSG_FASTOPEN: u32 = 0x2000_0000;
+pub const MPTCP: u32 = 262;
+pub const MSG_FASTOPEN: u32 = 0x2000_0000;
 
 type Counts = BTreeMap<String, usize>;
 
@@ -159,6 +159,25 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
             rustix::net::sendto(&socket, &syn(to)?, SendFlags::empty(), &to)?;
             Ok("ok".into())
         }
+        // A socket for ping may write its own IP header, too.
+        ["raw-syn-of-ping", to] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?;
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_HDRINCL)?;
+            rustix::net::sendto(&socket, &syn(to)?, SendFlags::empty(), &to)?;
+            Ok("ok".into())
+        }
+        // As `hold`, to be given away.
+        ["keep", to] => {
+            let stream = TcpStream::connect(parse::<SocketAddr>(to)?)?;
+            let answer = answer_of(&stream)?;
+            held.socket = Some(stream.into());
+            Ok(answer)
+        }
+        ["adopt"] => {
+            held.stream = held.socket.take().map(TcpStream::from);
+            Ok("ok".into())
+        }
         ["bind", at] => {
             held.squatter = Some(TcpListener::bind(parse::<SocketAddr>(at)?)?);
             Ok("ok".into())
@@ -196,6 +215,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
                 pin_dir: pin_dir.into(),
                 cgroup_root: None,
                 scope: Scope::Host,
+                recognise: Recognise::default(),
                 protected: vec![parse(protected)?],
                 jobs: vec![parse(job)?],
                 port: parse(port)?,
@@ -214,7 +234,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
             let counts = worker.join().map_err(panicked)?;
             Ok(show(&counts))
         }
-        _ => Err(io::Error::other(format!("unknown command {words:?}"))),
+        _ => speak::obey(words, &mut held.stream),
     }
 }
 
@@ -251,6 +271,14 @@ fn connect(flavour: &str, to: SocketAddr) -> io::Result<String> {
             rustix::net::sendto(&socket, b"early", flags, &to)?;
             answer_of(&TcpStream::from(socket))
         }
+        "fastopen-connect" => {
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT)?;
+            // The SYN leaves with the first data.
+            rustix::net::connect(&socket, &to)?;
+            rustix::net::send(&socket, b"early", SendFlags::empty())?;
+            answer_of(&TcpStream::from(socket))
+        }
         other => match other.strip_prefix("from:") {
             Some(source) => {
                 let socket = socket(family(to), SocketType::STREAM, None)?;
@@ -270,7 +298,7 @@ fn answer_of(stream: &TcpStream) -> io::Result<String> {
     Ok(format!("{said} peer {peer}"))
 }
 
-fn first_line(stream: &TcpStream) -> io::Result<String> {
+pub fn first_line(stream: &TcpStream) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream.take(64)).read_line(&mut line)?;
@@ -376,7 +404,28 @@ fn syn(to: SocketAddr) -> io::Result<Vec<u8>> {
     Ok(packet)
 }
 
-fn socket(
+/// Turns on an option that is a number.
+fn set_option(socket: &OwnedFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+    // SAFETY: the value is as long as is said, and outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+pub fn socket(
     family: AddressFamily,
     kind: SocketType,
     protocol: Option<Protocol>,
@@ -389,7 +438,7 @@ fn socket(
     )?)
 }
 
-fn family(to: SocketAddr) -> AddressFamily {
+pub fn family(to: SocketAddr) -> AddressFamily {
     if to.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -397,7 +446,7 @@ fn family(to: SocketAddr) -> AddressFamily {
     }
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+pub fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
     text.parse()
         .ok()
         .ok_or_else(|| io::Error::other(format!("cannot read {text}")))

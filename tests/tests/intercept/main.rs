@@ -3,10 +3,13 @@
 //! Every test also looks at a counter of the programs, so that none passes because a hook did not
 //! run.
 
+mod bytes;
 mod child;
+mod flows;
 mod rig;
+mod speak;
 
-use cordon::intercept::{Claim, Counter, InterceptError, Interceptor, Scope};
+use cordon::intercept::{Claim, Counter, InterceptError, Interceptor, Scope, Way};
 
 use crate::rig::{Process, ROLE, Rig};
 
@@ -27,7 +30,7 @@ fn host(_: &std::path::Path) -> Scope {
 }
 
 #[test]
-fn a_connect_over_ipv4_reaches_the_proxy_with_the_kernels_evidence() {
+fn h1_a_connect_over_ipv4_reaches_the_proxy_with_the_kernels_evidence() {
     let rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     assert_eq!(job.ask("uid 65534"), "ok");
@@ -51,7 +54,7 @@ fn a_connect_over_ipv4_reaches_the_proxy_with_the_kernels_evidence() {
 }
 
 #[test]
-fn a_connect_over_ipv6_reaches_the_proxy() {
+fn h1_a_connect_over_ipv6_reaches_the_proxy() {
     let rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     let answer = job.ask(&format!("connect plain {}", rig.db_v6()));
@@ -63,7 +66,7 @@ fn a_connect_over_ipv6_reaches_the_proxy() {
 }
 
 #[test]
-fn a_connect_over_mapped_ipv6_is_the_ipv4_destination() {
+fn h1_a_connect_over_mapped_ipv6_is_the_ipv4_destination() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     let mapped = format!("[::ffff:127.0.0.1]:{}", rig.db.port);
@@ -77,7 +80,7 @@ fn a_connect_over_mapped_ipv6_is_the_ipv4_destination() {
 }
 
 #[test]
-fn a_destination_without_a_route_is_served_all_the_same() {
+fn h1_a_destination_without_a_route_is_served_all_the_same() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     for to in [rig.far_v4(), rig.far_v6()] {
@@ -91,7 +94,7 @@ fn a_destination_without_a_route_is_served_all_the_same() {
 }
 
 #[test]
-fn every_kind_of_connect_is_redirected() {
+fn h2_every_kind_of_connect_is_redirected() {
     let rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     let (v4, v6) = (rig.db_v4(), rig.db_v6());
@@ -103,6 +106,8 @@ fn every_kind_of_connect_is_redirected() {
         ("fastopen", v4.to_string()),
         ("fastopen", v6.to_string()),
         ("fastopen", mapped.clone()),
+        ("fastopen-connect", v4.to_string()),
+        ("fastopen-connect", v6.to_string()),
         ("from:::ffff:127.0.0.7", mapped),
         ("from:127.0.0.7", v4.to_string()),
         ("mptcp", v4.to_string()),
@@ -129,7 +134,7 @@ fn every_kind_of_connect_is_redirected() {
 }
 
 #[test]
-fn other_addresses_of_this_host_are_no_way_round() {
+fn h1_other_addresses_of_this_host_are_no_way_round() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     let port = rig.db.port;
@@ -157,7 +162,7 @@ fn other_addresses_of_this_host_are_no_way_round() {
 }
 
 #[test]
-fn a_nested_cgroup_belongs_to_its_job() {
+fn h4_a_nested_cgroup_belongs_to_its_job() {
     let rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     let (deep, deep_id) = rig.cgroup("job/a/b/c");
@@ -172,7 +177,7 @@ fn a_nested_cgroup_belongs_to_its_job() {
 }
 
 #[test]
-fn with_host_scope_a_process_without_a_job_is_redirected_without_one() {
+fn h4_with_host_scope_a_process_without_a_job_is_redirected_without_one() {
     let rig = Rig::new(host);
     let mut other = rig.outsider("other");
     assert!(
@@ -186,7 +191,7 @@ fn with_host_scope_a_process_without_a_job_is_redirected_without_one() {
 }
 
 #[test]
-fn a_process_that_leaves_its_job_loses_it() {
+fn h4_a_process_that_leaves_its_job_loses_it() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     job.enter(&rig.cgroup("sibling").0);
@@ -199,7 +204,7 @@ fn a_process_that_leaves_its_job_loses_it() {
 }
 
 #[test]
-fn a_process_in_the_gateways_cgroup_is_not_the_gateway() {
+fn h4_a_process_in_the_gateways_cgroup_is_not_the_gateway() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     let gateway = rig
@@ -288,7 +293,7 @@ fn a_scope_cgroup_that_was_made_anew_is_found_again() {
 }
 
 #[test]
-fn a_socket_made_before_the_job_is_redirected() {
+fn h5_a_socket_made_before_the_job_is_redirected() {
     let rig = Rig::new(host);
     let (path, id) = rig.cgroup("job");
     rig.interceptor().add_job(id).expect("the job");
@@ -304,7 +309,7 @@ fn a_socket_made_before_the_job_is_redirected() {
 }
 
 #[test]
-fn a_socket_passed_in_from_outside_is_redirected() {
+fn h5_a_socket_passed_in_from_outside_is_redirected() {
     let rig = Rig::new(host);
     let mut outside = rig.outsider("outside");
     let (mut job, id) = rig.job("job");
@@ -343,7 +348,7 @@ fn a_socket_used_again_speaks_for_its_new_destination_only() {
 }
 
 #[test]
-fn in_another_network_namespace_connects_are_refused() {
+fn h7_in_another_network_namespace_connects_are_refused() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     assert_eq!(job.ask("new-netns"), "ok");
@@ -358,7 +363,7 @@ fn in_another_network_namespace_connects_are_refused() {
 }
 
 #[test]
-fn the_proxys_port_cannot_be_dialled_directly() {
+fn h10_the_proxys_port_cannot_be_dialled_directly() {
     let rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     let port = rig.config().port;
@@ -381,13 +386,18 @@ fn the_proxys_port_cannot_be_dialled_directly() {
             "{way}"
         );
     }
+    let attempt = rig.attempt();
+    assert_eq!(
+        (attempt.way, attempt.conn.pid),
+        (Way::DirectDial, job.pid())
+    );
     assert_eq!(rig.proxy().strangers(), 0);
     // The gateway may, and is a stranger: it has no record.
     drop(std::net::TcpStream::connect(rig.proxy_v4()).expect("the proxy"));
 }
 
 #[test]
-fn a_connection_the_kernel_did_not_redirect_has_no_record() {
+fn h10_a_connection_the_kernel_did_not_redirect_has_no_record() {
     let rig = Rig::new(host);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let stream = std::net::TcpStream::connect(listener.local_addr().expect("its address"))
@@ -426,27 +436,155 @@ fn datagrams_to_a_protected_destination_are_refused() {
 }
 
 #[test]
-fn a_raw_packet_to_a_protected_destination_is_dropped() {
+fn h3_a_raw_packet_to_a_protected_destination_is_dropped() {
     let rig = Rig::new(host);
-    let (mut job, _) = rig.job("job");
-    assert_eq!(job.ask(&format!("raw-syn {}", rig.db_v4())), EPERM);
+    // Of no job, and so free to have raw sockets; but not to reach the database.
+    let mut other = rig.outsider("other");
+    assert_eq!(other.ask(&format!("raw-syn {}", rig.db_v4())), EPERM);
     assert_eq!(rig.count(Counter::DroppedPacket), 1);
+    let attempt = rig.attempt();
+    assert_eq!(attempt.way, Way::StrayPacket);
+    assert_eq!(attempt.conn.original, rig.db_v4());
     assert_eq!(rig.db.accepted(), 0);
 }
 
 #[test]
-fn a_connection_older_than_the_programs_carries_no_more_data() {
+fn h3_a_job_gets_no_raw_socket_but_those_of_ping() {
+    let rig = Rig::new(host);
+    let (mut job, id) = rig.job("job");
+    for (refused, protocol) in (1..).zip(["255", "6", "17", "89"]) {
+        assert_eq!(job.ask(&format!("raw-socket {protocol}")), EPERM);
+        let attempt = rig.attempt();
+        assert_eq!((attempt.way, attempt.conn.pid), (Way::RawSocket, job.pid()));
+        assert_eq!(attempt.conn.job_cgroup_id, Some(id));
+        assert_eq!(rig.count(Counter::RefusedRawSocket), refused);
+    }
+    assert_eq!(job.ask("raw-socket 1"), "ok", "ICMP");
+    let mut other = rig.outsider("other");
+    assert_eq!(other.ask("raw-socket 6"), "ok", "the host's own");
+    assert_eq!(rig.count(Counter::RefusedRawSocket), 4);
+}
+
+#[test]
+fn h3_tcp_from_a_raw_socket_is_dropped_wherever_it_goes() {
+    let rig = Rig::new(host);
+    let (mut job, _) = rig.job("job");
+    let server = rig::Server::start();
+    assert_eq!(job.ask(&format!("raw-syn-of-ping {}", server.v4())), EPERM);
+    assert_eq!(rig.count(Counter::DroppedRawPacket), 1);
+    assert_eq!(server.accepted(), 0);
+}
+
+#[test]
+fn h3_an_unprivileged_job_gets_no_packet_socket() {
+    let rig = Rig::new(host);
+    let (mut job, _) = rig.job("job");
+    assert_eq!(job.ask("uid 65534"), "ok");
+    assert_eq!(job.ask("packet-socket"), EPERM);
+    // A raw one is refused by its lack of rights before the programs are asked.
+    assert_eq!(job.ask("raw-socket 6"), EPERM);
+    assert_eq!(
+        job.ask(&format!("connect plain {}", rig.proxy_v4())),
+        EACCES
+    );
+    assert_eq!(rig.count(Counter::RefusedDirect), 1);
+}
+
+#[test]
+fn h5_a_connection_older_than_the_programs_carries_no_more_data_and_is_ended() {
     let mut rig = Rig::stopped(host);
-    let mut old = rig.outsider("old");
-    assert!(old.ask(&format!("hold {}", rig.db_v4())).starts_with("DB"));
+    let mut old = [rig.outsider("old4"), rig.outsider("old6")];
+    for (old, to) in old.iter_mut().zip([rig.db_v4(), rig.db_v6()]) {
+        assert!(old.ask(&format!("hold {to}")).starts_with("DB"));
+    }
     rig.start();
-    assert_eq!(old.ask("write hello"), "ok", "the kernel takes the data");
-    rig.wait(Counter::DroppedPacket, 1);
+    for (old, to) in old.iter_mut().zip([rig.db_v4(), rig.db_v6()]) {
+        assert_eq!(old.ask("write hello"), "ok", "the kernel takes the data");
+        let attempt = rig.attempt();
+        assert_eq!(
+            (attempt.way, attempt.conn.original),
+            (Way::StrayConnection, to)
+        );
+        assert!(attempt.refused);
+        assert_eq!(old.ask("finish"), "errno 103", "it fails at once");
+    }
+    assert!(rig.count(Counter::DroppedPacket) >= 2);
     assert_eq!(rig.db.received(), 0);
 }
 
 #[test]
-fn only_the_gateway_binds_the_proxys_port() {
+fn h5_a_connected_socket_from_before_the_job_or_passed_in_carries_no_data() {
+    let mut rig = Rig::stopped(host);
+    let (path, id) = rig.cgroup("job");
+    rig.set_live_jobs(&[id]);
+    // Connected while nothing was intercepted; the first is moved, of the other the socket.
+    let (mut moved, mut outside) = (rig.outsider("moved"), rig.outsider("outside"));
+    assert!(
+        moved
+            .ask(&format!("hold {}", rig.db_v4()))
+            .starts_with("DB")
+    );
+    assert!(
+        outside
+            .ask(&format!("keep {}", rig.db_v4()))
+            .starts_with("DB")
+    );
+    rig.start();
+    moved.enter(&path);
+    assert_eq!(moved.ask("write hello"), "ok");
+    assert_eq!(rig.attempt().way, Way::StrayConnection);
+    assert_eq!(moved.ask("finish"), "errno 103");
+
+    let mut job = Process::start(Some(&path));
+    outside.pass_socket(&mut job).expect("passing the socket");
+    assert_eq!(job.ask("adopt"), "ok");
+    assert_eq!(job.ask("write hello"), "ok");
+    assert_eq!(rig.attempt().way, Way::StrayConnection);
+    assert_eq!(job.ask("finish"), "errno 103");
+    assert!(rig.count(Counter::DroppedPacket) >= 2);
+    assert_eq!(rig.db.received(), 0);
+}
+
+#[test]
+fn h5_a_socket_of_a_job_that_goes_to_a_process_outside_stays_what_it_is() {
+    let rig = Rig::new(host);
+    let (mut job, id) = rig.job("job");
+    let mut outside = rig.outsider("outside");
+    assert_eq!(job.ask("make 4"), "ok");
+    job.pass_socket(&mut outside).expect("passing the socket");
+    let answer = outside.ask(&format!("use {}", rig.db_v4()));
+    assert!(answer.starts_with("PROXY"), "{answer}");
+    assert_eq!(rig.proxy().take_one().job_cgroup_id, None, "not {id}'s");
+    assert_eq!(rig.count(Counter::RedirectedNoJob), 1);
+    assert_eq!(rig.db.accepted(), 0);
+}
+
+#[test]
+fn h2_a_connect_by_io_uring_is_redirected() {
+    let rig = Rig::new(host);
+    let (mut job, id) = rig.job("job");
+    let mut redirected = 0;
+    for flavour in ["plain", "socket", "sqpoll"] {
+        for to in [rig.db_v4(), rig.db_v6()] {
+            let answer = job.ask(&format!("uring {flavour} {to}"));
+            // Where the host forbids it, there is nothing to get round by.
+            if answer == EPERM || answer == "errno 38" {
+                eprintln!("skipped: this host forbids io_uring ({answer})");
+                return;
+            }
+            assert_eq!(answer, format!("PROXY peer {to}"), "{flavour}");
+            let conn = rig.proxy().take_one();
+            assert_eq!(conn.job_cgroup_id, Some(id), "{flavour} {to}");
+            assert_eq!(conn.pid, job.pid(), "{flavour} {to}");
+            redirected += 1;
+            assert_eq!(rig.count(Counter::RedirectedJob), redirected, "{flavour}");
+        }
+    }
+    assert_eq!(rig.db.accepted(), 0);
+}
+
+#[test]
+fn h10_only_the_gateway_binds_the_proxys_port() {
     let mut rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     let port = rig.config().port;
@@ -463,7 +601,7 @@ fn only_the_gateway_binds_the_proxys_port() {
 }
 
 #[test]
-fn a_listener_without_the_gateways_mark_gets_no_connection() {
+fn h10_a_listener_without_the_gateways_mark_gets_no_connection() {
     let rig = Rig::stopped(host);
     // Was there before the programs, so that no hook saw its bind.
     let squatter = std::net::TcpListener::bind(rig.proxy_v4()).expect("the port");
@@ -481,7 +619,7 @@ fn a_listener_without_the_gateways_mark_gets_no_connection() {
 }
 
 #[test]
-fn while_the_daemon_is_away_connects_are_refused() {
+fn h8_while_the_daemon_is_away_connects_are_refused() {
     let mut rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     let mut other = rig.outsider("other");
@@ -513,7 +651,7 @@ fn while_the_daemon_is_away_connects_are_refused() {
 }
 
 #[test]
-fn a_job_that_ended_while_the_daemon_was_away_is_none_after_it() {
+fn h9_a_job_that_ended_while_the_daemon_was_away_is_none_after_it() {
     let mut rig = Rig::new(host);
     let (mut job, _) = rig.job("job");
     rig.stop();
@@ -528,7 +666,7 @@ fn a_job_that_ended_while_the_daemon_was_away_is_none_after_it() {
 }
 
 #[test]
-fn a_removed_job_is_no_job_at_once() {
+fn h9_a_removed_job_is_no_job_at_once() {
     let rig = Rig::new(host);
     let (mut job, id) = rig.job("job");
     rig.interceptor().remove_job(id).expect("removing the job");
@@ -553,7 +691,7 @@ fn a_removed_job_is_no_job_at_once() {
 }
 
 #[test]
-fn restarts_under_load_let_no_connection_through() {
+fn h8_restarts_under_load_let_no_connection_through() {
     let mut rig = Rig::new(host);
     let (_, id) = rig.cgroup("job");
     rig.set_live_jobs(&[id]);
@@ -724,7 +862,7 @@ fn a_gateway_outside_its_cgroup_is_not_the_gateway() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_leaves_the_database_shut() {
+fn h8_a_daemon_that_is_killed_leaves_the_database_shut() {
     let rig = Rig::stopped(host);
     let (_, id) = rig.cgroup("job");
     let daemon = daemon(&rig, id);

@@ -17,7 +17,8 @@ use std::{
 };
 
 use cordon::intercept::{
-    Claim, Counter, InterceptConfig, InterceptedConn, Interceptor, Scope, detach_all,
+    Attempts, BypassAttempt, Claim, Counter, InterceptConfig, InterceptedConn, Interceptor,
+    Recognise, RecogniseAction, Scope, detach_all,
 };
 
 use crate::child;
@@ -31,6 +32,7 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 
 pub struct Rig {
     pub interceptor: Option<Arc<Interceptor>>,
+    attempts: Mutex<Option<Attempts>>,
     pub proxy: Option<Proxy>,
     pub db: Database,
     config: InterceptConfig,
@@ -66,6 +68,11 @@ impl Rig {
             pin_dir: Path::new("/sys/fs/bpf").join(&name),
             cgroup_root: None,
             scope: scope(&folder),
+            // Of jobs and of the rig's own cgroups only: rigs share the host.
+            recognise: Recognise {
+                action: RecogniseAction::Refuse,
+                ..Recognise::default()
+            },
             protected: vec![
                 (Ipv4Addr::LOCALHOST, db.port).into(),
                 (Ipv6Addr::LOCALHOST, db.port).into(),
@@ -78,6 +85,7 @@ impl Rig {
         };
         Self {
             interceptor: None,
+            attempts: Mutex::new(None),
             proxy: None,
             db,
             config,
@@ -99,6 +107,8 @@ impl Rig {
             }
             panic!("the interceptor starts: {chain}")
         });
+        let attempts = started.attempts().expect("the programs' reports");
+        *self.attempts() = attempts;
         self.interceptor = Some(Arc::new(started));
     }
 
@@ -111,7 +121,35 @@ impl Rig {
     /// The daemon goes away; what it put into the kernel stays.
     pub fn stop(&mut self) {
         self.proxy = None;
+        *self.attempts() = None;
         self.interceptor = None;
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Option<Attempts>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next attempt to get past that is reported; its connection is ended. Only a failing test
+    /// waits long.
+    pub fn attempt(&self) -> BypassAttempt {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            if let Some(attempt) = self.try_attempt() {
+                return attempt;
+            }
+            assert!(Instant::now() < deadline, "no attempt is reported");
+            thread::yield_now();
+        }
+    }
+
+    /// An attempt that is reported already.
+    pub fn try_attempt(&self) -> Option<BypassAttempt> {
+        self.attempts().as_mut()?.next_attempt()
+    }
+
+    /// Changes what is done about flows, before the start.
+    pub fn recognise(&mut self, change: impl FnOnce(&mut Recognise)) {
+        change(&mut self.config.recognise);
     }
 
     pub fn interceptor(&self) -> &Interceptor {
@@ -327,8 +365,12 @@ impl Database {
         Ok((v4, TcpListener::from(v6)))
     }
 
-    /// On every address of the host.
     fn start() -> Self {
+        Self::with(converse)
+    }
+
+    /// On every address of the host.
+    fn with(serve: fn(TcpStream, &AtomicUsize)) -> Self {
         // The port that IPv4 is given may be another test's over IPv6: then the next one.
         let (v4, v6) = std::iter::repeat_with(Self::listen)
             .take(50)
@@ -346,7 +388,7 @@ impl Database {
                     while let Ok((stream, _)) = listener.accept() {
                         accepted.fetch_add(1, Ordering::SeqCst);
                         let received = Arc::clone(&received);
-                        thread::spawn(move || converse(stream, &received));
+                        thread::spawn(move || serve(stream, &received));
                     }
                 })
             })
@@ -366,6 +408,60 @@ impl Database {
 
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
+    }
+}
+
+/// A server of something that is not protected, on every address of the host: counts what it
+/// gets, and says `GOT` when the client has said all.
+pub struct Server(Database);
+
+impl Server {
+    pub fn start() -> Self {
+        Self(Database::with(|mut stream, received| {
+            let mut buffer = [0; 512];
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => received.fetch_add(length, Ordering::SeqCst),
+                    Err(_) => return,
+                };
+            }
+            // The client may be gone.
+            let _written = stream.write_all(b"GOT\n");
+        }))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    pub fn v4(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.0.port).into()
+    }
+
+    pub fn v6(&self) -> SocketAddr {
+        (Ipv6Addr::LOCALHOST, self.0.port).into()
+    }
+
+    pub fn mapped(&self) -> String {
+        format!("[::ffff:127.0.0.1]:{}", self.0.port)
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.0.accepted()
+    }
+
+    pub fn received(&self) -> usize {
+        self.0.received()
+    }
+
+    /// Waits until it has got so many bytes. Only a failing test waits long.
+    pub fn wait(&self, bytes: usize) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.received() < bytes {
+            assert!(Instant::now() < deadline, "it got {}", self.received());
+            thread::yield_now();
+        }
     }
 }
 
@@ -424,11 +520,16 @@ impl Process {
     }
 
     pub fn ask(&mut self, command: &str) -> String {
-        writeln!(self.control, "{command}").expect("asking the child");
+        self.tell(command);
         self.answer()
     }
 
-    fn answer(&mut self) -> String {
+    /// Asks without waiting for the answer.
+    pub fn tell(&mut self, command: &str) {
+        writeln!(self.control, "{command}").expect("telling the child");
+    }
+
+    pub fn answer(&mut self) -> String {
         let mut line = String::new();
         self.answers
             .read_line(&mut line)

@@ -115,6 +115,24 @@ impl Refusal {
                 reason: refused.reason,
                 ..Self::default()
             },
+            Event::BypassAttempted(attempted) => Self {
+                kind: "bypass",
+                job: attempted.job,
+                what: match (attempted.process, attempted.destination) {
+                    (Some(process), Some(to)) => {
+                        format!("{} ({}) to {to}", process.comm, process.pid)
+                    }
+                    (Some(process), None) => format!("{} ({})", process.comm, process.pid),
+                    (None, to) => to.map_or_else(String::new, |to| format!("to {to}")),
+                },
+                reason: if attempted.refused {
+                    attempted.reason
+                } else {
+                    format!("(passed) {}", attempted.reason)
+                },
+                code: Some(attempted.way),
+                ..Self::default()
+            },
             Event::JobRefused(refused) => Self {
                 kind: "job",
                 job: refused.inside_job,
