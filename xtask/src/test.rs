@@ -41,6 +41,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("bzip2", "bzip2"),
     // To look at the unit.
     ("systemd", "systemd-analyze"),
+    // Network namespaces, as containers have them.
+    ("iproute2", "/usr/sbin/ip"),
     // Drivers.
     ("nodejs", "node"),
     ("npm", "npm"),

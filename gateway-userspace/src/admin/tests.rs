@@ -148,6 +148,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().join("run"),
         intercept: Intercept {
+            namespaces: crate::config::Namespaces::Refuse,
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,

@@ -257,6 +257,7 @@ impl Place<'_> {
             pin_dir,
             port,
             recognise: self.recognise(&written.recognise)?,
+            namespaces: written.namespaces.unwrap_or_default(),
         })
     }
 
