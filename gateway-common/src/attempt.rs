@@ -42,12 +42,10 @@ ways! {
     StrayConnection = 5;
     /// A packet to a protected destination from a raw or datagram socket.
     StrayPacket = 6;
-    /// A TCP packet from a raw socket.
-    RawPacket = 7;
     /// A raw socket.
-    RawSocket = 8;
+    RawSocket = 7;
     /// The proxy's port, dialled directly.
-    DirectDial = 9;
+    DirectDial = 8;
 }
 
 /// Who made a call: the process, as the kernel saw it.

@@ -32,20 +32,20 @@ impl Packet {
     /// `None` for other protocols, and for what is too short to have ports.
     #[inline(always)]
     pub fn read(ctx: &SkBuffContext) -> Option<Self> {
-        let first: u8 = ctx.load(0).ok()?;
-        match first >> 4 {
+        // Few large loads: each is a call.
+        let ip: [u8; 20] = ctx.load(0).ok()?;
+        match ip[0] >> 4 {
             4 => {
-                let transport: u8 = ctx.load(9).ok()?;
+                let transport = ip[9];
                 if transport != TCP && transport != UDP {
                     return None;
                 }
                 // A later fragment has no port. The first one of the datagram was judged.
-                let fragment: [u8; 2] = ctx.load(6).ok()?;
-                if u16::from_be_bytes(fragment) & 0x1fff != 0 {
+                if u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0 {
                     return None;
                 }
-                let header = usize::from(first & 0xf) * 4;
-                let to: [u8; 4] = ctx.load(16).ok()?;
+                let header = usize::from(ip[0] & 0xf) * 4;
+                let to = [ip[16], ip[17], ip[18], ip[19]];
                 let port: [u8; 2] = ctx.load(header + 2).ok()?;
                 Some(Self {
                     to: Endpoint::v4(to, u16::from_be_bytes(port)),
@@ -54,7 +54,7 @@ impl Packet {
                 })
             }
             6 => {
-                let (mut transport, mut header): (u8, usize) = (ctx.load(6).ok()?, 40);
+                let (mut transport, mut header) = (ip[6], 40_usize);
                 // Hop-by-hop, routing, destination options and fragment come before the transport
                 // header.
                 for _ in 0..4 {
@@ -107,21 +107,20 @@ impl Packet {
     /// The TCP header; `None` without data.
     #[inline(always)]
     pub fn segment(&self, ctx: &SkBuffContext) -> Option<Segment> {
-        let seq: [u8; 4] = ctx.load(self.header + 4).ok()?;
-        let rest: [u8; 2] = ctx.load(self.header + 12).ok()?;
-        let data = self.header as u32 + u32::from(rest[0] >> 4) * 4;
+        let tcp: [u8; 14] = ctx.load(self.header).ok()?;
+        let data = self.header as u32 + u32::from(tcp[12] >> 4) * 4;
         // Of the packet, not of the IP header: one that is cut into segments later may be longer
         // than the IP header can say.
         let length = ctx.len().checked_sub(data)?;
         if length == 0 {
             return None;
         }
-        let syn = u32::from(rest[1] & 0x02 != 0);
+        let syn = u32::from(tcp[13] & 0x02 != 0);
         Some(Segment {
-            seq: u32::from_be_bytes(seq).wrapping_add(syn),
+            seq: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(syn),
             data,
             length,
-            urgent: rest[1] & 0x20 != 0,
+            urgent: tcp[13] & 0x20 != 0,
         })
     }
 }

@@ -32,6 +32,8 @@ pub const DATABASE: &str = "shop";
 pub const PLACEHOLDER: &str = "placeholder";
 
 const SETTINGS: &[&str] = &[
+    // Else jobs could reach it without Cordon.
+    "unix_socket_permissions=0700",
     "listen_addresses=127.0.0.1",
     "ssl=on",
     "fsync=off",

@@ -61,6 +61,8 @@ pub struct Setup {
     pub console: Option<String>,
     /// A further database `relayed`, which is the cluster's behind this address, and its `tls`.
     pub relay: Option<(String, &'static str)>,
+    /// Further lines of the configuration's `intercept:`, indented by two.
+    pub intercept: String,
     /// Further lines of the configuration.
     pub further: String,
     /// Further lines of the configuration's `evidence:`, indented by two.
@@ -87,6 +89,7 @@ impl Default for Setup {
             admin: None,
             console: None,
             relay: None,
+            intercept: String::new(),
             further: String::new(),
             evidence: String::new(),
             state_bytes: None,
@@ -240,7 +243,7 @@ impl Daemon {
             "version: 1\n\
              state_dir: {here}/state\n\
              runtime_dir: {here}/run\n\
-             intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n\
+             intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n{intercept}\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}{issuer_keys}    max_lifetime: 10m\n\
              databases:\n  - name: {DATABASE}\n    address: {address}\n    tls: verify-full\n    ca_file: {ca}\n{asks}{admin}    logins:\n      \
@@ -250,6 +253,7 @@ impl Daemon {
              approvers:\n  dba: [{approvers}]\n{security}\
              evidence:\n{fsync}{evidence}{console}",
             pins = self.pin_dir.display(),
+            intercept = setup.intercept,
             port = self.port,
             jobs = self.jobs,
             max_duration = setup.max_duration,

@@ -32,6 +32,7 @@ pub mod tools;
 #[cfg(feature = "agreement")]
 pub mod transparency;
 pub mod web;
+pub mod witness;
 
 pub use agent::{Agent, Told};
 pub use cluster::Cluster;

@@ -20,6 +20,15 @@ const PYTHON_DRIVERS: &[&str] = &[
     "SQLAlchemy==2.1.9",
 ];
 
+/// The witness of [`crate::witness::Witness`]. It asks for a later Python than Debian's, and runs with
+/// that.
+const PYTHON_WITNESS: &[&str] = &[
+    "--ignore-requires-python",
+    "aics-witness==0.1.0",
+    "aics-tlog==0.2.1",
+    "cryptography==50.0.2",
+];
+
 /// node-postgres under test, with what belongs to it.
 const NODE_DRIVERS: &[&str] = &["pg@8.23.1", "pg-cursor@2.22.1", "pg-copy-streams@7.0.0"];
 
@@ -108,6 +117,11 @@ pub(crate) fn object_store() -> Result<PathBuf> {
 /// A Python with the drivers, made once below Cargo's target folder.
 pub fn python_with_drivers() -> Result<PathBuf> {
     python_with("venv", PYTHON_DRIVERS)
+}
+
+/// The program of [`crate::witness::Witness`], made once below Cargo's target folder.
+pub(crate) fn witness() -> Result<PathBuf> {
+    Ok(python_with("witness", PYTHON_WITNESS)?.with_file_name("aics-witness"))
 }
 
 /// A Python environment of that name with these packages, made once below Cargo's target folder.

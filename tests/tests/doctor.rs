@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use cordon_tests::{Cluster, Daemon, Issuer, Output, Setup, Stand, host};
 use serde_json::Value;
 
-/// A server whose own socket is closed to jobs.
-const CLOSED: &[&str] = &["unix_socket_permissions=0700"];
+/// A server whose own socket is open to everybody, as PostgreSQL makes it.
+const OPEN: &[&str] = &["unix_socket_permissions=0777"];
 
 /// Runs it; gives the exit code and what it found.
 fn doctor(daemon: &Daemon, only: &[&str]) -> Result<(Option<i32>, Value)> {
@@ -54,7 +54,7 @@ fn one_problem(
 
 #[test]
 fn a_healthy_host_has_no_problem_and_every_connect_was_tried() -> Result<()> {
-    let stand = Stand::start_with(&Setup::default(), CLOSED)?;
+    let stand = Stand::start(&Setup::default())?;
     let (code, report) = doctor(&stand.daemon, &[])?;
     let problems = findings(&report, "problem");
     ensure!(
@@ -93,7 +93,7 @@ fn a_healthy_host_has_no_problem_and_every_connect_was_tried() -> Result<()> {
 
 #[test]
 fn on_a_terminal_it_prints_a_table_and_what_to_do() -> Result<()> {
-    let stand = Stand::start(&Setup::default())?;
+    let stand = Stand::start_with(&Setup::default(), OPEN)?;
     let config = stand.daemon.config().display().to_string();
     let output = Output::from(
         stand
@@ -103,7 +103,6 @@ fn on_a_terminal_it_prints_a_table_and_what_to_do() -> Result<()> {
             .env("NO_COLOR", "1")
             .output()?,
     );
-    // The server's own socket is open to everybody, as PostgreSQL makes it.
     ensure!(output.code == Some(1), "{}", output.all());
     for part in [
         "AREA",
@@ -125,7 +124,7 @@ fn on_a_terminal_it_prints_a_table_and_what_to_do() -> Result<()> {
 
 #[test]
 fn h5_a_protected_servers_socket_in_reach_is_a_problem() -> Result<()> {
-    let stand = Stand::start(&Setup::default())?;
+    let stand = Stand::start_with(&Setup::default(), OPEN)?;
     let report = doctor(&stand.daemon, &["reach"])?;
     one_problem(
         &report,
@@ -137,7 +136,7 @@ fn h5_a_protected_servers_socket_in_reach_is_a_problem() -> Result<()> {
 
 #[test]
 fn h8_a_daemon_that_is_away_is_a_problem_and_connects_are_refused_meanwhile() -> Result<()> {
-    let mut stand = Stand::start_with(&Setup::default(), CLOSED)?;
+    let mut stand = Stand::start(&Setup::default())?;
     stand.daemon.kill()?;
     let report = doctor(&stand.daemon, &[])?;
     one_problem(&report, "daemon", "runs", "control.sock")?;
@@ -157,7 +156,7 @@ fn h8_a_daemon_that_is_away_is_a_problem_and_connects_are_refused_meanwhile() ->
 
 #[test]
 fn h8_a_program_that_somebody_removed_is_found_and_so_is_what_passes() -> Result<()> {
-    let mut stand = Stand::start_with(&Setup::default(), CLOSED)?;
+    let mut stand = Stand::start(&Setup::default())?;
     let pins = stand.daemon.pin_dir().to_owned();
     remove(&pins, "getpeername4")?;
     let report = doctor(&stand.daemon, &["programs"])?;
@@ -195,7 +194,7 @@ fn remove(pins: &Path, program: &str) -> Result<()> {
 
 #[test]
 fn a_database_that_cannot_be_reached_is_a_problem() -> Result<()> {
-    let cluster = std::sync::Arc::new(Cluster::start_with(CLOSED)?);
+    let cluster = std::sync::Arc::new(Cluster::start()?);
     let issuer = std::sync::Arc::new(Issuer::start()?);
     let nobody = host::free_port()?;
     let daemon = Daemon::start(
@@ -226,7 +225,7 @@ fn a_database_that_cannot_be_reached_is_a_problem() -> Result<()> {
 
 #[test]
 fn a_password_that_is_not_accepted_is_a_problem() -> Result<()> {
-    let stand = Stand::start_with(&Setup::default(), CLOSED)?;
+    let stand = Stand::start(&Setup::default())?;
     stand
         .cluster
         .admin("ALTER ROLE reader PASSWORD 'another'")?;
@@ -241,8 +240,8 @@ fn a_password_that_is_not_accepted_is_a_problem() -> Result<()> {
 
 #[test]
 fn a_certificate_that_nobody_trusts_is_a_problem() -> Result<()> {
-    let cluster = std::sync::Arc::new(Cluster::start_with(CLOSED)?);
-    let another = Cluster::start_with(CLOSED)?;
+    let cluster = std::sync::Arc::new(Cluster::start()?);
+    let another = Cluster::start()?;
     let issuer = std::sync::Arc::new(Issuer::start()?);
     let daemon = Daemon::start(
         &cluster,
@@ -264,7 +263,7 @@ fn a_certificate_that_nobody_trusts_is_a_problem() -> Result<()> {
 
 #[test]
 fn a_configuration_or_a_policy_that_cannot_be_read_is_a_problem_with_its_place() -> Result<()> {
-    let stand = Stand::start_with(&Setup::default(), CLOSED)?;
+    let stand = Stand::start(&Setup::default())?;
     stand.daemon.write_policy("version: 1\ngrantz: []\n")?;
     let report = doctor(&stand.daemon, &["config"])?;
     one_problem(&report, "config", "policy", "policy.yaml:2:1")?;

@@ -297,3 +297,64 @@ fn e4_on_a_full_disk_traffic_stops_with_an_error_and_goes_on_when_there_is_room(
     stand.daemon.verify_offline()?.success()?;
     Ok(())
 }
+
+#[test]
+fn e4_the_time_of_a_statement_ends_it_at_the_database_while_nothing_can_be_recorded() -> Result<()>
+{
+    let stand = Stand::start(&Setup {
+        policy: policies::ALLOW_ALL.replace(
+            "role: { login: agent_rw }\n",
+            "role: { login: agent_rw }\n    limits: { statement: 10s }\n",
+        ),
+        state_bytes: Some(8 * 1024 * 1024),
+        ..Setup::default()
+    })?;
+    // It begins, is held up until the disk is full, sends more than may wait for the recording, and
+    // would then run on.
+    let mut holder = stand.cluster.live_admin()?;
+    holder.query("SELECT pg_advisory_lock(7);")?;
+    let query = "SELECT CASE WHEN n = 0 THEN pg_advisory_lock(7)::text \
+                 WHEN n < 200 THEN repeat(md5(n::text), 128) \
+                 ELSE pg_sleep(600)::text END FROM generate_series(0, 200) n";
+    let client = stand
+        .job()
+        .psql_command(&["-q", "-o", "/dev/null", "-c", query])?
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let running = || {
+        stand.cluster.count(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(600)%' \
+             AND pid <> pg_backend_pid()",
+        )
+    };
+    eventually("the statement to wait", || {
+        let waiting = stand
+            .cluster
+            .count("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'")?;
+        Ok((waiting == 1).then_some(()))
+    })?;
+    let filler = stand.daemon.state_dir().join("filler");
+    let mut file = fs::File::create(&filler)?;
+    let mut block = vec![7_u8; 64 * 1024];
+    while !block.is_empty() {
+        if std::io::Write::write_all(&mut file, &block).is_err() {
+            block.truncate(block.len() / 2);
+        }
+    }
+    holder.query("SELECT pg_advisory_unlock(7);")?;
+    eventually("the end of the statement at the database", || {
+        Ok((running()? == 0).then_some(()))
+    })?;
+    ensure!(filler.exists(), "there is room again");
+    fs::remove_file(&filler)?;
+    let output = Output::from(client.wait_with_output()?);
+    ensure!(
+        output.code != Some(0) && output.stderr.contains("ran longer than 10s"),
+        "{}",
+        output.all()
+    );
+    stand.daemon.verify_offline()?.success()?;
+    Ok(())
+}

@@ -116,8 +116,21 @@ const CASES: &[(&str, Want)] = &[
     ("copy data outside of copy", Want::Rows(&["1"])),
     ("copy fail outside of copy", Want::Rows(&["1"])),
     ("password after login", Want::ErrorOrEnd),
-    ("function call", Want::Error(REFUSED)),
-    ("large object by function call", Want::Error(REFUSED)),
+    ("function call", Want::Login),
+    (
+        "function call of what is not allowed",
+        Want::Error(&["42501"]),
+    ),
+    (
+        "function call of what is not there",
+        Want::Error(&["42883"]),
+    ),
+    (
+        "function call with an argument too few",
+        Want::Error(PROTOCOL),
+    ),
+    ("function call without its end", Want::Error(PROTOCOL)),
+    ("function call with bytes left", Want::Error(PROTOCOL)),
     ("a flood of syncs", Want::Login),
     ("named statement twice", Want::Error(&["42P05"])),
     (
@@ -170,6 +183,25 @@ fn each_malformed_or_misplaced_message_costs_one_connection_at_most() -> Result<
             .all(|sql| !sql.contains("secrets")),
         "a refused statement was run"
     );
+    // What was refused before a statement was read of it is on record.
+    let export = ["evidence", "export", "jsonl", "--dir"];
+    let dir = stand.daemon.evidence_dir().display().to_string();
+    let entries = eventually("the refusals to be signed", || {
+        let export = stand
+            .daemon
+            .cli(&[&export[..], &[&dir]].concat())
+            .output()?;
+        let export = cordon_tests::Output::from(export).success()?;
+        let refused: Vec<String> = export
+            .stdout
+            .lines()
+            .filter(|line| line.contains("\"message-refused\""))
+            .map(str::to_owned)
+            .collect();
+        let has = |state: &str| refused.iter().any(|line| line.contains(state));
+        Ok((has("22021") && has("26000")).then_some(refused))
+    })?;
+    canary::none_in("a refusal on record", &entries.concat())?;
     Ok(())
 }
 

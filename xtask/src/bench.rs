@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what it costs to understand statements.
+//! `cargo xtask bench`: what it costs to understand statements, and what the programs in the kernel
+//! cost.
 
 use anyhow::Result;
 use clap::Args;
@@ -11,7 +12,7 @@ use crate::{
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub struct Bench {
-    /// Only benchmarks with this in their name.
+    /// Only benchmarks with this in their name; `intercept`: instead, the programs in the kernel.
     filter: Option<String>,
     /// Do not install anything; say what is missing.
     #[arg(long)]
@@ -23,10 +24,22 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         // The daemon's crate embeds the object.
         build::ebpf(self.no_install)?;
+        if self.filter.as_deref() == Some("intercept") {
+            return intercept();
+        }
         let mut command = cargo();
         command.args(["bench", "--package", "cordon", "--features", "bench"]);
         command.args(["--bench", "analysis", "--"]);
         command.args(&self.filter);
         step("measure", || run(&mut command))
     }
+}
+
+/// Not optimised: what is measured happens in the kernel, and the tests have it built.
+fn intercept() -> Result<()> {
+    cordon_tests::host::require_root()?;
+    let mut command = cargo();
+    command.args(["bench", "--workspace", "--profile", "dev"]);
+    command.args(["--bench", "intercept"]);
+    step("measure", || run(&mut command))
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask test-recording` and `bench-evidence`: what recordings cost.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
 use clap::Args;
 use cordon_tests::{Setup, Stand, policies, tools};
@@ -17,6 +19,9 @@ pub struct TestRecording {
     /// Size of the session, in MiB.
     #[arg(long, default_value_t = 1024)]
     megabytes: u64,
+    /// Take this program instead of building one; `cordon-verify` is beside it.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Do not install anything; say what is missing.
     #[arg(long)]
     no_install: bool,
@@ -26,7 +31,7 @@ pub struct TestRecording {
 pub fn test(args: &TestRecording) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
-    let daemon = build::daemon(true, args.no_install)?;
+    let daemon = daemon(args.binary.as_deref(), args.no_install)?;
     let mut command = cargo();
     command
         .args([
@@ -42,6 +47,16 @@ pub fn test(args: &TestRecording) -> Result<()> {
     step("record a large session", || step::run(&mut command))
 }
 
+/// An optimised daemon: the given one, or one that is built now.
+fn daemon(given: Option<&Path>, no_install: bool) -> Result<PathBuf> {
+    match given {
+        Some(given) => given
+            .canonicalize()
+            .with_context(|| format!("{} cannot be found", given.display())),
+        None => build::daemon(true, no_install),
+    }
+}
+
 /// Arguments of `cargo xtask bench-evidence`.
 #[derive(Args)]
 pub struct BenchEvidence {
@@ -51,6 +66,9 @@ pub struct BenchEvidence {
     /// How often each is made; the best counts.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
+    /// Take this program instead of building one; `cordon-verify` is beside it.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Do not install anything; say what is missing.
     #[arg(long)]
     no_install: bool,
@@ -82,7 +100,7 @@ struct Measured {
 pub fn bench(args: &BenchEvidence) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
-    let daemon = build::daemon(true, args.no_install)?;
+    let daemon = daemon(args.binary.as_deref(), args.no_install)?;
     let cases = CASES
         .iter()
         .map(|(name, evidence)| {
@@ -112,7 +130,7 @@ pub fn bench(args: &BenchEvidence) -> Result<()> {
     Ok(())
 }
 
-fn measure(daemon: &std::path::Path, evidence: &str, args: &BenchEvidence) -> Result<Measured> {
+fn measure(daemon: &Path, evidence: &str, args: &BenchEvidence) -> Result<Measured> {
     let stand = Stand::start(&Setup {
         policy: policies::ALLOW_ALL.to_owned(),
         evidence: evidence.to_owned(),

@@ -10,16 +10,18 @@ mod report;
 mod rotations;
 mod tree;
 mod walk;
+mod witness;
 
 use std::{collections::HashSet, fs, path::Path};
 
 use self::{
     frame::list_segments, notes::Notes, recordings::Recordings, report::problem,
-    rotations::load_keys, tree::Counter, walk::Walk,
+    rotations::load_keys, tree::Counter, walk::Walk, witness::Cosigned,
 };
 
 pub use proof::{Claim, Proven, check_proof};
-pub use report::{DeclaredGap, Problem, Pruned, Report};
+pub use report::{DeclaredGap, Problem, Pruned, Report, Witnessed};
+pub use witness::{Witness, check_cosignatures, latest_cosigned};
 
 /// Progress is told after this many bytes.
 const PROGRESS_BYTES: u64 = 8 * 1024 * 1024;
@@ -33,6 +35,11 @@ pub struct VerifyOptions<'a> {
     /// A checkpoint kept elsewhere, which the log must still contain. Without one, a log cut
     /// back to an older checkpoint of its own looks like an older log.
     pub checkpoint: Option<&'a str>,
+    /// Witnesses whose cosignatures are checked. A wrong one is a problem; those of others are not
+    /// looked at.
+    pub witnesses: Vec<Witness>,
+    /// How many of them must have cosigned a checkpoint of the log; `None`: all.
+    pub quorum: Option<usize>,
     /// Is told how far the check is.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -93,16 +100,21 @@ fn check(
         Some(note) => {
             let given = Path::new("the given checkpoint");
             let note = format!("{}\n", note.trim_end());
-            Some(keys.open(&note).map_err(|what| problem(given, 0, what))?)
+            Some(
+                keys.open_cosigned(&note)
+                    .map_err(|what| problem(given, 0, what))?,
+            )
         }
     };
     // Opened before the entries are read: of a log that is being written, the entries that a
     // checkpoint covers are then there.
     let notes = Notes::open(&dir.join("checkpoints"))?;
+    let cosigned = Cosigned::open(dir, options.witnesses.clone(), options.quorum, report)?;
     let mut walk = Walk {
         dir,
         keys,
         notes,
+        cosigned,
         next_note: None,
         last_note: None,
         known,
@@ -119,6 +131,7 @@ fn check(
         walk.begin_at(*first, path)?;
     }
     walk.advance_note()?;
+    walk.begin_cosigned()?;
     let total_bytes = segments
         .iter()
         .map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len()))

@@ -2,16 +2,19 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use cordon_verify::{Report, VerifyOptions, verify};
+use cordon_verify::{Report, VerifyOptions, Witness, verify};
 
 const USAGE: &str = "\
 Checks a folder of Cordon's evidence offline: every entry, checkpoint, side file and recording.
 
-usage: cordon-verify [--key KEY|FILE] [--checkpoint FILE] [--json] FOLDER
+usage: cordon-verify [--key KEY|FILE] [--checkpoint FILE] [--witness KEY|FILE ...] [--quorum N]
+                     [--json] FOLDER
 
   --key KEY|FILE     the log's public key, from a copy kept elsewhere; without it the key
                      beside the log is trusted, and whoever rewrote the log may have replaced it
   --checkpoint FILE  a checkpoint kept elsewhere, which the log must still contain
+  --witness KEY|FILE the public key of a witness that must have cosigned; may be given several times
+  --quorum N         how many of them must have cosigned a checkpoint; without it, all
   --json             print the report as JSON
 
 exit status: 0 the evidence is whole, 1 it is not, 2 it cannot be checked";
@@ -20,6 +23,8 @@ struct Arguments {
     dir: PathBuf,
     key: Option<String>,
     checkpoint: Option<String>,
+    witnesses: Vec<Witness>,
+    quorum: Option<usize>,
     json: bool,
 }
 
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
     let options = VerifyOptions {
         public_key: arguments.key.as_deref(),
         checkpoint: arguments.checkpoint.as_deref(),
+        witnesses: arguments.witnesses,
+        quorum: arguments.quorum,
         progress: None,
     };
     let report = verify(&arguments.dir, options);
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
 /// `None`: help is wanted.
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let (mut dir, mut key, mut checkpoint, mut json) = (None, None, None, false);
+    let (mut witnesses, mut quorum) = (Vec::new(), None);
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
@@ -68,6 +76,15 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
             "--json" => json = true,
             "--key" => key = Some(key_text(value()?)?),
             "--checkpoint" => checkpoint = Some(read(&value()?)?),
+            "--witness" => witnesses.push(Witness::parse(&key_text(value()?)?)?),
+            "--quorum" => {
+                let number = value()?;
+                quorum = Some(
+                    number
+                        .parse()
+                        .map_err(|error| format!("{number}: {error}"))?,
+                );
+            }
             flag if flag.starts_with('-') => return Err(format!("there is no {flag}")),
             _ if dir.is_some() => return Err("give one folder".to_owned()),
             _ => dir = Some(PathBuf::from(argument)),
@@ -78,6 +95,8 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
         dir,
         key,
         checkpoint,
+        witnesses,
+        quorum,
         json,
     }))
 }
@@ -141,6 +160,29 @@ fn print(report: &Report) {
         println!(
             "gap         entry {} at {}: {} ({} bytes cut off, {} events lost)",
             gap.entry, gap.time, gap.reason, gap.cut_bytes, gap.lost_events
+        );
+    }
+    for witness in &report.witnesses {
+        match &witness.time {
+            Some(time) => println!(
+                "witness     {} ({}) has cosigned {} entries at {time}",
+                witness.name, witness.key_id, witness.entries
+            ),
+            None => println!(
+                "witness     {} ({}) has cosigned nothing",
+                witness.name, witness.key_id
+            ),
+        }
+    }
+    if report.quorum > 0 {
+        told(
+            report.entries.saturating_sub(report.witnessed_entries),
+            "entries that no quorum of witnesses has seen yet",
+        );
+    } else {
+        told(
+            report.cosigned_checkpoints,
+            "checkpoints cosigned by witnesses that were not checked: give --witness",
         );
     }
     if let Some(pruned) = &report.pruned {

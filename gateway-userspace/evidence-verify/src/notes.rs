@@ -23,6 +23,9 @@ pub(crate) struct Head {
     pub(crate) root: Digest,
 }
 
+/// Algorithm byte of an Ed25519 key that signs notes.
+const ED25519_NOTE: u8 = 1;
+
 /// A key that the log must be signed with.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Verifier {
@@ -34,24 +37,8 @@ pub(crate) struct Verifier {
 impl Verifier {
     /// Reads `name+id+base64(0x01 || key)`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '+');
-        let (name, id, encoded) = (parts.next()?, parts.next()?, parts.next()?);
-        let typed = STANDARD.decode(encoded).ok()?;
-        let (1, key) = typed.split_first().map(|(kind, key)| (*kind, key))? else {
-            return None;
-        };
-        let mut context = Context::new(&SHA256);
-        context.update(name.as_bytes());
-        context.update(b"\n");
-        context.update(&typed);
-        let digest = context.finish();
-        (key.len() == 32 && digest.as_ref().get(..4).map(hex)? == id && !name.is_empty()).then(
-            || Self {
-                name: name.to_owned(),
-                id: id.to_owned(),
-                key: key.to_owned(),
-            },
-        )
+        let (name, id, key) = parse_key(text, ED25519_NOTE)?;
+        Some(Self { name, id, key })
     }
 
     /// Checks one signature line, without its newline, over `text`.
@@ -79,25 +66,65 @@ impl Verifier {
             })
     }
 
-    /// Checks a checkpoint and reads it.
+    /// Checks a checkpoint, which others may have signed besides, and reads it.
     pub(crate) fn open(&self, note: &str) -> Result<Head, String> {
-        let (text, line) = split(note)?;
-        self.signed(text, line)
-            .map_err(|what| format!("a checkpoint is bad: {what}"))?;
+        let (text, lines) = split_all(note)?;
+        signed_by_one(lines, |line| self.signed(text, line))?;
         read_head(text, &self.name)
     }
 }
 
+/// Reads `name+id+base64(kind || key)` of an Ed25519 key; `None` for anything else.
+pub(crate) fn parse_key(text: &str, kind: u8) -> Option<(String, String, Vec<u8>)> {
+    let mut parts = text.splitn(3, '+');
+    let (name, id, encoded) = (parts.next()?, parts.next()?, parts.next()?);
+    let typed = STANDARD.decode(encoded).ok()?;
+    let (of, key) = typed.split_first()?;
+    let mut context = Context::new(&SHA256);
+    context.update(name.as_bytes());
+    context.update(b"\n");
+    context.update(&typed);
+    let digest = context.finish();
+    let good = *of == kind
+        && key.len() == 32
+        && digest.as_ref().get(..4).map(hex)? == id
+        && !name.is_empty()
+        && !name.contains(char::is_whitespace);
+    good.then(|| (name.to_owned(), id.to_owned(), key.to_owned()))
+}
+
+/// One of the lines must be a good signature; if none is, what is wrong with the last of them.
+pub(crate) fn signed_by_one(
+    lines: Vec<&str>,
+    signed: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut wrong = "it has no signature".to_owned();
+    for line in lines {
+        match signed(line) {
+            Ok(()) => return Ok(()),
+            Err(what) => wrong = what,
+        }
+    }
+    Err(format!("a checkpoint is bad: {wrong}"))
+}
+
 /// A note of one signature: its text, and the signature line without its newline.
 pub(crate) fn split(note: &str) -> Result<(&str, &str), String> {
-    let (text, signature) =
+    match split_all(note)? {
+        (text, lines) if lines.len() == 1 => Ok((text, lines.first().copied().unwrap_or_default())),
+        _ => Err("a checkpoint's signature line is malformed".to_owned()),
+    }
+}
+
+/// A note's text, and its signature lines without their newlines.
+pub(crate) fn split_all(note: &str) -> Result<(&str, Vec<&str>), String> {
+    let (text, signatures) =
         note.split_at(note.find("\n\n").ok_or("a checkpoint has no signature")? + 1);
-    let line = signature
+    let lines = signatures
         .strip_prefix('\n')
-        .and_then(|line| line.strip_suffix('\n'))
-        .filter(|line| !line.contains('\n'))
+        .and_then(|lines| lines.strip_suffix('\n'))
         .ok_or("a checkpoint's signature line is malformed")?;
-    Ok((text, line))
+    Ok((text, lines.split('\n').collect()))
 }
 
 /// The content of a checkpoint whose signature is good.
@@ -153,8 +180,13 @@ impl Notes {
 
     /// Three lines, an empty one, a signature line, an empty line.
     pub(crate) fn next_unchecked(&mut self) -> Result<Option<String>, Problem> {
+        self.next_note(1)
+    }
+
+    /// The same with up to `most` signature lines.
+    pub(crate) fn next_note(&mut self, most: usize) -> Result<Option<String>, Problem> {
         let mut note = Vec::new();
-        for line in 0..6 {
+        for line in 0.. {
             let start = note.len();
             (&mut self.input)
                 .take(2_048)
@@ -172,13 +204,21 @@ impl Notes {
                 self.torn = note.len() as u64;
                 return Ok(None);
             }
-            let must_be_empty = line == 3 || line == 5;
-            if must_be_empty != (text.len() == 1) {
+            let is_empty = text.len() == 1;
+            let fits = match line {
+                0..=2 | 4 => !is_empty,
+                3 => is_empty,
+                _ => is_empty || line < 4 + most,
+            };
+            if !fits {
                 return Err(problem(
                     &self.path,
                     self.offset,
                     "a checkpoint is malformed",
                 ));
+            }
+            if line > 4 && is_empty {
+                break;
             }
         }
         self.offset += note.len() as u64;

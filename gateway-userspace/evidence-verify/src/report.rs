@@ -58,6 +58,17 @@ pub struct Report {
     pub unrecorded_bytes: u64,
     /// Recordings that the log says were removed.
     pub removed_recordings: u64,
+    /// Checkpoints that witnesses have cosigned, whoever they are.
+    pub cosigned_checkpoints: u64,
+    /// Bytes at the end of the file of cosigned checkpoints that are no whole one.
+    pub torn_cosigned_bytes: u64,
+    /// The witnesses that were given, and what they have cosigned.
+    pub witnesses: Vec<Witnessed>,
+    /// How many of them must have cosigned what counts as witnessed.
+    pub quorum: u64,
+    /// Entries of the last checkpoint that so many have cosigned. Later entries have the log's
+    /// signature alone.
+    pub witnessed_entries: u64,
     /// What was removed from the log's beginning.
     pub pruned: Option<Pruned>,
     /// Keys that have signed it, one after the other.
@@ -99,6 +110,21 @@ impl std::fmt::Display for Problem {
             self.offset
         )
     }
+}
+
+/// What one witness has cosigned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Witnessed {
+    /// Its name.
+    pub name: String,
+    /// Id of its key, hex.
+    pub key_id: String,
+    /// Entries of the last checkpoint that it has cosigned; 0: none.
+    pub entries: u64,
+    /// When, as the witness says, RFC 3339.
+    pub time: Option<String>,
+    /// Checkpoints that it has cosigned.
+    pub checkpoints: u64,
 }
 
 /// A beginning that was removed, as the log itself declares.

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use crate::{
-    notes::{Head, Verifier, given_key, read_head, split},
+    notes::{Head, Verifier, given_key, read_head, signed_by_one, split, split_all},
     report::{Problem, problem},
 };
 
@@ -50,15 +50,28 @@ impl Keys {
     /// Checks a checkpoint, which must be signed by the key of its size, and reads it.
     pub(crate) fn open(&self, note: &str) -> Result<Head, String> {
         let (text, line) = split(note)?;
+        self.check(text, vec![line])
+    }
+
+    /// The same for a checkpoint that others may have signed besides.
+    pub(crate) fn open_cosigned(&self, note: &str) -> Result<Head, String> {
+        let (text, lines) = split_all(note)?;
+        self.check(text, lines)
+    }
+
+    fn check(&self, text: &str, lines: Vec<&str>) -> Result<Head, String> {
         let head = read_head(text, &self.current.name)?;
-        let mut wrong = format!("no key of this log signs {} entries", head.size);
-        for key in self.at(head.size) {
-            match key.signed(text, line) {
-                Ok(()) => return Ok(head),
-                Err(what) => wrong = what,
+        signed_by_one(lines, |line| {
+            let mut wrong = format!("no key of this log signs {} entries", head.size);
+            for key in self.at(head.size) {
+                match key.signed(text, line) {
+                    Ok(()) => return Ok(()),
+                    Err(what) => wrong = what,
+                }
             }
-        }
-        Err(format!("a checkpoint is bad: {wrong}"))
+            Err(wrong)
+        })?;
+        Ok(head)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     report::{DeclaredGap, Problem, Pruned, Report, problem},
     rotations::Keys,
     tree::{Counter, Digest, hash_file, hex, leaf},
+    witness::Cosigned,
 };
 
 /// Gaps reported one by one; more are only counted.
@@ -28,6 +29,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) keys: Keys,
     pub(crate) notes: Notes,
+    /// Checkpoints that witnesses have cosigned.
+    pub(crate) cosigned: Cosigned,
     /// The next checkpoint, not reached yet.
     pub(crate) next_note: Option<Head>,
     /// Size of the last checkpoint that was reached.
@@ -331,7 +334,17 @@ impl Walk<'_> {
         {
             return Err(self.unlike(path, offset, "the given checkpoint"));
         }
-        Ok(())
+        let tree = &self.tree;
+        self.cosigned
+            .reach(tree.size, || tree.root(), &self.keys, self.report)
+    }
+
+    /// Finds the first cosigned checkpoint, behind what was removed.
+    pub(crate) fn begin_cosigned(&mut self) -> Result<(), Problem> {
+        self.cosigned.advance(&self.keys, self.first, self.report)?;
+        let tree = &self.tree;
+        self.cosigned
+            .reach(tree.size, || tree.root(), &self.keys, self.report)
     }
 
     fn unlike(&self, path: &Path, offset: u64, what: &str) -> Problem {
@@ -426,6 +439,7 @@ impl Walk<'_> {
                 known.size
             )));
         }
+        self.cosigned.finish(size, self.report)?;
         if self.first > 0 && self.report.pruned.is_none() {
             return Err(Problem {
                 entry: Some(0),

@@ -55,6 +55,11 @@ fn rule(request: &Request) -> Rule {
             users: Users::Anyone,
             from_jobs: true,
         },
+        Request::EvidenceRotateKey { .. } => Rule {
+            what: "change the key of the evidence",
+            users: Users::Root,
+            from_jobs: false,
+        },
         Request::Catalog { .. } => Rule {
             what: "read the catalog of a database",
             users: Users::Root,

@@ -60,6 +60,11 @@ pub enum Request {
     },
     /// State of the daemon.
     Status,
+    /// Has a new key sign the evidence.
+    EvidenceRotateKey {
+        /// The public key that signs it now: whoever asks and the daemon mean the same log.
+        current: String,
+    },
     /// Reads the catalog of a protected database, for the policy tools.
     Catalog {
         /// Its configured name.
@@ -96,6 +101,11 @@ pub enum Response {
     },
     /// State of the daemon.
     Status(StatusView),
+    /// The key that signs the evidence from now on.
+    EvidenceKey {
+        /// Its public half, as a C2SP verifier key.
+        public_key: String,
+    },
     /// The catalog of a database.
     Catalog(Box<SavedCatalog>),
     /// How the logins at the databases went.
@@ -335,6 +345,19 @@ pub struct DatabaseCheckView {
     pub verified: bool,
 }
 
+/// A witness of the evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessView {
+    /// Its name.
+    pub name: String,
+    /// Entries of the last checkpoint that it has cosigned since the daemon started; 0: none.
+    pub entries: u64,
+    /// When, as it says, RFC 3339.
+    pub time: Option<String>,
+    /// Why it has not cosigned the last one that it was shown.
+    pub problem: Option<String>,
+}
+
 /// State of the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusView {
@@ -364,6 +387,12 @@ pub struct StatusView {
     pub held: u32,
     /// Entries in the evidence log.
     pub evidence_entries: u64,
+    /// Entries that a quorum of witnesses has cosigned since the daemon started.
+    #[serde(default)]
+    pub evidence_witnessed: u64,
+    /// The witnesses of the evidence. Not told inside of jobs.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessView>,
     /// Protected databases: name and address.
     pub databases: BTreeMap<String, String>,
 }

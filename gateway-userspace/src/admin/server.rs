@@ -56,6 +56,8 @@ pub trait ControlPlane: Send + Sync {
     ) -> Result<ApprovalView, String>;
     /// State of the daemon.
     fn status(&self) -> StatusView;
+    /// Has a new key sign the evidence, if this one does now; gives the new one.
+    fn rotate_key(&self, current: &str) -> Result<String, String>;
     /// Reads the catalog of a protected database, with one of its logins.
     fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String>;
     /// Logs in to every database with each login.
@@ -425,8 +427,15 @@ impl Connection {
                     // What the policy says, and where it is not enforced, is not the job's to know.
                     status.policy_error = None;
                     status.observing.clear();
+                    status.witnesses.clear();
                 }
                 Response::Status(status)
+            }
+            Request::EvidenceRotateKey { current } => {
+                match self.server.control.rotate_key(&current) {
+                    Ok(public_key) => Response::EvidenceKey { public_key },
+                    Err(message) => refused(message),
+                }
             }
             Request::Catalog { database, login } => {
                 match self.server.control.catalog(&database, login.as_deref()) {

@@ -99,6 +99,9 @@ impl ControlPlane for Plane {
             .push(format!("{id} {} {approve}", peer.uid));
         self.approval(id)
     }
+    fn rotate_key(&self, current: &str) -> Result<String, String> {
+        Err(format!("no key {current:?}"))
+    }
     fn catalog(&self, database: &str, _login: Option<&str>) -> Result<SavedCatalog, String> {
         Err(format!("no database {database:?}"))
     }
@@ -121,6 +124,8 @@ impl ControlPlane for Plane {
             held: 0,
             disagreements: 0,
             evidence_entries: 0,
+            evidence_witnessed: 0,
+            witnesses: Vec::new(),
             databases: [].into(),
         }
     }
@@ -153,6 +158,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
             pin_dir: PathBuf::new(),
             port: 1,
             recognise: crate::config::Recognise::default(),
+            unix_sockets: crate::config::UnixSockets::default(),
         },
         jobs: JobLimits {
             cgroup: parent.path.clone(),
@@ -395,6 +401,9 @@ async fn nobody_inside_of_a_job_can_start_end_or_approve() {
         },
         Request::JobEnd {
             job: own.id.clone(),
+        },
+        Request::EvidenceRotateKey {
+            current: String::new(),
         },
         Request::ApprovalList,
         Request::ApprovalShow {

@@ -65,70 +65,86 @@ pub(super) fn open_note(key: &SigningKey, note: &str) -> Option<Checkpoint> {
     (checkpoint.text() == text && checkpoint.origin == key.name()).then_some(checkpoint)
 }
 
-/// The file of all checkpoints: notes, each followed by an empty line.
-pub(super) struct CheckpointFile {
+/// A file of notes, each followed by an empty line.
+pub(super) struct NoteFile {
     path: PathBuf,
     file: File,
     length: u64,
 }
 
-/// What of the file is looked at to find its last note; a note is some 250 bytes.
-const TAIL_BYTES: u64 = 64 * 1024;
+/// What of the file is looked at to find its last note; a note is some 250 bytes, and 100 more for
+/// each cosignature.
+pub(super) const TAIL_BYTES: u64 = 64 * 1024;
 
-impl CheckpointFile {
-    /// Opens the file and finds the last checkpoint. A note that was being written at a crash is
-    /// cut off; the second number says how many bytes.
-    pub(super) fn open(
-        path: &Path,
-        key: &SigningKey,
-    ) -> Result<(Self, Option<Checkpoint>, u64), OpenError> {
-        let file = open_rw(path).map_err(OpenError::io("open", path))?;
-        let size = file.metadata().map_err(OpenError::io("read", path))?.len();
+/// Opens the log's file of checkpoints and finds the last one. A note that was being written at a
+/// crash is cut off; the last number says how many bytes.
+pub(super) fn open_checkpoints(
+    path: &Path,
+    key: &SigningKey,
+) -> Result<(NoteFile, Option<Checkpoint>, u64), OpenError> {
+    let (file, last, cut) = NoteFile::open(path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            OpenError::damaged(path, error.to_string())
+        } else {
+            OpenError::io("open", path)(error)
+        }
+    })?;
+    let last = last
+        .map(|note| {
+            open_note(key, &note).ok_or_else(|| {
+                OpenError::damaged(path, "its last checkpoint is not signed by this log's key")
+            })
+        })
+        .transpose()?;
+    Ok((file, last, cut))
+}
+
+impl NoteFile {
+    /// Opens the file, or makes it, and finds its last note. One that was being written at a crash
+    /// is cut off; the last number says how many bytes.
+    pub(super) fn open(path: &Path) -> std::io::Result<(Self, Option<String>, u64)> {
+        let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+        let incomplete = || invalid("it holds no complete checkpoint");
+        let file = open_rw(path)?;
+        let size = file.metadata()?.len();
         let start = size.saturating_sub(TAIL_BYTES);
         let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
-        file.read_exact_at(&mut tail, start)
-            .map_err(OpenError::io("read", path))?;
-        // A note ends with its signature's newline and an empty line. Within a note there is one
-        // blank line, before the signature, which begins with an em dash.
-        let whole = ends_of_notes(&tail).last().copied().unwrap_or(0);
+        file.read_exact_at(&mut tail, start)?;
+        // A note ends with its last signature's newline and an empty line. Within a note there is
+        // one blank line, before the signatures, which begin with an em dash.
+        let ends = ends_of_notes(&tail);
+        let whole = ends.last().copied().unwrap_or(0);
         let cut = tail.len() - whole;
         if cut as u64 == size && size > TAIL_BYTES / 2 {
-            return Err(OpenError::damaged(path, "it holds no complete checkpoint"));
+            return Err(incomplete());
         }
-        let last = match ends_of_notes(&tail).iter().rev().nth(1) {
+        let last = match ends.iter().rev().nth(1) {
             Some(previous) => tail.get(*previous..whole),
             // The first note of the file.
             None if start == 0 => tail.get(..whole),
             None => None,
         };
-        let checkpoint = match last {
+        let last = match last {
             Some([]) => None,
             Some(bytes) => {
                 let note = std::str::from_utf8(bytes)
                     .ok()
                     .and_then(|text| text.strip_suffix('\n'));
-                let read = note.and_then(|note| open_note(key, note));
-                Some(read.ok_or_else(|| {
-                    OpenError::damaged(path, "its last checkpoint is not signed by this log's key")
-                })?)
+                Some(note.ok_or_else(|| invalid("its last checkpoint is no text"))?)
             }
-            None => return Err(OpenError::damaged(path, "it holds no complete checkpoint")),
+            None => return Err(incomplete()),
         };
+        let last = last.map(str::to_owned);
         let length = size - cut as u64;
         if cut > 0 {
-            file.set_len(length)
-                .and_then(|()| file.sync_all())
-                .map_err(OpenError::io("cut", path))?;
+            file.set_len(length).and_then(|()| file.sync_all())?;
         }
-        Ok((
-            Self {
-                path: path.to_owned(),
-                file,
-                length,
-            },
-            checkpoint,
-            cut as u64,
-        ))
+        let notes = Self {
+            path: path.to_owned(),
+            file,
+            length,
+        };
+        Ok((notes, last, cut as u64))
     }
 
     /// Removes the checkpoints of fewer entries than `size`.
@@ -178,7 +194,7 @@ impl CheckpointFile {
 }
 
 /// Offsets just behind each note's closing empty line.
-fn ends_of_notes(bytes: &[u8]) -> Vec<usize> {
+pub(super) fn ends_of_notes(bytes: &[u8]) -> Vec<usize> {
     let dash = "\u{2014} ".as_bytes();
     let mut ends = Vec::new();
     let mut line_start = 0;

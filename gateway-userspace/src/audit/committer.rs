@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    checkpoint::{self, CheckpointFile},
+    checkpoint::{self, NoteFile},
     error::OpenError,
     event::{Event, Gap, Heartbeat},
     key::SigningKey,
@@ -27,7 +27,7 @@ const SPARE_BYTES: usize = 256 * 1024;
 /// What the committer alone holds.
 pub(super) struct Committer {
     pub(super) key: SigningKey,
-    pub(super) checkpoints: CheckpointFile,
+    pub(super) checkpoints: NoteFile,
     /// Held for as long as the log is open.
     pub(super) lock: std::fs::File,
     /// Memory for frames that are written and not synced.
@@ -89,6 +89,12 @@ impl Committer {
                 result = self.rotate_if_due(shared);
                 Self::beat_if_silent(shared);
             }
+            let rotation = shared.lock().rotation.take();
+            if let Some(asked) = rotation {
+                let rotated = self.rotate_key(shared).map_err(|error| error.to_string());
+                // Who asked may be gone.
+                let _ = asked.send(rotated);
+            }
             // Nobody comes after the end: it is tried again for a while.
             for _ in 0..LAST_ATTEMPTS {
                 if !work.stop || result.is_ok() {
@@ -128,7 +134,7 @@ impl Committer {
             let due = last_commit + tuning.checkpoint_every;
             let now = Instant::now();
             let sign = news && (many || now >= due);
-            if stop || sign || !state.waiters.is_empty() {
+            if stop || sign || !state.waiters.is_empty() || state.rotation.is_some() {
                 return Work { sign, stop };
             }
             let silent_until = if live && !state.closed {
@@ -224,18 +230,7 @@ impl Committer {
     }
 
     fn rotate(&mut self, shared: &Shared, state: &mut State) -> io::Result<()> {
-        state.flush().map_err(io::Error::other)?;
-        if let Err(error) = sync(shared, &state.segment.file) {
-            state.break_off(&error);
-            return Err(error);
-        }
-        let size = state.chain.next();
-        state.synced_upto(size);
-        let note = checkpoint::sign(&self.key, &state.chain.tree);
-        if size > state.signed {
-            self.checkpoints.append(&note)?;
-            state.signed = size;
-        }
+        let note = self.settle(shared, state)?;
         let header = Header {
             previous: state.chain.previous,
             tree: state.chain.tree.clone(),
@@ -245,6 +240,25 @@ impl Committer {
         state.synced_length = state.segment.length;
         state.unsynced.clear();
         Ok(())
+    }
+
+    /// Writes, syncs and signs all there is, while appends wait. Gives the checkpoint.
+    pub(super) fn settle(&mut self, shared: &Shared, state: &mut State) -> io::Result<String> {
+        state.flush().map_err(io::Error::other)?;
+        if let Err(error) = sync(shared, &state.segment.file) {
+            state.break_off(&error);
+            return Err(error);
+        }
+        let size = state.chain.next();
+        state.synced_upto(size);
+        state.synced_length = state.segment.length;
+        state.unsynced.clear();
+        let note = checkpoint::sign(&self.key, &state.chain.tree);
+        if size > state.signed {
+            self.checkpoints.append(&note)?;
+            state.signed = size;
+        }
+        Ok(note)
     }
 
     /// Writes the current segment anew after a failed sync. What of it the disk has is unknown, and

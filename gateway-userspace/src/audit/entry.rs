@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{BufReader, Read, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use super::{
     event::Event,
     layout::Layout,
     segment::{Frame, open_segment, read_frame},
+    tree::{Hash, leaf_hash},
 };
 
 /// One entry of a log.
@@ -38,12 +39,23 @@ pub(super) struct Entries {
     segments: Vec<u64>,
     current: Option<Current>,
     bytes: Vec<u8>,
+    /// Where the last entry ends, and where in its segment it begins.
+    position: Position,
+    entry_offset: u64,
 }
 
 struct Current {
     path: PathBuf,
-    input: std::io::BufReader<fs::File>,
+    segment: u64,
+    input: BufReader<fs::File>,
     offset: u64,
+}
+
+/// A place between two entries: the first index of a segment, and where in its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
 }
 
 impl Entries {
@@ -58,7 +70,42 @@ impl Entries {
             segments,
             current: None,
             bytes: Vec::new(),
+            position: Position::default(),
+            entry_offset: 0,
         })
+    }
+
+    /// The entries behind a position.
+    pub(super) fn open_at(dir: &Path, position: Position) -> Result<Self, ReadError> {
+        let mut entries = Self::open(dir)?;
+        entries.segments.retain(|first| *first > position.segment);
+        let path = entries.layout.segment(position.segment);
+        let opened = fs::File::open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(position.offset))?;
+            Ok(BufReader::with_capacity(256 * 1024, file))
+        });
+        entries.current = Some(Current {
+            input: opened.map_err(ReadError::io(&path))?,
+            path,
+            segment: position.segment,
+            offset: position.offset,
+        });
+        Ok(entries)
+    }
+
+    /// Where the last entry ends.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Where in its segment the last entry begins.
+    pub(super) fn entry_offset(&self) -> u64 {
+        self.entry_offset
+    }
+
+    /// The leaf hash of the last entry.
+    pub(super) fn leaf(&self) -> Hash {
+        leaf_hash(&self.bytes)
     }
 
     /// The next entry; `None` at the end.
@@ -72,6 +119,7 @@ impl Entries {
                 let (input, _, offset) = open_segment(&path).map_err(ReadError::io(&path))?;
                 self.current = Some(Current {
                     path,
+                    segment: first,
                     input,
                     offset,
                 });
@@ -90,7 +138,12 @@ impl Entries {
                     offset: current.offset,
                     problem: error.to_string(),
                 })?;
+            self.entry_offset = current.offset;
             current.offset += 4 + self.bytes.len() as u64;
+            self.position = Position {
+                segment: current.segment,
+                offset: current.offset,
+            };
             if let Some(Event::Spilled(spilled)) = &entry.event {
                 entry.event = Some(unspill(&self.layout, &spilled.event)?);
             }

@@ -111,6 +111,16 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// It was removed.
+    #[error(
+        "entry {index} was removed from this log, which begins with {first}: use a copy that has it, or what was shipped"
+    )]
+    Removed {
+        /// The entry.
+        index: u64,
+        /// The first one that is there.
+        first: u64,
+    },
     /// A recording cannot be read.
     #[error(transparent)]
     Recording(#[from] super::recording::RecordingError),

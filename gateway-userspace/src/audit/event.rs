@@ -47,6 +47,8 @@ pub enum Event {
     ApprovalWithdrawn(ApprovalWithdrawn),
     /// The approved statement was released, this once.
     ApprovalUsed(ApprovalUsed),
+    /// A message of a client was refused before a statement was read of it.
+    MessageRefused(MessageRefused),
     /// A session ended.
     SessionClosed(SessionClosed),
     /// A part of a session's recording was written.
@@ -246,7 +248,7 @@ pub struct ConnectionRefused {
 pub struct BypassAttempted {
     /// What was tried: `postgres-startup`, `postgres-tls`, `mysql-startup` or `obscured` (what a
     /// connection to an unprotected destination begins with), `stray-connection` and
-    /// `stray-packet` (to a protected one), `raw-socket`, `raw-packet`, `direct-dial`.
+    /// `stray-packet` (to a protected one), `raw-socket`, `direct-dial`.
     pub way: String,
     /// Whether it was stopped; otherwise it passed, and is only on record.
     pub refused: bool,
@@ -558,6 +560,17 @@ pub struct ApprovalUsed {
     pub binding: String,
 }
 
+/// See [`Event::MessageRefused`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRefused {
+    /// Session id.
+    pub session: String,
+    /// What the client was told.
+    pub sqlstate: String,
+    /// The same in words; what looks like personal data is blotted out.
+    pub reason: String,
+}
+
 /// See [`Event::SessionClosed`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionClosed {
@@ -701,6 +714,7 @@ impl Event {
             | Self::ApprovalExpired(_)
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
+            | Self::MessageRefused(_)
             | Self::SessionClosed(_)
             | Self::SessionRecorded(_)
             | Self::RecordingRemoved(_)
@@ -732,6 +746,7 @@ impl Event {
             | Self::ApprovalExpired(_)
             | Self::ApprovalWithdrawn(_)
             | Self::ApprovalUsed(_)
+            | Self::MessageRefused(_)
             | Self::SessionClosed(_)
             | Self::SessionRecorded(_)
             | Self::RecordingRemoved(_)

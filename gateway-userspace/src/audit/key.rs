@@ -99,6 +99,14 @@ impl SigningKey {
         self
     }
 
+    /// The verifier keys of those that signed before it; oldest first.
+    pub(super) fn verifiers_before(&self) -> Vec<String> {
+        self.before
+            .iter()
+            .map(|(_, key)| verifier(&self.name, key))
+            .collect()
+    }
+
     /// Key id, hex.
     pub(super) fn id(&self) -> String {
         hex::encode(&self.id)
@@ -111,9 +119,7 @@ impl SigningKey {
 
     /// The public key as C2SP writes it: `name+id+base64(algorithm || key)`.
     pub(super) fn verifier(&self) -> String {
-        let mut typed = vec![ALGORITHM];
-        typed.extend_from_slice(self.pair.public_key().as_ref());
-        format!("{}+{}+{}", self.name, self.id(), STANDARD.encode(typed))
+        verifier(&self.name, self.pair.public_key().as_ref())
     }
 
     /// The signature line for a note's text, newline included.
@@ -146,6 +152,12 @@ impl SigningKey {
         (*id == self.id && good(self.pair.public_key().as_ref()))
             || self.before.iter().any(|(old, key)| old == id && good(key))
     }
+}
+
+fn verifier(name: &str, public: &[u8]) -> String {
+    let id = hex::encode(&key_id(name, public));
+    let typed = [&[ALGORITHM], public].concat();
+    format!("{name}+{id}+{}", STANDARD.encode(typed))
 }
 
 /// The first four bytes of SHA-256(name || LF || algorithm || key).

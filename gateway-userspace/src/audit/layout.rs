@@ -46,6 +46,31 @@ impl Layout {
         self.dir.join("checkpoints")
     }
 
+    /// Checkpoints that witnesses have cosigned.
+    pub(super) fn cosigned(&self) -> PathBuf {
+        self.dir.join("cosigned")
+    }
+
+    /// What tiles need of entries that were removed.
+    pub(super) fn tiles(&self) -> PathBuf {
+        self.dir.join("tiles")
+    }
+
+    /// Of those before `first`.
+    pub(super) fn removed_tiles(&self, first: u64) -> PathBuf {
+        self.tiles().join(format!("{first:020}.json"))
+    }
+
+    /// An index of the sessions, made from the log.
+    pub(super) fn session_index(&self) -> PathBuf {
+        self.dir.join("sessions.db")
+    }
+
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Remembers a cut between the moment it is decided and the moment it is on record.
     pub(super) fn pending_gap(&self) -> PathBuf {
         self.dir.join("gap.pending")

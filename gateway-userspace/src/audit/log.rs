@@ -322,6 +322,38 @@ impl Log {
         }
     }
 
+    /// Has a new key sign from now on, which the old one vouches for, and gives its public half. Appends
+    /// wait meanwhile.
+    ///
+    /// # Errors
+    /// If it cannot be made, or the log cannot be written.
+    pub async fn rotate_key(&self) -> Result<String, String> {
+        let (done, rotated) = oneshot::channel();
+        {
+            let mut state = self.shared.lock();
+            if state.closed {
+                return Err(AppendError::Closed.to_string());
+            }
+            if state.rotation.is_some() {
+                return Err("the key is being changed already".to_owned());
+            }
+            state.rotation = Some(done);
+        }
+        self.shared.wake.notify_one();
+        rotated
+            .await
+            .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed.to_string())?
+    }
+
+    /// The public key that the log is signed with, as `keys/log.pub` has it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn public_key(&self) -> std::io::Result<String> {
+        let key = std::fs::read_to_string(self.shared.layout.public_key())?;
+        Ok(key.trim_end().to_owned())
+    }
+
     /// Number of entries.
     pub fn entries(&self) -> u64 {
         self.shared.lock().chain.next()

@@ -7,6 +7,7 @@
 //! specification.
 
 mod blobs;
+mod blocking;
 mod checkpoint;
 mod clock;
 mod committer;
@@ -16,10 +17,12 @@ mod entry;
 mod error;
 mod event;
 mod hex;
+mod index;
 mod key;
 mod layout;
 mod log;
 mod ocsf;
+mod place;
 mod proof;
 mod recording;
 mod recover;
@@ -33,6 +36,8 @@ mod state;
 mod tiles;
 mod transcript;
 mod tree;
+mod witness;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -41,13 +46,14 @@ pub use checkpoint::Checkpoint;
 pub(crate) use clock::{rfc3339, wall_micros};
 pub use content::Content;
 pub use cordon_verify::{
-    Claim, DeclaredGap, Problem, Progress, Proven, Report, VerifyOptions, check_proof,
-    latest_checkpoint, note_size, verify,
+    Claim, DeclaredGap, Problem, Progress, Proven, Report, VerifyOptions, Witness,
+    check_cosignatures, check_proof, latest_checkpoint, latest_cosigned, note_size, verify,
 };
 pub use entry::{Entry, read_entries};
 pub use error::{AppendError, OpenError, ReadError};
 pub use event::*;
 pub(crate) use hex::encode as to_hex;
+pub use index::{IndexError, SessionIndex};
 pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
 pub use ocsf::ocsf_events;
 pub use proof::{export_entries, prove_entry, prove_growth};
@@ -59,11 +65,12 @@ pub use recover::{Cut, Recovery};
 pub use retention::{PruneError, Removed};
 pub use scrub::scrub_command_line;
 pub use sessions::{
-    Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, read_session,
-    read_sessions,
+    Recorded, SessionRecord, SessionSummary, StatementRecord, list_sessions, newest_sessions,
+    read_session, read_sessions,
 };
 pub use ship::{
     Fetched, ShipConfig, ShipError, ShipState, Shipper, Store, StoreConfig, StoreError, fetch,
 };
 pub use tiles::{TilesWritten, export_tiles};
 pub use transcript::{Item, Recorded as RecordedMessage, Transcript};
+pub use witness::{WitnessAddress, WitnessConfig, WitnessState, WitnessStates, Witnesses};

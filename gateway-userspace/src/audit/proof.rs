@@ -1,6 +1,7 @@
 //! Proofs that an entry is in the log, and that an older checkpoint's log is the beginning of a
-//! newer one's: RFC 6962 §2.1.1 and §2.1.2. The log is read once, in memory that does not grow
-//! with it.
+//! newer one's: RFC 6962 §2.1.1 and §2.1.2. The log is read once, from the segment of the entry on, in
+//! memory that does not grow with it. What stands in the segment's header is all that is needed of
+//! what was before, so that a log whose beginning was removed proves what is left.
 
 use std::{fmt::Write as _, ops::Range, path::Path};
 
@@ -8,63 +9,48 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     error::ReadError,
-    layout::Layout,
-    segment::{Frame, open_segment, read_frame},
+    place::Place,
     tree::{Hash, Tree, leaf_hash},
 };
 
 /// First line of a proof of inclusion.
 const PROOF: &str = "c2sp.org/tlog-proof@v1";
 
-/// Calls `visit` with the bytes of each of the first `size` entries of the log in `dir`. Returns
-/// how many there were.
-pub(super) fn read_leaves(
-    dir: &Path,
-    size: u64,
-    mut visit: impl FnMut(u64, &[u8]) -> Result<(), ReadError>,
-) -> Result<u64, ReadError> {
-    let layout = Layout::new(dir);
-    let segments = layout
-        .list_segments()
-        .map_err(ReadError::io(layout.segments()))?;
-    let mut entry = Vec::new();
-    let mut index = 0;
-    for first in segments {
-        let path = layout.segment(first);
-        let (mut input, _, _) = open_segment(&path).map_err(ReadError::io(&path))?;
-        while index < size
-            && let Frame::Entry =
-                read_frame(&mut input, &mut entry).map_err(ReadError::io(&path))?
-        {
-            visit(index, &entry)?;
-            index += 1;
-        }
-    }
-    Ok(index)
-}
-
-/// The roots of the trees over these ranges of leaves, which lie within the first `size` and do
-/// not overlap; and the entry `wanted`.
+/// The roots of the trees over these ranges of leaves, which do not overlap and lie within the first
+/// `size`; `visit` sees the entries that are read. The place moves on to `size`.
+///
+/// What lies before the place must be what whole subtrees of its tree cover: so it is for the ranges
+/// of a proof that begins at the place or behind it.
 fn roots(
+    place: &mut Place,
     dir: &Path,
     size: u64,
     ranges: &[Range<u64>],
-    wanted: Option<u64>,
-) -> Result<(Vec<Hash>, Vec<u8>), ReadError> {
-    let mut trees: Vec<Tree> = ranges.iter().map(|_| Tree::default()).collect();
-    let mut found = Vec::new();
-    let count = read_leaves(dir, size, |index, entry| {
-        let place = ranges.iter().position(|range| range.contains(&index));
-        if let Some(tree) = place.and_then(|place| trees.get_mut(place)) {
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<Vec<Hash>, ReadError> {
+    let before = place.size();
+    let mut trees = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let tree = if range.start >= before {
+            Some(Tree::default())
+        } else {
+            // Those that end before the place are subtrees of its tree.
+            place.tree().within(range.start, range.end.min(before))
+        };
+        trees.push(tree.ok_or(ReadError::Removed {
+            index: range.start,
+            first: before,
+        })?);
+    }
+    place.advance(dir, size, |index, entry| {
+        let at = ranges.iter().position(|range| range.contains(&index));
+        if let Some(tree) = at.and_then(|at| trees.get_mut(at)) {
             tree.push(leaf_hash(entry));
         }
-        if wanted == Some(index) {
-            entry.clone_into(&mut found);
-        }
+        visit(index, entry);
         Ok(())
     })?;
-    enough(dir, count, size)?;
-    Ok((trees.iter().map(Tree::root).collect(), found))
+    Ok(trees.iter().map(Tree::root).collect())
 }
 
 /// A proof that entry `index` is in the log of `note`, a signed checkpoint of `size` entries, in
@@ -78,7 +64,14 @@ pub fn prove_entry(
     size: u64,
     note: &str,
 ) -> Result<(String, Vec<u8>), ReadError> {
-    let (hashes, entry) = roots(dir, size, &audit_path(index, 0..size), Some(index))?;
+    let mut place = Place::before(dir, index)?;
+    let mut entry = Vec::new();
+    let path = audit_path(index, 0..size);
+    let hashes = roots(&mut place, dir, size, &path, |at, bytes| {
+        if at == index {
+            bytes.clone_into(&mut entry);
+        }
+    })?;
     let mut proof = format!("{PROOF}\nindex {index}\n");
     for hash in hashes {
         let _ = writeln!(proof, "{}", STANDARD.encode(hash));
@@ -93,12 +86,11 @@ pub fn prove_entry(
 /// # Errors
 /// If the log in `dir` cannot be read, or has fewer entries.
 pub fn prove_growth(dir: &Path, old: u64, size: u64, note: &str) -> Result<String, ReadError> {
-    let ranges = if old == 0 {
+    let hashes = if old == 0 {
         Vec::new()
     } else {
-        growth(old, 0..size, true)
+        growth_from(&mut Place::before(dir, old)?, dir, old, size)?
     };
-    let (hashes, _) = roots(dir, size, &ranges, None)?;
     let mut proof = format!("old {old}\n");
     for hash in hashes {
         let _ = writeln!(proof, "{}", STANDARD.encode(hash));
@@ -107,7 +99,19 @@ pub fn prove_growth(dir: &Path, old: u64, size: u64, note: &str) -> Result<Strin
     Ok(proof)
 }
 
-/// Writes the bodies of entries `from` to `size` of the log in `dir`, a line each.
+/// The hashes of the proof that the first `size` entries begin with the first `old`, which are at
+/// least one; read from a place that is not behind `old`, which moves on to `size`.
+pub(super) fn growth_from(
+    place: &mut Place,
+    dir: &Path,
+    old: u64,
+    size: u64,
+) -> Result<Vec<Hash>, ReadError> {
+    roots(place, dir, size, &growth(old, 0..size, true), |_, _| {})
+}
+
+/// Writes the bodies of entries `from` to `size` of the log in `dir`, a line each; from the first one
+/// that is there, if those before it were removed.
 ///
 /// # Errors
 /// If the log cannot be read, has fewer entries, or `out` takes nothing.
@@ -117,7 +121,11 @@ pub fn export_entries(
     from: u64,
     out: &mut impl std::io::Write,
 ) -> Result<(), ReadError> {
-    let count = read_leaves(dir, size, |index, entry| {
+    let mut place = match Place::before(dir, from) {
+        Err(ReadError::Removed { .. }) => Place::first(dir),
+        place => place,
+    }?;
+    place.advance(dir, size, |index, entry| {
         if index < from {
             return Ok(());
         }
@@ -126,18 +134,6 @@ pub fn export_entries(
         out.write_all(body)
             .and_then(|()| out.write_all(b"\n"))
             .map_err(ReadError::io(Path::new("the output")))
-    })?;
-    enough(dir, count, size)
-}
-
-pub(super) fn enough(dir: &Path, count: u64, size: u64) -> Result<(), ReadError> {
-    if count == size {
-        return Ok(());
-    }
-    Err(ReadError::Malformed {
-        path: dir.to_owned(),
-        offset: 0,
-        problem: format!("it holds {count} entries, its checkpoint says {size}"),
     })
 }
 

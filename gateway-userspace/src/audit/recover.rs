@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    checkpoint::{self, Checkpoint, CheckpointFile},
+    checkpoint::{self, Checkpoint, NoteFile, open_checkpoints},
     committer::Committer,
     content::{Content, Spilled},
     error::OpenError,
@@ -78,8 +78,7 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
     let name = origin(&config.host);
     rotation::settle(layout, &name)?;
     let key = SigningKey::open(layout, &name, segments.is_empty())?;
-    let (mut checkpoints, signed, checkpoint_cut) =
-        CheckpointFile::open(&layout.checkpoints(), &key)?;
+    let (mut checkpoints, signed, checkpoint_cut) = open_checkpoints(&layout.checkpoints(), &key)?;
     let mut cut = Cut {
         checkpoint_bytes: checkpoint_cut,
         ..Cut::default()
@@ -151,7 +150,7 @@ fn take_lock(layout: &Layout, dir: &Path) -> Result<fs::File, OpenError> {
 fn new_log(
     layout: &Layout,
     key: &SigningKey,
-    checkpoints: &mut CheckpointFile,
+    checkpoints: &mut NoteFile,
     signed: Option<&Checkpoint>,
 ) -> Result<Segment, OpenError> {
     if signed.is_some_and(|checkpoint| checkpoint.size > 0) {

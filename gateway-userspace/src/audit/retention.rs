@@ -13,11 +13,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    error::AppendError,
+    error::{AppendError, ReadError},
     event::{Event, LogPruned, RecordingRemoved},
     layout::{Layout, sync_dir},
     log::Log,
     segment::{Frame, open_segment, read_frame},
+    tiles,
 };
 
 /// What was removed.
@@ -39,6 +40,9 @@ pub enum PruneError {
     /// The log cannot say it.
     #[error("the removal cannot be put on record")]
     Record(#[from] AppendError),
+    /// What is to go cannot be read.
+    #[error("what is to be removed cannot be read")]
+    Read(#[from] ReadError),
     /// A file cannot be read or removed.
     #[error("{path} cannot be read or removed")]
     Io {
@@ -61,6 +65,8 @@ impl PruneError {
 #[derive(Default)]
 struct Due {
     segments: Vec<u64>,
+    /// Where the segments behind each of them begin.
+    boundaries: Vec<u64>,
     /// Index of the first entry that stays, if segments go.
     first: u64,
     /// Sessions, and the sizes of their recordings.
@@ -105,6 +111,13 @@ impl Log {
         }
         self.wait_signed()?;
         let side_files = unreferenced(&layout, &due)?;
+        match tiles::keep_before(layout.dir(), &due.boundaries) {
+            Ok(()) => {}
+            Err(error @ ReadError::Removed { .. }) => {
+                tracing::warn!(%error, "tiles cannot be made of this log");
+            }
+            Err(error) => return Err(error.into()),
+        }
         for (session, _) in &due.recordings {
             let path = layout.recordings().join(format!("{session}.rec"));
             fs::remove_file(&path).map_err(PruneError::io(path))?;
@@ -127,6 +140,9 @@ impl Log {
         if !due.segments.is_empty() {
             removed.first = due.first;
             self.forget_checkpoints_before(due.first);
+            if let Err(error) = tiles::forget_before(layout.dir(), due.first) {
+                tracing::warn!(%error, "what tiles needed of removed entries stays");
+            }
         }
         Ok(removed)
     }
@@ -150,6 +166,7 @@ fn due(layout: &Layout, keep: Duration) -> Result<Due, PruneError> {
             break;
         }
         due.segments.push(first);
+        due.boundaries.push(next);
         due.first = next;
     }
     let folder = layout.recordings();

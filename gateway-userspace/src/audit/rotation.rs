@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::{
     checkpoint,
     committer::Committer,
+    encode::encode,
     error::OpenError,
     event::{Event, KeyRotated},
     key::SigningKey,
@@ -45,17 +46,19 @@ pub(super) fn settle(layout: &Layout, name: &str) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(OpenError::io("read", next)(error)),
     };
-    let stated = match SigningKey::from_pkcs8(&bytes, name) {
-        Some(key) => fs::read_to_string(layout.rotations())
-            .is_ok_and(|text| text.lines().any(|line| line == key.verifier())),
-        None => false,
-    };
+    let stated = SigningKey::from_pkcs8(&bytes, name).is_some_and(|key| is_stated(layout, &key));
     let done = if stated {
         SigningKey::from_pkcs8(&bytes, name).map_or(Ok(()), |key| install(layout, &key))
     } else {
         fs::remove_file(&next)
     };
     done.map_err(OpenError::io("settle", layout.next_key()))
+}
+
+/// True if the statement that the key takes over is written.
+fn is_stated(layout: &Layout, key: &SigningKey) -> bool {
+    fs::read_to_string(layout.rotations())
+        .is_ok_and(|text| text.lines().any(|line| line == key.verifier()))
 }
 
 /// The new key is the log's key from now on.
@@ -67,8 +70,9 @@ fn install(layout: &Layout, key: &SigningKey) -> io::Result<()> {
 }
 
 impl Committer {
-    /// Makes a key that signs from now on. The log must be synced and signed.
-    pub(super) fn rotate_key(&mut self, shared: &Shared) -> io::Result<()> {
+    /// Makes a key that signs from now on, and gives its public half. Appends wait meanwhile: the old
+    /// key's last checkpoint and the statement are of the same size.
+    pub(super) fn rotate_key(&mut self, shared: &Shared) -> io::Result<String> {
         let layout = &shared.layout;
         let name = self.key.name().to_owned();
         let pkcs8 = SigningKey::generate()
@@ -76,14 +80,18 @@ impl Committer {
         let new = SigningKey::from_pkcs8(&pkcs8, &name)
             .ok_or_else(|| io::Error::other("a new key cannot be read"))?;
         write_whole(&layout.next_key(), &pkcs8)?;
-        shared
-            .append_blocking(Event::KeyRotated(KeyRotated {
-                old: self.key.verifier(),
-                new: new.verifier(),
-            }))
-            .map_err(io::Error::other)?;
-        self.commit(shared, true)?;
-        let tree = shared.lock().chain.tree.clone();
+        let encoded = encode(Event::KeyRotated(KeyRotated {
+            old: self.key.verifier(),
+            new: new.verifier(),
+        }))
+        .map_err(io::Error::other)?;
+        let mut state = shared.lock();
+        if state.closed {
+            return Err(io::Error::other("the log is closed"));
+        }
+        state.append(&encoded).map_err(io::Error::other)?;
+        self.settle(shared, &mut state)?;
+        let tree = state.chain.tree.clone();
         let text = format!(
             "{FIRST_LINE}\n{name}\n{}\n{}\n{}\n",
             tree.size(),
@@ -100,10 +108,23 @@ impl Committer {
         for part in [&text, "\n", &self.key.sign(&text), &new.sign(&text), "\n"] {
             rotations.push_str(part);
         }
-        write_whole(&layout.rotations(), rotations.as_bytes())?;
-        install(layout, &new)?;
-        self.key = new.preceded_by(&predecessors(layout)?);
-        // The new key vouches for all there is, too.
-        self.checkpoints.append(&checkpoint::sign(&self.key, &tree))
+        let stated = write_whole(&layout.rotations(), rotations.as_bytes());
+        if let Err(error) = stated
+            // The statement may be there though its sync failed: then the new key signs.
+            && !is_stated(layout, &new)
+        {
+            return Err(error);
+        }
+        let installed = install(layout, &new);
+        let mut before = self.key.verifiers_before();
+        before.push(self.key.verifier());
+        self.key = new.preceded_by(&before);
+        drop(state);
+        // From here on the new key signs, whatever else fails: the next opening settles it.
+        installed?;
+        // It vouches for all there is, too.
+        self.checkpoints
+            .append(&checkpoint::sign(&self.key, &tree))?;
+        Ok(self.key.verifier())
     }
 }

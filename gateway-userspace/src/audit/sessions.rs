@@ -2,19 +2,20 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    entry::{Entry, load, read_entries},
+    entry::{Entries, Entry, load, read_entries},
     error::ReadError,
     event::{
         ApprovalDecided, ApprovalRequested, Decision, Event, JobStarted, SessionClosed,
         SessionOpened, StatementCompleted, StatementDecided,
     },
+    index::SessionIndex,
 };
 
 /// One session, in a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSummary {
     /// Session id.
     pub session: String,
@@ -152,16 +153,57 @@ pub fn read_sessions(
 /// The sessions of the log in `dir`, oldest first; memory grows with their number, not with that
 /// of their statements.
 pub fn list_sessions(dir: &Path) -> Result<Vec<SessionSummary>, ReadError> {
+    let mut sessions = Vec::new();
+    newest_sessions(dir, |session| {
+        sessions.push(session);
+        true
+    })?;
+    sessions.reverse();
+    Ok(sessions)
+}
+
+/// Visits the sessions of the log in `dir`, newest first, until `visit` returns false. Where there is
+/// an index, it is brought up to date and read; otherwise all of the log is.
+pub fn newest_sessions(
+    dir: &Path,
+    mut visit: impl FnMut(SessionSummary) -> bool,
+) -> Result<(), ReadError> {
+    if let Some(index) = SessionIndex::current(dir) {
+        // Collected before they are visited: an index that fails half-way has shown nothing.
+        let mut sessions = Vec::new();
+        let read = index.newest(|session| {
+            sessions.push(session);
+            true
+        });
+        match read {
+            Ok(()) => {
+                for session in sessions {
+                    if !visit(session) {
+                        break;
+                    }
+                }
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(%error, "the log is read instead"),
+        }
+    }
     let mut sessions: Vec<SessionSummary> = Vec::new();
     let mut open: BTreeMap<String, (usize, u64)> = BTreeMap::new();
     read_entries(dir, |entry| {
         summarise(&mut sessions, &mut open, entry);
         true
     })?;
-    Ok(sessions)
+    for session in sessions.into_iter().rev() {
+        if !visit(session) {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn summarise(
+/// Adds what an entry says to the sessions. `open` has the position of each open one, and the number
+/// of its last statement.
+pub(super) fn summarise(
     sessions: &mut Vec<SessionSummary>,
     open: &mut BTreeMap<String, (usize, u64)>,
     entry: Entry,
@@ -238,6 +280,7 @@ fn summarise(
         | Event::ApprovalExpired(_)
         | Event::ApprovalWithdrawn(_)
         | Event::ApprovalUsed(_)
+        | Event::MessageRefused(_)
         | Event::Gap(_)
         | Event::Heartbeat(_)
         | Event::LogClosed(_)
@@ -247,14 +290,19 @@ fn summarise(
 
 /// One session of the log in `dir`, by its id or an unambiguous prefix.
 pub fn read_session(dir: &Path, prefix: &str) -> Result<SessionRecord, ReadError> {
-    let id = full_id(dir, prefix)?;
+    let (id, mut entries) = begin_of(dir, prefix)?;
     let mut record: Option<SessionRecord> = None;
     // Approval id to the position of its statement.
     let mut approvals: BTreeMap<String, usize> = BTreeMap::new();
-    read_entries(dir, |entry| {
+    while let Some(entry) = entries.next()? {
         collect(&mut record, &mut approvals, &id, entry);
-        record.as_ref().is_none_or(|record| record.closed.is_none())
-    })?;
+        if record
+            .as_ref()
+            .is_some_and(|record| record.closed.is_some())
+        {
+            break;
+        }
+    }
     let mut record = record.ok_or_else(|| ReadError::NoSession(prefix.to_owned()))?;
     for statement in &mut record.statements {
         statement.decided.text = load(dir, &statement.decided.text)?;
@@ -265,7 +313,23 @@ pub fn read_session(dir: &Path, prefix: &str) -> Result<SessionRecord, ReadError
     Ok(record)
 }
 
-pub(super) fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
+/// The full id of a session, and the log's entries from where it opens on.
+pub(super) fn begin_of(dir: &Path, prefix: &str) -> Result<(String, Entries), ReadError> {
+    if let Some(index) = SessionIndex::current(dir) {
+        match index.find(prefix) {
+            Ok(found) => {
+                let ids = found.iter().map(|(session, _)| session.clone()).collect();
+                let id = only(prefix, ids)?;
+                let at = found.first().map(|(_, position)| *position);
+                return Ok((id, Entries::open_at(dir, at.unwrap_or_default())?));
+            }
+            Err(error) => tracing::warn!(%error, "the log is read instead"),
+        }
+    }
+    Ok((full_id(dir, prefix)?, Entries::open(dir)?))
+}
+
+fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
     let mut exact = false;
     let mut matches = Vec::new();
     read_entries(dir, |entry| {
@@ -283,6 +347,11 @@ pub(super) fn full_id(dir: &Path, prefix: &str) -> Result<String, ReadError> {
         }
         !exact
     })?;
+    only(prefix, matches)
+}
+
+/// The one session that a prefix must mean.
+fn only(prefix: &str, matches: Vec<String>) -> Result<String, ReadError> {
     match matches.as_slice() {
         [] => Err(ReadError::NoSession(prefix.to_owned())),
         [one] => Ok(one.clone()),

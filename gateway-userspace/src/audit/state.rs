@@ -39,6 +39,9 @@ pub(super) struct Waiter {
     pub(super) done: oneshot::Sender<Result<(), AppendError>>,
 }
 
+/// Is sent the new public key, or why there is none.
+pub(super) type Rotation = oneshot::Sender<Result<String, String>>;
+
 /// Frames waiting for the next write are at most this many bytes.
 const PENDING_BYTES: usize = 1024 * 1024;
 
@@ -60,6 +63,8 @@ pub(super) struct State {
     /// Entries under a signed checkpoint.
     pub(super) signed: u64,
     pub(super) waiters: Vec<Waiter>,
+    /// Somebody who wants another key to sign.
+    pub(super) rotation: Option<Rotation>,
     /// The last write failed with this.
     pub(super) unwritable: Option<Arc<str>>,
     /// A sync failed: nothing can be promised until the segment is written anew.
@@ -92,6 +97,7 @@ impl State {
             synced: written,
             signed: 0,
             waiters: Vec::new(),
+            rotation: None,
             unwritable: None,
             broken: None,
             unsound: false,

@@ -9,7 +9,7 @@ use super::{
     error::ReadError,
     event::Event,
     recording::{Direction, RecordingReader, Withheld},
-    sessions::full_id,
+    sessions::begin_of,
 };
 
 /// Something that happened in a session.
@@ -69,20 +69,23 @@ impl Transcript {
     /// # Errors
     /// If there is none, there are several, or the evidence cannot be read.
     pub fn open(dir: &Path, prefix: &str) -> Result<Self, ReadError> {
-        let session = full_id(dir, prefix)?;
+        let (session, mut entries) = begin_of(dir, prefix)?;
         let mut bytes = 0_u64;
-        let mut entries = Entries::open(dir)?;
         while let Some(entry) = entries.next()? {
             if let Some(Event::SessionRecorded(part)) = entry.event
                 && part.session == session
             {
                 bytes = part.offset + part.bytes;
+                // Nothing follows.
+                if part.end {
+                    break;
+                }
             }
         }
         let recording = RecordingReader::open(dir, &session, bytes)?;
         let mut transcript = Self {
             dir: dir.to_owned(),
-            entries: Entries::open(dir)?,
+            entries: begin_of(dir, prefix)?.1,
             missing: bytes > 0 && recording.is_none(),
             session,
             recording,
@@ -170,6 +173,7 @@ impl Transcript {
                 Some(Event::ApprovalExpired(end)) => self.approvals.contains(&end.approval),
                 Some(Event::ApprovalWithdrawn(end)) => self.approvals.contains(&end.approval),
                 Some(Event::ApprovalUsed(used)) => self.approvals.contains(&used.approval),
+                Some(Event::MessageRefused(refused)) => refused.session == self.session,
                 Some(Event::SessionClosed(closed)) => closed.session == self.session,
                 Some(_) | None => false,
             };

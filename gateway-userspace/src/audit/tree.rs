@@ -56,8 +56,14 @@ impl Tree {
 
     /// Appends a leaf.
     pub(super) fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        let mut size = self.size;
+        self.push_subtree(0, leaf);
+    }
+
+    /// Appends a complete subtree of 2^`height` leaves, by its root. The size must be a multiple of
+    /// that.
+    pub(super) fn push_subtree(&mut self, height: u32, root: Hash) {
+        let mut hash = root;
+        let mut size = self.size.checked_shr(height).unwrap_or(0);
         while size & 1 == 1 {
             if let Some(left) = self.edge.pop() {
                 hash = node_hash(&left, &hash);
@@ -65,7 +71,27 @@ impl Tree {
             size >>= 1;
         }
         self.edge.push(hash);
-        self.size += 1;
+        self.size = self
+            .size
+            .saturating_add(1_u64.checked_shl(height).unwrap_or(u64::MAX));
+    }
+
+    /// The tree over the leaves from `start` to `end`, if subtrees at the right edge cover exactly
+    /// these.
+    pub(super) fn within(&self, start: u64, end: u64) -> Option<Self> {
+        let mut edge = Vec::new();
+        let (mut at, mut covered) = (0, 0);
+        let spans = (0..u64::BITS).rev().map(|bit| 1_u64 << bit);
+        let spans = spans.filter(|leaves| self.size & leaves != 0);
+        for (leaves, hash) in spans.zip(&self.edge) {
+            if at >= start && at + leaves <= end {
+                edge.push(*hash);
+                covered += leaves;
+            }
+            at += leaves;
+        }
+        (Some(covered) == end.checked_sub(start)).then_some(())?;
+        Self::from_edge(covered, edge)
     }
 
     /// The tree's root: RFC 6962 §2.1.
@@ -136,6 +162,25 @@ mod tests {
             hex::encode(&tree.root()),
             "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
         );
+    }
+
+    #[test]
+    fn a_tree_grows_by_whole_subtrees_and_gives_its_parts() {
+        let leaves: Vec<Hash> = (0..23_u8).map(|i| leaf_hash(&[i])).collect();
+        let of = |range: std::ops::Range<usize>| {
+            let mut tree = Tree::default();
+            leaves[range].iter().for_each(|leaf| tree.push(*leaf));
+            tree
+        };
+        let mut tree = of(0..16);
+        tree.push_subtree(2, of(16..20).root());
+        leaves[20..].iter().for_each(|leaf| tree.push(*leaf));
+        assert_eq!(tree, of(0..23));
+        assert_eq!(tree.within(16, 23), Some(of(16..23)));
+        assert_eq!(tree.within(16, 20), Some(of(16..20)));
+        // Not what subtrees at the edge cover: within one, or across two.
+        assert_eq!(tree.within(0, 8), None);
+        assert_eq!(tree.within(12, 20), None);
     }
 
     #[test]

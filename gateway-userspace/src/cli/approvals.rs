@@ -227,6 +227,7 @@ fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
         | Response::Jobs { .. }
         | Response::Requests { .. }
         | Response::Status(_)
+        | Response::EvidenceKey { .. }
         | Response::Catalog(_)
         | Response::DatabaseChecks { .. } => {
             bail!(

@@ -62,6 +62,7 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
         | Response::Approvals { .. }
         | Response::Requests { .. }
         | Response::Status(_)
+        | Response::EvidenceKey { .. }
         | Response::Catalog(_)
         | Response::DatabaseChecks { .. } => Ok(response),
     }

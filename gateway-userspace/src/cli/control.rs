@@ -1,12 +1,18 @@
 //! Ties the parts to the seams of jobs and of the control socket.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, io, sync::Arc, time::Instant};
 
 use tokio::runtime::Handle;
 
-use super::{catalog, reload::PolicyFiles};
+use super::{
+    catalog,
+    refusals::{Kept, Refusals},
+    reload::PolicyFiles,
+};
 use crate::{
-    admin::{ApprovalView, ControlPlane, DatabaseCheckView, Peer, StatusView, rfc3339},
+    admin::{
+        ApprovalView, ControlPlane, DatabaseCheckView, Peer, StatusView, WitnessView, rfc3339,
+    },
     approval::{Approver, ApproverId},
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log, RoleChanged},
     config::Config,
@@ -37,6 +43,8 @@ pub struct Ledger {
     pub log: Arc<Log>,
     /// Held statements.
     pub approvals: crate::approval::Approvals,
+    /// How many refused starts were recorded.
+    pub refusals: Refusals,
 }
 
 impl JobLedger for Ledger {
@@ -74,8 +82,21 @@ impl JobLedger for Ledger {
 
     fn refused(&self, starter: &Starter, pid: u32, error: &StartError) {
         tracing::warn!(peer_uid = starter.uid, pid, %error, "job start refused");
+        let mut reason = error.to_string();
+        match self.refusals.count(starter.uid, Instant::now()) {
+            Kept::Recorded { left_out: 0 } => {}
+            Kept::Recorded { left_out } => {
+                let _ = write!(
+                    reason,
+                    " ({left_out} refused starts of this user before it are not recorded one by one)"
+                );
+            }
+            Kept::Last => reason
+                .push_str(" (further refused starts of this user are only counted for a minute)"),
+            Kept::Counted => return,
+        }
         self.log.record_later(Event::JobRefused(JobRefused {
-            reason: error.to_string(),
+            reason,
             issuer: None,
             subject: None,
             peer_pid: starter.pid.unwrap_or_default(),
@@ -179,6 +200,7 @@ impl ControlPlane for Control {
             .collect();
         let policy = self.gate.policy();
         let shown = self.policy.shown();
+        let witnesses = self.gate.witnesses().unwrap_or_default();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -192,8 +214,35 @@ impl ControlPlane for Control {
             disagreements: self.gate.disagreements(),
             held: count(self.gate.approvals().open()),
             evidence_entries: self.gate.log().entries(),
+            evidence_witnessed: witnesses.entries,
+            witnesses: witnesses
+                .witnesses
+                .into_iter()
+                .map(|witness| WitnessView {
+                    name: witness.name,
+                    entries: witness.entries,
+                    time: witness.time,
+                    problem: witness.problem,
+                })
+                .collect(),
             databases,
         }
+    }
+
+    fn rotate_key(&self, current: &str) -> Result<String, String> {
+        let log = self.gate.log();
+        let key = log
+            .public_key()
+            .map_err(|error| format!("the evidence's key cannot be read: {error}"))?;
+        if key != current.trim() {
+            return Err(format!(
+                "this daemon's evidence is signed with {key}, not with {current}: ask the daemon that writes that log, with --control"
+            ));
+        }
+        let key = wait(log.rotate_key())
+            .map_err(|error| format!("the evidence's key cannot be changed: {error}"))?;
+        tracing::info!(%key, "the evidence is signed with a new key");
+        Ok(key)
     }
 
     fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String> {

@@ -10,6 +10,7 @@ mod evidence;
 mod job;
 mod logins;
 mod policy;
+mod refusals;
 mod reload;
 mod roles;
 mod run;
@@ -20,6 +21,7 @@ mod status;
 mod style;
 mod table;
 mod uninstall;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -15,8 +15,8 @@ use crate::{
     admin,
     approval::{self, Approvals},
     audit::{
-        self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, ShipConfig,
-        Shipper, Store, StoreConfig,
+        self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, SessionIndex,
+        ShipConfig, Shipper, Store, StoreConfig,
     },
     config::{self, Config, Scope, TlsMode},
     console,
@@ -195,6 +195,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let ledger = Arc::new(super::control::Ledger {
         log: log.clone(),
         approvals: approvals.clone(),
+        refusals: super::refusals::Refusals::default(),
     });
     let jobs = Jobs::new(
         &config,
@@ -260,6 +261,17 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             Some(shipper)
         }
     };
+    let witnesses = match &config.evidence.witnesses {
+        None => None,
+        Some(configured) => {
+            let witnesses =
+                super::witness::witnesses(configured, config.state_dir.join("evidence"))?;
+            gate.witnessed_by(witnesses.clone());
+            tokio::spawn(witnesses.clone().run());
+            Some(witnesses)
+        }
+    };
+    tokio::spawn(index_sessions(config.state_dir.join("evidence")));
     if let Some(keep) = config.evidence.keep {
         tokio::spawn(remove_old(log.clone(), keep));
     }
@@ -334,6 +346,9 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     log.close("the daemon was stopped")
         .await
         .context("the evidence log cannot be closed")?;
+    if let Some(witnesses) = witnesses {
+        witnesses.finish(DRAIN).await;
+    }
     if let Some(shipper) = shipper {
         shipper.finish(DRAIN).await;
     }
@@ -371,6 +386,27 @@ async fn remove_old(log: Arc<Log>, keep: Duration) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!(%error, "old evidence cannot be removed"),
             Err(error) => tracing::error!(%error, "removing old evidence failed"),
+        }
+    }
+}
+
+/// Keeps the index of recorded sessions up to date, for whoever lists them.
+async fn index_sessions(dir: PathBuf) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut index = None;
+    loop {
+        tick.tick().await;
+        let (dir, opened) = (dir.clone(), index.take());
+        let caught_up = tokio::task::spawn_blocking(move || {
+            let mut index = opened.map_or_else(|| SessionIndex::create(&dir), Ok)?;
+            index.catch_up().map(|()| index)
+        });
+        match caught_up.await {
+            Ok(Ok(current)) => index = Some(current),
+            // It is opened anew.
+            Ok(Err(error)) => tracing::warn!(%error, "lists of sessions read the log instead"),
+            Err(error) => tracing::error!(%error, "indexing the sessions failed"),
         }
     }
 }

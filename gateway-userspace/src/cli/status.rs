@@ -46,6 +46,21 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
             status.evidence_entries.to_string(),
         ],
     ];
+    if !status.witnesses.is_empty() {
+        rows.push(vec![
+            "of them witnessed".to_owned(),
+            status.evidence_witnessed.to_string(),
+        ]);
+    }
+    for witness in status.witnesses {
+        let name = format!("witness {}", witness.name);
+        let cosigned = match witness.time {
+            Some(time) => format!("{} entries at {time}", witness.entries),
+            None => "nothing cosigned since the daemon started".to_owned(),
+        };
+        rows.push(vec![name.clone(), cosigned]);
+        rows.extend(witness.problem.map(|problem| vec![name, problem]));
+    }
     rows.extend(
         status
             .observing

@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 
 use super::{
     ConfigError, Fsync, Preset, Recording, TlsMode, TokenExpiry, error::did_you_mean,
-    notify::NotifyFile,
+    notify::NotifyFile, witness::WitnessFile,
 };
 
 const MAX_FILE: u64 = 1024 * 1024;
@@ -81,6 +81,7 @@ pub(super) struct Intercept {
     #[serde(default)]
     pub(super) recognise: Recognise,
     pub(super) namespaces: Option<super::Namespaces>,
+    pub(super) unix_sockets: Option<super::UnixSockets>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +181,9 @@ pub(super) struct Evidence {
     pub(super) recorded_result: Option<Spanned<String>>,
     pub(super) keep: Option<Spanned<String>>,
     pub(super) ship: Option<Ship>,
+    pub(super) witnesses: Option<Spanned<Vec<WitnessFile>>>,
+    pub(super) witness_quorum: Option<Spanned<usize>>,
+    pub(super) witness_every: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -18,6 +18,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod users;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
 pub use password::PasswordSource;
 pub use secret::Secret;
+pub use witness::{Witness, Witnesses};
 
 pub(crate) use duration::parse as parse_duration;
 
@@ -148,6 +150,8 @@ pub struct Intercept {
     pub recognise: Recognise,
     /// What becomes of jobs in other network namespaces.
     pub namespaces: Namespaces,
+    /// What is done about jobs that can reach a protected database's Unix socket.
+    pub unix_sockets: UnixSockets,
 }
 
 /// What becomes of jobs in network namespaces other than the daemon's, such as containers.
@@ -159,6 +163,17 @@ pub enum Namespaces {
     Serve,
     /// Their connects to protected databases are refused.
     Refuse,
+}
+
+/// What is done about a job that can reach a protected database's Unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnixSockets {
+    /// It is not started.
+    #[default]
+    Refuse,
+    /// It is in the operational log.
+    Report,
 }
 
 /// What is done about flows to destinations that are not protected and begin as a database's do.
@@ -295,7 +310,7 @@ pub enum JwksSource {
 }
 
 /// Evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// What is on disk before a statement goes to the database.
     pub fsync: Fsync,
@@ -307,6 +322,8 @@ pub struct Evidence {
     pub keep: Option<Duration>,
     /// Where it is shipped to; `None`: nowhere.
     pub ship: Option<Ship>,
+    /// Who cosigns its checkpoints; `None`: nobody.
+    pub witnesses: Option<Witnesses>,
 }
 
 impl Default for Evidence {
@@ -317,6 +334,7 @@ impl Default for Evidence {
             recorded_result: 1024 * 1024,
             keep: None,
             ship: None,
+            witnesses: None,
         }
     }
 }

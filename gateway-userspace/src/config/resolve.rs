@@ -136,11 +136,11 @@ impl Place<'_> {
 
     fn evidence(
         &self,
-        written: file::Evidence,
+        mut written: file::Evidence,
         longest_job: Duration,
     ) -> Result<Evidence, ConfigError> {
         let usual = Evidence::default();
-        let keep = match written.keep {
+        let keep = match written.keep.take() {
             None => None,
             // A recording that is written must not be taken for an old one.
             keep @ Some(_) => Some(self.duration(
@@ -149,8 +149,10 @@ impl Place<'_> {
                 longest_job.max(SHORTEST_KEEP)..=LONGEST_KEEP,
             )?),
         };
+        let witnesses = self.witnesses(&mut written)?;
         Ok(Evidence {
             keep,
+            witnesses,
             fsync: written.fsync.unwrap_or(usual.fsync),
             recording: written.recording.unwrap_or(usual.recording),
             recorded_result: match written.recorded_result {
@@ -258,6 +260,7 @@ impl Place<'_> {
             port,
             recognise: self.recognise(&written.recognise)?,
             namespaces: written.namespaces.unwrap_or_default(),
+            unix_sockets: written.unix_sockets.unwrap_or_default(),
         })
     }
 

@@ -65,6 +65,7 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
                 except: [].into(),
             },
             namespaces: Namespaces::Serve,
+            unix_sockets: UnixSockets::Refuse,
         }
     );
     assert_eq!(config.jobs.cgroup.as_str(), "/cordon.jobs");
@@ -84,6 +85,39 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
     for key in ["issuers", "databases", "policy_dir"] {
         let without: String = MINIMAL.replace(key, &format!("x_{key}"));
         assert!(parse(&without).is_err(), "{key} is needed");
+    }
+}
+
+#[test]
+fn what_is_recognised_where_is_read() {
+    let text = with(
+        "policy_dir:",
+        "intercept:\n  unix_sockets: report\n  recognise:\n    action: report\n    host: true\n    except: [\"127.0.0.1:5433\", 10.0.0.7, \"[::1]\", \"[fd00::1]:3306\"]\npolicy_dir:",
+    );
+    let intercept = parse(&text).unwrap().intercept;
+    assert_eq!(intercept.unix_sockets, UnixSockets::Report);
+    assert_eq!(intercept.recognise.action, RecogniseAction::Report);
+    assert!(intercept.recognise.host);
+    let except = [
+        ("127.0.0.1", Some(5433)),
+        ("10.0.0.7", None),
+        ("::1", None),
+        ("fd00::1", Some(3306)),
+    ];
+    assert_eq!(
+        intercept.recognise.except,
+        except.map(|(ip, port)| (ip.parse().unwrap(), port)).into()
+    );
+    for wrong in [
+        "{ action: drop }",
+        "{ except: [\"0.0.0.0:1\"] }",
+        "{ port: 1 }",
+    ] {
+        let text = with(
+            "policy_dir:",
+            &format!("intercept: {{ recognise: {wrong} }}\npolicy_dir:"),
+        );
+        assert!(parse(&text).is_err(), "{wrong}");
     }
 }
 
@@ -188,6 +222,53 @@ fn unknown_values_are_refused_with_their_place() {
         11,
         &["did you mean `host`?"],
     );
+}
+
+#[test]
+fn witnesses_have_a_key_a_url_and_a_quorum_that_can_be_met() {
+    let one = "{ url: \"http://127.0.0.1:1/w\", key: \"w.example/one+08d7d4a3+BAw5WVc8s+BHuMsA0/Zlkai+aU9GHXnJNhh7SD+23kuS\" }";
+    let evidence = |text: &str| {
+        with(
+            "policy_dir:",
+            &format!("evidence: {{ {text} }}\npolicy_dir:"),
+        )
+    };
+    let config = parse(&evidence(&format!("witnesses: [{one}]"))).unwrap();
+    let witnesses = config.evidence.witnesses.unwrap();
+    assert_eq!((witnesses.quorum, witnesses.every.as_secs()), (1, 10));
+    assert_eq!(witnesses.list[0].key.name(), "w.example/one");
+    for (text, words) in [
+        (format!("witnesses: [{one}, {one}]"), "named twice"),
+        (
+            format!("witnesses: [{one}], witness_quorum: 2"),
+            "from 1 to 1",
+        ),
+        (
+            format!("witnesses: [{one}], witness_quorum: 0"),
+            "from 1 to 1",
+        ),
+        (format!("witnesses: [{one}], witness_every: 1ms"), "1ms"),
+        ("witnesses: []".to_owned(), "is empty"),
+        ("witness_quorum: 1".to_owned(), "no `witnesses`"),
+        (
+            format!(
+                "witnesses: [{}]",
+                one.replace("http://127.0.0.1:1", "http://w.example")
+            ),
+            "not encrypted",
+        ),
+        (
+            format!("witnesses: [{}]", one.replace("08d7", "18d7")),
+            "no witness's key",
+        ),
+        // A log's own kind of key.
+        (
+            format!("witnesses: [{}]", one.replace("BAw5", "AQw5")),
+            "no witness's key",
+        ),
+    ] {
+        refused(&evidence(&text), 11, &[words]);
+    }
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Server {
             | FrontendMessage::CopyFail => {}
             FrontendMessage::Terminate => return None,
             FrontendMessage::Query(_)
-            | FrontendMessage::FunctionCall
+            | FrontendMessage::FunctionCall(_)
             | FrontendMessage::Password
             | FrontendMessage::Unknown(_) => panic!("the gateway sent {message:?}"),
         }

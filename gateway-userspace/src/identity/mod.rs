@@ -12,6 +12,7 @@ mod environment;
 mod fetch;
 mod jwks;
 mod life;
+mod local_socket;
 mod preset;
 mod principal;
 mod process;

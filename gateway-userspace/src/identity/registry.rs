@@ -1,7 +1,7 @@
 //! All jobs of this host, from start to end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt::Write as _,
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -13,9 +13,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
     Cgroup, CgroupRoot, EndReason, Job, JobLedger, KernelJobs, Life, Proof, Start, StartError,
-    Starter, Target, Tokens, replay::UsedTokens, start::fault, tree,
+    Starter, Target, Tokens, local_socket, replay::UsedTokens, start::fault, tree,
 };
-use crate::config::{CgroupPath, Config};
+use crate::config::{CgroupPath, Config, UnixSockets};
 
 /// Names of job cgroups begin so; others below the parent are not touched.
 const PREFIX: &str = "job-";
@@ -27,6 +27,9 @@ pub struct Jobs {
     root: CgroupRoot,
     parent: CgroupPath,
     max_duration: Duration,
+    /// Ports of the protected databases of this host.
+    local_ports: BTreeSet<u16>,
+    unix_sockets: UnixSockets,
     tokens: Tokens,
     used: UsedTokens,
     kernel: Arc<dyn KernelJobs>,
@@ -59,6 +62,8 @@ impl Jobs {
             root: CgroupRoot::find()?,
             parent: config.jobs.cgroup.clone(),
             max_duration: config.jobs.max_duration,
+            local_ports: local_socket::local_ports(&config.databases),
+            unix_sockets: config.intercept.unix_sockets,
             tokens: Tokens::new(&config.issuers),
             used: UsedTokens::open(&config.state_dir.join("used-tokens"), SystemTime::now())?,
             kernel,
@@ -92,6 +97,7 @@ impl Jobs {
         let target = start.target;
         // Before the token is used up.
         self.check_target(target, start.worker)?;
+        self.check_local_databases(target)?;
         let now = SystemTime::now();
         let id = new_id().map_err(|error| fault("make an id", error))?;
         let (identity, deadline) = match start.proof {
@@ -208,6 +214,25 @@ impl Jobs {
                     pid: target.pid(),
                     job,
                 })
+            }
+        }
+    }
+
+    /// What is on a file system cannot be intercepted.
+    fn check_local_databases(&self, target: &Target) -> Result<(), StartError> {
+        let Some(socket) = local_socket::in_reach(target.pid(), &self.local_ports) else {
+            return Ok(());
+        };
+        let socket = socket.display().to_string();
+        match self.unix_sockets {
+            UnixSockets::Refuse => Err(StartError::LocalDatabase { socket }),
+            UnixSockets::Report => {
+                tracing::warn!(
+                    pid = target.pid(),
+                    socket,
+                    "a job can reach a protected database's Unix socket without Cordon"
+                );
+                Ok(())
             }
         }
     }

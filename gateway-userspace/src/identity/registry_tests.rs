@@ -135,6 +135,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
             pin_dir: PathBuf::new(),
             port: 1,
             recognise: crate::config::Recognise::default(),
+            unix_sockets: UnixSockets::default(),
         },
         jobs: JobLimits {
             cgroup: parent.path.clone(),

@@ -32,6 +32,14 @@ pub enum StartError {
     /// The token has started a job before.
     #[error("the token has been used before; each token starts one job, so request a new one")]
     Replayed,
+    /// It could go round by the Unix socket of a protected database.
+    #[error(
+        "the job could reach the protected database's Unix socket {socket} without Cordon; close it (PostgreSQL: `unix_socket_permissions = 0700`, or `unix_socket_directories` out of the jobs' reach), or set `intercept.unix_sockets: report`"
+    )]
+    LocalDatabase {
+        /// Its path.
+        socket: String,
+    },
     /// Of another job, or of none that can be told.
     #[error("{0}")]
     Environment(String),

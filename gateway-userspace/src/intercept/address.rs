@@ -96,7 +96,7 @@ impl AddressChanges {
 }
 
 /// Whether an address is one of this host: only such can be bound.
-fn is_local(ip: IpAddr) -> bool {
+pub(crate) fn is_local(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -101,7 +101,7 @@ impl Attempts {
             | Way::Obscured
             | Way::StrayConnection => {}
             // No connections.
-            Way::StrayPacket | Way::RawPacket | Way::RawSocket | Way::DirectDial => return,
+            Way::StrayPacket | Way::RawSocket | Way::DirectDial => return,
         }
         let conn = &attempt.conn;
         // Sockets of other namespaces are out of reach: those clients wait until they give up.

@@ -25,6 +25,7 @@ mod scope;
 pub(crate) mod sock_diag;
 
 pub use address::AddressChanges;
+pub(crate) use address::is_local;
 pub use attempts::{AttemptStream, Attempts, BypassAttempt};
 pub use conn::{Claim, InterceptedConn};
 pub use counters::Counters;

@@ -146,7 +146,6 @@ fn name(way: Way) -> &'static str {
         Way::Obscured => "obscured",
         Way::StrayConnection => "stray-connection",
         Way::StrayPacket => "stray-packet",
-        Way::RawPacket => "raw-packet",
         Way::RawSocket => "raw-socket",
         Way::DirectDial => "direct-dial",
     }
@@ -171,7 +170,6 @@ fn reason(attempt: &BypassAttempt, destination: Option<&str>) -> String {
             "a connection to the protected {to} does not come through Cordon: it is older than the programs in the kernel, or was made out of their sight; connect again"
         ),
         Way::StrayPacket => format!("a packet to the protected {to} that is no TCP connection's"),
-        Way::RawPacket => format!("a TCP packet to {to} from a raw socket"),
         Way::RawSocket => "a raw socket, with which a job could build connections of its own; `intercept.recognise.action` says whether jobs may have them".to_owned(),
         Way::DirectDial => format!("the proxy's port {to} was dialled directly; dial the database's own address"),
     }

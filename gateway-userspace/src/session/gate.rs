@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     approval::Approvals,
-    audit::{self, Durability, Log, Shipper},
+    audit::{self, Durability, Log, Shipper, Witnesses},
     identity::{Principal, SessionGuard},
     masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
@@ -46,6 +46,7 @@ pub struct Gate {
     pub(super) recordings: OnceLock<Recordings>,
     /// Absent: evidence is not shipped.
     pub(super) shipper: OnceLock<Arc<Shipper>>,
+    pub(super) witnesses: OnceLock<Arc<Witnesses>>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
     /// Texts that the server reads as the analysis does.
     pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
@@ -76,6 +77,7 @@ impl Gate {
             blotter: Blotter::default(),
             recordings: OnceLock::new(),
             shipper: OnceLock::new(),
+            witnesses: OnceLock::new(),
             snapshots: Mutex::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),

@@ -122,17 +122,6 @@ impl Session {
         }
     }
 
-    /// Refuses something of the protocol that carries no statement.
-    pub async fn refuse_protocol(&mut self, message: &str, hint: &str) -> Refusal {
-        let reason = Reason {
-            code: ReasonCode::NotUnderstood,
-            message: message.to_owned(),
-            rule: "only statements that can be decided are forwarded".to_owned(),
-            hint: hint.to_owned(),
-        };
-        self.refuse_for("", &reason).await
-    }
-
     /// Refuses a statement whose result cannot be masked.
     pub async fn refuse_unmaskable(&mut self, understood: &Understood, message: &str) -> Refusal {
         let reason = Reason {
@@ -151,6 +140,18 @@ impl Session {
             Ok(()) => Refusal::new(reason, self.reference(number)),
             Err(refusal) => refusal,
         }
+    }
+
+    /// Records that a message was refused before a statement was read of it.
+    pub fn message_refused(&self, refusal: &Refusal) {
+        let reason = refusal.message();
+        self.gate
+            .log
+            .record_later(Event::MessageRefused(audit::MessageRefused {
+                session: self.id.to_string(),
+                sqlstate: refusal.sqlstate().to_owned(),
+                reason: self.gate.blotter.blotted(&reason).unwrap_or(reason),
+            }));
     }
 
     pub(super) async fn record_refusal(

@@ -8,7 +8,7 @@ pub use crate::{
     masking::Blotter,
 };
 use crate::{
-    audit::{Recorder, Shipper},
+    audit::{Recorder, Shipper, WitnessStates, Witnesses},
     policy::{Reason, ReasonCode},
 };
 
@@ -57,6 +57,18 @@ impl Gate {
     /// How shipping goes; `None`: nothing is shipped off the host.
     pub fn shipping(&self) -> Option<crate::audit::ShipState> {
         self.shipper.get().map(|shipper| shipper.state())
+    }
+
+    /// How it goes with the witnesses of the evidence; `None`: there are none.
+    pub fn witnesses(&self) -> Option<WitnessStates> {
+        self.witnesses.get().map(|witnesses| witnesses.state())
+    }
+
+    /// Shows these witnesses' state to whoever asks. Once.
+    pub fn witnessed_by(&self, witnesses: Arc<Witnesses>) {
+        if self.witnesses.set(witnesses).is_err() {
+            tracing::error!("the evidence has witnesses already");
+        }
     }
 
     /// Refuses new sessions while too much evidence is not shipped. Once.

@@ -110,6 +110,53 @@ impl Session {
         self.cache.insert(text.into(), understood.clone());
     }
 
+    /// The SELECT that a call of a function by its `pg_proc.oid` stands for, and the types of its
+    /// parameters.
+    ///
+    /// # Errors
+    /// In the server's words, if there is no such function or it cannot be called so.
+    pub fn select_of(
+        &self,
+        oid: u32,
+        arguments: usize,
+    ) -> Result<(String, Vec<u32>), Box<Refusal>> {
+        let catalog = self
+            .names
+            .snapshot
+            .as_ref()
+            .map(|snapshot| &snapshot.catalog);
+        let Some((name, function)) = catalog.and_then(|catalog| catalog.function_by_oid(oid))
+        else {
+            let message = format!("function with OID {oid} does not exist");
+            return Err(Box::new(Refusal::as_server("42883", message)));
+        };
+        if function.kind != b'f' || function.returns_set {
+            let message = format!("cannot call function \"{name}\" via fastpath interface");
+            return Err(Box::new(Refusal::as_server("22023", message)));
+        }
+        let required = function.arg_types.len();
+        if arguments != required {
+            let message = format!(
+                "function call message contains {arguments} arguments but function requires {required}"
+            );
+            return Err(Box::new(Refusal::as_server("08P01", message)));
+        }
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let mut text = format!("SELECT {}.{}(", quoted(&function.schema), quoted(name));
+        for number in 1..=required {
+            if number > 1 {
+                text.push_str(", ");
+            }
+            if number == required && function.variadic {
+                text.push_str("VARIADIC ");
+            }
+            text.push('$');
+            text.push_str(&number.to_string());
+        }
+        text.push(')');
+        Ok((text, function.arg_types.clone()))
+    }
+
     pub(super) async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
         let (Some(snapshot), Some(namespace)) = (&self.names.snapshot, &self.names.namespace)
         else {

@@ -301,7 +301,7 @@ impl Catalog {
     }
 
     /// A function by oid, with its name.
-    pub(super) fn function_by_oid(&self, oid: u32) -> Option<(&str, &Function)> {
+    pub fn function_by_oid(&self, oid: u32) -> Option<(&str, &Function)> {
         let index = self.function_oids.get_or_init(|| {
             let mut index = HashMap::new();
             for (name, functions) in &self.functions {

@@ -29,14 +29,14 @@ fn h6_a_start_up_of_a_database_is_dropped_on_any_port_in_any_pieces() {
     let mut seen = 0;
     for (name, startup, way) in bytes::startups() {
         for cut in Cut::ALL {
-            let server = Server::start();
-            for to in [
-                server.v4().to_string(),
-                server.v6().to_string(),
-                server.mapped(),
-            ] {
+            for family in 0..3 {
+                let server = Server::start();
+                let to = match family {
+                    0 => server.v4().to_string(),
+                    1 => server.v6().to_string(),
+                    _ => server.mapped(),
+                };
                 let at = format!("{name} {cut:?} {to}");
-                let before = server.received();
                 let (answer, attempt) = refused(&rig, &mut job, &to, &cut.apply(&startup));
                 assert_eq!(answer, ECONNABORTED, "{at}");
                 assert_eq!(attempt.way, way, "{at}");
@@ -50,7 +50,7 @@ fn h6_a_start_up_of_a_database_is_dropped_on_any_port_in_any_pieces() {
                 assert_eq!(conn.original.port(), server.port(), "{at}");
                 seen += 1;
                 assert_eq!(rig.count(Counter::FlowRefused), seen, "{at}");
-                let received = server.received() - before;
+                let received = server.received();
                 assert!(received < startup.len(), "{at}: {received} bytes");
                 if cut == Cut::Whole {
                     assert_eq!(received, 0, "{at}");

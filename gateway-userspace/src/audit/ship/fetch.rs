@@ -31,7 +31,7 @@ pub async fn fetch(store: &Store, to: &FilePath) -> Result<Fetched, StoreError> 
     for folder in ["keys", "segments", "recordings", "blobs"] {
         fs::create_dir_all(to.join(folder)).map_err(local)?;
     }
-    for folder in ["keys", "segments", "parts", "checkpoints"] {
+    for folder in ["keys", "segments", "parts", "checkpoints", "cosigned"] {
         let prefix = store.key(folder);
         let objects = store.store.list(Some(&prefix));
         let mut keys: Vec<Path> = objects
@@ -63,9 +63,9 @@ pub async fn fetch(store: &Store, to: &FilePath) -> Result<Fetched, StoreError> 
                     let name = name.ok_or_else(|| malformed("its name is none of ours"))?;
                     fs::write(to.join("keys").join(name), &bytes).map_err(local)?;
                 }
-                "checkpoints" => {
+                "checkpoints" | "cosigned" => {
                     number(names.last())?;
-                    write_at(&to.join("checkpoints"), None, &bytes).map_err(local)?;
+                    write_at(&to.join(folder), None, &bytes).map_err(local)?;
                 }
                 "segments" => {
                     let offset = number(names.last())?;

@@ -1,6 +1,7 @@
 //! Reads what is new in a log, up to its last checkpoint.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -9,7 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{
+    error::ReadError,
     layout::{Layout, write_whole},
+    place::Place,
     segment::{Frame, open_segment, read_frame},
 };
 
@@ -32,6 +35,84 @@ pub(super) struct Position {
     /// Where in the file of checkpoints it ends.
     #[serde(default)]
     pub checkpoint_offset: u64,
+    /// The same of those that witnesses have cosigned.
+    #[serde(default)]
+    pub cosigned: u64,
+    #[serde(default)]
+    pub cosigned_offset: u64,
+}
+
+/// How much of recordings and side files waits to be shipped. Entries are looked at once.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Up to where the log was looked at.
+    seen: Option<Place>,
+    /// Entries that name something, and how many bytes of it.
+    waiting: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Parts {
+    fn waiting(&mut self, dir: &Path, shipped: Position) -> Result<u64, String> {
+        let failed = |error: ReadError| error.to_string();
+        let behind = self.seen.as_ref().map_or(0, Place::size);
+        if self.seen.is_none() || behind < shipped.entries {
+            self.waiting.clear();
+            self.bytes = 0;
+            let mut place = match Place::before(dir, shipped.entries) {
+                Err(ReadError::Removed { .. }) => Place::first(dir),
+                place => place,
+            }
+            .map_err(failed)?;
+            if place.size() < shipped.entries {
+                place
+                    .advance(dir, shipped.entries, |_, _| Ok(()))
+                    .map_err(failed)?;
+            }
+            self.seen = Some(place);
+        }
+        if let Some(place) = &mut self.seen {
+            let (waiting, bytes) = (&mut self.waiting, &mut self.bytes);
+            place
+                .advance_to_end(dir, |index, entry| {
+                    let named = named_bytes(entry);
+                    if named > 0 {
+                        waiting.push_back((index, named));
+                        *bytes += named;
+                    }
+                    Ok(())
+                })
+                .map_err(failed)?;
+        }
+        while let Some((_, named)) = self
+            .waiting
+            .pop_front_if(|(index, _)| *index < shipped.entries)
+        {
+            self.bytes -= named;
+        }
+        Ok(self.bytes)
+    }
+}
+
+/// Bytes of recordings and side files that an entry names.
+fn named_bytes(entry: &[u8]) -> u64 {
+    // Most entries name nothing, which shows without reading them as JSON.
+    let names = [&b"\"session-recorded\""[..], b"\"blobs\""];
+    if !names
+        .iter()
+        .any(|name| memchr::memmem::find(entry, name).is_some())
+    {
+        return 0;
+    }
+    let Ok(body) = serde_json::from_slice::<Body>(entry.get(32..).unwrap_or_default()) else {
+        return 0;
+    };
+    let blobs: u64 = body.blobs.iter().map(|blob| blob.bytes).sum();
+    let part = match body.event.kind.as_str() {
+        "session-recorded" => body.event.bytes.unwrap_or(0),
+        _ => 0,
+    };
+    blobs.saturating_add(part)
 }
 
 /// What is shipped together.
@@ -46,6 +127,9 @@ pub(super) struct Bundle {
     /// Entries of the first of the checkpoints, and the checkpoints.
     pub checkpoint: u64,
     pub checkpoints: String,
+    /// The same of those that witnesses have cosigned.
+    pub cosigned: u64,
+    pub cosigned_notes: String,
     /// Where the log is shipped to with this.
     pub after: Position,
 }
@@ -100,9 +184,9 @@ impl Follower {
         self.position
     }
 
-    /// Bytes of the log that are not shipped.
-    pub(super) fn backlog(&self) -> Result<u64, String> {
-        let mut bytes = 0;
+    /// Bytes of the log that are not shipped, and of the recordings and side files that it names.
+    pub(super) fn backlog(&self, parts: &mut Parts) -> Result<u64, String> {
+        let mut bytes = parts.waiting(&self.dir, self.position)?;
         for first in self.segments()? {
             if first >= self.position.segment {
                 let path = self.layout.segment(first);
@@ -171,12 +255,15 @@ impl Follower {
         // Whoever looks at the end has seen it only if the next segment is there.
         let next = segments.iter().copied().find(|first| *first > segment);
         let new = self.new_checkpoints(index)?;
+        let cosigned = self.new_cosigned(index)?;
         let mut after = Position {
             entries: index,
             segment,
             offset: offset + frames.len() as u64,
             checkpoints: new.behind,
             checkpoint_offset: new.offset,
+            cosigned: cosigned.behind,
+            cosigned_offset: cosigned.offset,
         };
         if (ended || next == Some(index))
             && let Some(next) = next
@@ -194,6 +281,8 @@ impl Follower {
             parts,
             checkpoint: new.first,
             checkpoints: new.notes,
+            cosigned: cosigned.first,
+            cosigned_notes: cosigned.notes,
             after,
         }))
     }
@@ -273,6 +362,59 @@ impl Follower {
         Ok(new)
     }
 
+    /// Cosigned checkpoints that are not shipped, of at most `upto` entries.
+    fn new_cosigned(&self, upto: u64) -> Result<NewCheckpoints, String> {
+        let path = self.layout.cosigned();
+        let failed = |error: io::Error| at(&path, &error);
+        let mut new = NewCheckpoints {
+            first: 0,
+            notes: String::new(),
+            behind: self.position.cosigned,
+            offset: self.position.cosigned_offset,
+        };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(new),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut origin = String::new();
+        BufReader::new(&file)
+            .read_line(&mut origin)
+            .map_err(failed)?;
+        let mut read_from = |offset: u64| {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(offset))?;
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let mut bytes = read_from(new.offset).map_err(failed)?;
+        // Another file since: its beginning was removed.
+        let length = fs::metadata(&path).map_err(failed)?.len();
+        if new.offset > length || (!bytes.is_empty() && !bytes.starts_with(origin.as_bytes())) {
+            new.offset = 0;
+            bytes = read_from(0).map_err(failed)?;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let mut rest = &*text;
+        while let Some(note) = next_note(rest) {
+            rest = rest.get(note.len()..).unwrap_or_default();
+            let size = cordon_verify::note_size(note)
+                .ok_or_else(|| format!("{} holds no checkpoints", path.display()))?;
+            if size > upto {
+                break;
+            }
+            new.offset += note.len() as u64;
+            if size + 1 > new.behind {
+                if new.notes.is_empty() {
+                    new.first = size;
+                }
+                new.behind = size + 1;
+                new.notes.push_str(note);
+            }
+        }
+        Ok(new)
+    }
+
     /// Entries of the last checkpoint.
     fn covered(&self) -> Result<u64, String> {
         let mut last = 0;
@@ -316,6 +458,13 @@ impl Follower {
             visit(size, &note, offset);
         }
     }
+}
+
+/// The first note of a text of notes, with its signatures and the empty line behind them.
+fn next_note(text: &str) -> Option<&str> {
+    let signatures = text.find("\n\n")? + 2;
+    let end = signatures + text.get(signatures..)?.find("\n\n")? + 2;
+    text.get(..end)
 }
 
 /// Checkpoints to be shipped.

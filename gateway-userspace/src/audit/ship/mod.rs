@@ -11,14 +11,16 @@ mod store;
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 pub use fetch::{Fetched, fetch};
-use follow::{Bundle, Follower};
+use follow::{Bundle, Follower, Parts};
+
+use super::blocking::blocking;
 pub use store::{Store, StoreConfig, StoreError};
 
 /// Longest pause after failures.
@@ -65,6 +67,8 @@ pub struct Shipper {
     backlog: AtomicU64,
     entries: AtomicU64,
     problem: Mutex<Option<String>>,
+    /// Taken while it is measured.
+    parts: Mutex<Option<Parts>>,
 }
 
 impl Shipper {
@@ -77,6 +81,7 @@ impl Shipper {
             backlog: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             problem: Mutex::default(),
+            parts: Mutex::default(),
         })
     }
 
@@ -123,14 +128,22 @@ impl Shipper {
         }
     }
 
+    fn parts(&self) -> MutexGuard<'_, Option<Parts>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks how much is not shipped.
     async fn measure(&self) -> Result<(), ShipError> {
         let dir = self.config.dir.clone();
-        let (backlog, entries) = blocking(move || {
+        let taken = self.parts().take();
+        let (backlog, entries, parts) = reading(move || {
             let follower = Follower::open(&dir)?;
-            Ok((follower.backlog()?, follower.position().entries))
+            let mut parts = taken.unwrap_or_default();
+            let backlog = follower.backlog(&mut parts)?;
+            Ok((backlog, follower.position().entries, parts))
         })
         .await?;
+        *self.parts() = Some(parts);
         self.backlog.store(backlog, Ordering::Relaxed);
         self.full
             .store(backlog > self.config.backlog, Ordering::Relaxed);
@@ -160,10 +173,10 @@ impl Shipper {
     /// Ships all that is covered by a checkpoint.
     async fn ship(&self) -> Result<(), ShipError> {
         let dir = self.config.dir.clone();
-        let mut follower = blocking(move || Follower::open(&dir)).await?;
+        let mut follower = reading(move || Follower::open(&dir)).await?;
         self.store.put_keys(&self.config.dir).await?;
         loop {
-            let (back, bundle) = blocking(move || {
+            let (back, bundle) = reading(move || {
                 let bundle = follower.next()?;
                 Ok((follower, bundle))
             })
@@ -174,7 +187,7 @@ impl Shipper {
             };
             self.store.put(&bundle).await?;
             let after = bundle.after;
-            follower = blocking(move || {
+            follower = reading(move || {
                 follower.shipped(after)?;
                 Ok(follower)
             })
@@ -192,11 +205,8 @@ impl std::fmt::Debug for Shipper {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+async fn reading<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, ShipError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(ShipError::Read),
-        Err(error) => Err(ShipError::Read(error.to_string())),
-    }
+    blocking(work).await.map_err(ShipError::Read)
 }

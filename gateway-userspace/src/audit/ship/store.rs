@@ -136,6 +136,11 @@ impl Store {
             self.write(&name, bundle.checkpoints.clone().into_bytes())
                 .await?;
         }
+        if !bundle.cosigned_notes.is_empty() {
+            let name = format!("cosigned/{:020}", bundle.cosigned);
+            self.write(&name, bundle.cosigned_notes.clone().into_bytes())
+                .await?;
+        }
         Ok(())
     }
 

@@ -315,3 +315,89 @@ async fn a_silent_log_shows_that_the_daemon_lives() {
             .is_some_and(|beats| *beats >= 3)
     );
 }
+
+#[tokio::test]
+async fn the_index_of_sessions_says_what_the_log_says_at_every_step() {
+    let dir = tempdir();
+    let dir = dir.path();
+    let mut config = quiet(dir);
+    config.tuning.segment_bytes = 3_000;
+    let mut index = SessionIndex::create(dir).unwrap();
+    // From the log alone, in another folder without an index.
+    let same = |dir: &Path| {
+        let plain = tempdir();
+        copy_dir(dir, plain.path());
+        for name in ["sessions.db", "sessions.db-wal", "sessions.db-shm"] {
+            let _ = fs::remove_file(plain.path().join(name));
+        }
+        let listed = list_sessions(dir).unwrap();
+        assert_eq!(listed, list_sessions(plain.path()).unwrap());
+        for session in &listed {
+            assert_eq!(
+                read_session(dir, &session.session).unwrap(),
+                read_session(plain.path(), &session.session).unwrap()
+            );
+        }
+        listed.len()
+    };
+    let opened = |session: &str| {
+        Event::SessionOpened(SessionOpened {
+            session: session.into(),
+            ..SessionOpened::default()
+        })
+    };
+    for round in 0..4_u64 {
+        let (log, _) = Log::open(config.clone()).unwrap();
+        let now = Durability::Now;
+        let (one, two) = (format!("ses-{round}a"), format!("ses-{round}b"));
+        log.append(opened(&one), now).await.unwrap();
+        log.append(opened(&two), now).await.unwrap();
+        for statement in 1..=5 {
+            log.append(decided(&one, statement, "SELECT 1"), now)
+                .await
+                .unwrap();
+            log.append(decided(&two, statement, "SELECT 2"), now)
+                .await
+                .unwrap();
+            log.append(completed(&one, statement), now).await.unwrap();
+            index.catch_up().unwrap();
+            same(dir);
+        }
+        // The other one is open when the log is opened anew: it never closes.
+        let closed = SessionClosed {
+            session: one,
+            ..SessionClosed::default()
+        };
+        log.append(Event::SessionClosed(closed), now).await.unwrap();
+        drop(log);
+        assert_eq!(same(dir) as u64, 2 * (round + 1));
+    }
+    assert!(matches!(
+        read_session(dir, "ses-"),
+        Err(ReadError::Ambiguous { .. })
+    ));
+    assert!(matches!(
+        read_session(dir, "nope"),
+        Err(ReadError::NoSession(_))
+    ));
+    // Another log in its place, a damaged file, and one of another version.
+    let other = tempdir();
+    written(other.path()).await;
+    fs::remove_dir_all(dir.join("segments")).unwrap();
+    copy_dir(&other.path().join("segments"), &dir.join("segments"));
+    assert_eq!(same(dir), 1);
+    drop(index);
+    for damage in [
+        "",
+        "no database at all, but long enough to be taken for one",
+    ] {
+        fs::write(dir.join("sessions.db"), damage).unwrap();
+        for name in ["sessions.db-wal", "sessions.db-shm"] {
+            let _ = fs::remove_file(dir.join(name));
+        }
+        assert_eq!(same(dir), 1);
+        let mut index = SessionIndex::create(dir).unwrap();
+        index.catch_up().unwrap();
+        assert_eq!(same(dir), 1);
+    }
+}

@@ -106,6 +106,142 @@ async fn a_beginning_that_was_removed_is_declared_and_what_is_left_verifies() {
 }
 
 #[tokio::test]
+async fn what_is_left_is_proven_and_exported_as_from_the_whole_log() {
+    let whole = tempdir();
+    let whole = whole.path();
+    let mut config = quiet(whole);
+    config.tuning.segment_bytes = 30_000;
+    let (log, _) = Log::open(config).unwrap();
+    for statement in 0..1_500 {
+        log.append(decided("s", statement, "SELECT 1"), Durability::Now)
+            .await
+            .unwrap();
+    }
+    log.close("test").await.unwrap();
+    drop(log);
+    let key = fs::read_to_string(whole.join("keys/log.pub")).unwrap();
+    let dir = tempdir();
+    let dir = dir.path();
+    copy_dir(whole, dir);
+    let all = segments(whole);
+    // In two steps: what the first one kept, the second one goes on from.
+    let mut first = 0;
+    for upto in [all.len() / 4, all.len() / 2] {
+        segments(whole).iter().take(upto).for_each(|path| {
+            let path = dir.join("segments").join(path.file_name().unwrap());
+            if path.exists() {
+                age(&path);
+            }
+        });
+        first = prune(dir).await.first;
+    }
+    assert!(first > 300 && !first.is_multiple_of(256), "{first}");
+    // The pruned log has grown by what it says of itself: the whole one follows it.
+    let note = latest_checkpoint(dir, None).unwrap();
+    let size = note_size(&note).unwrap();
+    for item in fs::read_dir(dir.join("segments")).unwrap() {
+        let item = item.unwrap();
+        fs::copy(item.path(), whole.join("segments").join(item.file_name())).unwrap();
+    }
+    for index in (first..size).step_by(97).chain([first, size - 1]) {
+        let (proof, entry) = prove_entry(dir, index, size, &note).unwrap();
+        assert_eq!(
+            (&proof, &entry),
+            (&prove_entry(whole, index, size, &note).unwrap().0, &entry)
+        );
+        let proven = check_proof(&proof, Claim::Entry(&entry), &key).unwrap();
+        assert_eq!(proven, Proven::Entry { index, size });
+    }
+    for old in (first..=size).step_by(61).chain([size]) {
+        let proof = prove_growth(dir, old, size, &note).unwrap();
+        assert_eq!(
+            proof,
+            prove_growth(whole, old, size, &note).unwrap(),
+            "{old}"
+        );
+    }
+    assert!(matches!(
+        prove_entry(dir, first - 1, size, &note),
+        Err(ReadError::Removed { .. })
+    ));
+    let mut lines = Vec::new();
+    export_entries(dir, size, 0, &mut lines).unwrap();
+    let lines = String::from_utf8(lines).unwrap();
+    assert_eq!(lines.lines().count() as u64, size - first);
+
+    let (left, right) = (tempdir(), tempdir());
+    let exported = export_tiles(dir, size, &note, left.path(), |_| {}).unwrap();
+    export_tiles(whole, size, &note, right.path(), |_| {}).unwrap();
+    assert_eq!(exported.first, first.next_multiple_of(256));
+    let mut missing = Vec::new();
+    for path in files(right.path()) {
+        let name = path.strip_prefix(right.path()).unwrap();
+        match fs::read(left.path().join(name)) {
+            Ok(bytes) => assert_eq!(bytes, fs::read(&path).unwrap(), "{}", name.display()),
+            Err(_missing) => missing.push(name.display().to_string()),
+        }
+    }
+    missing.sort();
+    let gone = first / 256;
+    let tiles = (0..gone).map(|n| format!("tile/0/{n:03}"));
+    let mut expected: Vec<_> = tiles
+        .chain((0..=gone).map(|n| format!("tile/entries/{n:03}")))
+        .collect();
+    expected.sort();
+    assert_eq!(missing, expected);
+    assert_eq!(fs::read_dir(dir.join("tiles")).unwrap().count(), 1);
+    // Without what was kept, or with something else, there are no tiles, and still proofs.
+    for item in fs::read_dir(dir.join("tiles")).unwrap() {
+        let path = item.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen("[1", "[2", 1).replacen(",1", ",2", 1)).unwrap();
+    }
+    assert!(matches!(
+        export_tiles(dir, size, &note, left.path(), |_| {}),
+        Err(ReadError::Removed { .. })
+    ));
+    assert!(prove_entry(dir, size - 1, size, &note).is_ok());
+}
+
+#[tokio::test]
+async fn a_new_key_takes_over_while_entries_are_written() {
+    let dir = tempdir();
+    let dir = dir.path();
+    let mut config = quiet(dir);
+    config.tuning.checkpoint_entries = 3;
+    let (log, _) = Log::open(config).unwrap();
+    let first = log.public_key().unwrap();
+    let writing = {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            for statement in 0..400 {
+                log.append(decided("s", statement, "SELECT 1"), Durability::Now)
+                    .await
+                    .unwrap();
+            }
+        })
+    };
+    let mut keys = vec![first.clone()];
+    for _ in 0..3 {
+        keys.push(log.rotate_key().await.unwrap());
+        assert_eq!(keys.last(), Some(&log.public_key().unwrap()));
+    }
+    writing.await.unwrap();
+    log.close("test").await.unwrap();
+    assert!(log.rotate_key().await.is_err());
+    drop(log);
+    // Whoever has any of the keys can check it, and the next opening signs with the last.
+    for key in &keys {
+        let report = with_key(dir, key);
+        assert_eq!((report.problem, report.keys.len()), (None, 4));
+        assert_eq!(report.events.get("key-rotated"), Some(&3));
+    }
+    let (log, _) = open(dir);
+    log.close("test").await.unwrap();
+    assert_eq!(with_key(dir, &first).problem, None);
+}
+
+#[tokio::test]
 async fn a_new_key_takes_over_and_whoever_has_one_of_the_keys_can_check_all() {
     let dir = tempdir();
     let dir = dir.path();

@@ -6,6 +6,7 @@ mod full;
 mod keeping;
 mod proofs;
 mod tamper;
+mod witness;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -81,6 +82,20 @@ fn copy_dir(from: &Path, to: &Path) {
             fs::copy(item.path(), target).unwrap();
         }
     }
+}
+
+/// All files below a folder.
+pub(super) fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// The files of a log that the verifier reads, relative to its folder.

@@ -1,15 +1,17 @@
-//! `cordon evidence prune` and `rotate-key`: what changes a log while no daemon writes it.
+//! `cordon evidence prune` and `rotate-key`, which change a log, and `fetch`.
 
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 
 use super::super::{
+    client,
     run::{host_name, store_config},
     style::Output,
 };
 use crate::{
-    audit::{self, Fsync, Log, LogConfig, Store},
+    admin::{Request, Response},
+    audit::{self, Fsync, Log, LogConfig, OpenError, Store},
     config::{Config, parse_duration},
 };
 
@@ -38,16 +40,46 @@ pub(super) fn prune<W: Write>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has a new key take over.
-pub(super) fn rotate_key<W: Write>(output: &mut Output<W>, dir: &Path) -> anyhow::Result<ExitCode> {
-    let log = open(dir, true)?;
-    close(&log, "the signing key was changed")?;
-    let key = std::fs::read_to_string(dir.join("keys/log.pub"))?;
+/// Has a new key take over: the daemon's doing, if one writes the log.
+pub(super) fn rotate_key<W: Write>(
+    output: &mut Output<W>,
+    dir: &Path,
+    control: &Path,
+) -> anyhow::Result<ExitCode> {
+    let public = dir.join("keys/log.pub");
+    let read = || {
+        std::fs::read_to_string(&public)
+            .with_context(|| format!("{} cannot be read", public.display()))
+    };
+    let key = match open(dir, true) {
+        Ok(log) => {
+            close(&log, "the signing key was changed")?;
+            read()?
+        }
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked(_))) => {
+            let request = Request::EvidenceRotateKey {
+                current: read()?.trim().to_owned(),
+            };
+            match client::ask(control, &request)? {
+                Response::EvidenceKey { public_key } => public_key,
+                Response::Done
+                | Response::Job(_)
+                | Response::Jobs { .. }
+                | Response::Approvals { .. }
+                | Response::Requests { .. }
+                | Response::Status(_)
+                | Response::DatabaseChecks { .. }
+                | Response::Catalog(_)
+                | Response::Error { .. } => return Err(client::unexpected()),
+            }
+        }
+        Err(error) => return Err(error),
+    };
     if output.is_json() {
         output.json(&serde_json::json!({ "public_key": key.trim() }))?;
     } else {
         output
-            .line("the log is signed with a new key from now on; keep a copy of it elsewhere:")?;
+            .line("the log is signed with a new key from now on; keep a copy of it elsewhere, and give it to the witnesses:")?;
         output.line(key.trim())?;
     }
     Ok(ExitCode::SUCCESS)

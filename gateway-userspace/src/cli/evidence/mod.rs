@@ -15,11 +15,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
+    client::ControlArgs,
     sessions::EVIDENCE_DIR,
     style::{Output, Style},
     table::{Cell, Table},
 };
-use crate::audit::{Progress, Report, VerifyOptions, latest_checkpoint, verify};
+use crate::audit::{
+    Progress, Report, VerifyOptions, Witness, check_cosignatures, latest_checkpoint,
+    latest_cosigned, verify,
+};
 
 /// Verify the evidence log.
 #[derive(Args, Clone, Debug)]
@@ -44,9 +48,17 @@ enum EvidenceCommand {
         /// A checkpoint kept elsewhere, in a file, that the log must still contain.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
+        #[command(flatten)]
+        witnesses: WitnessArgs,
     },
     /// Print the last signed checkpoint, to be kept elsewhere.
-    Checkpoint,
+    Checkpoint {
+        /// The last one that witnesses have cosigned, with their signatures.
+        #[arg(long)]
+        cosigned: bool,
+        #[command(flatten)]
+        witnesses: WitnessArgs,
+    },
     /// Print a proof that an entry is in the log, or that an older checkpoint's log is its beginning.
     Prove(prove::ProveArgs),
     /// Check such a proof, with nothing but the public key; exits with 1 if it shows nothing.
@@ -58,8 +70,9 @@ enum EvidenceCommand {
         #[arg(long, value_name = "TIME")]
         older_than: String,
     },
-    /// Sign with a new key from now on; the old one vouches for it. The daemon must be stopped.
-    RotateKey,
+    /// Sign with a new key from now on; the old one vouches for it. A daemon that writes the log does
+    /// it while it runs.
+    RotateKey(ControlArgs),
     /// Fetch what was shipped into a folder, to verify it without the host.
     Fetch {
         /// The daemon's configuration, which names the store.
@@ -76,6 +89,27 @@ enum EvidenceCommand {
     },
 }
 
+/// Whose cosignatures are checked.
+#[derive(Args, Clone, Debug, Default)]
+struct WitnessArgs {
+    /// The public key of a witness, or a file that holds it; may be given several times.
+    #[arg(long, value_name = "KEY|FILE")]
+    witness: Vec<String>,
+    /// How many of them must have cosigned a checkpoint; without it, all.
+    #[arg(long, value_name = "N", requires = "witness")]
+    quorum: Option<usize>,
+}
+
+impl WitnessArgs {
+    fn keys(&self) -> anyhow::Result<Vec<Witness>> {
+        let mut keys = Vec::with_capacity(self.witness.len());
+        for given in &self.witness {
+            keys.push(Witness::parse(&key_text(given)?).map_err(anyhow::Error::msg)?);
+        }
+        Ok(keys)
+    }
+}
+
 /// Runs the command. The exit code is 1 if the log is not what it should be.
 ///
 /// # Errors
@@ -90,7 +124,10 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
     let key = public_key.map(|given| key_text(&given)).transpose()?;
     let mut output = Output::stdout(json);
     match command {
-        EvidenceCommand::Verify { checkpoint } => {
+        EvidenceCommand::Verify {
+            checkpoint,
+            witnesses,
+        } => {
             let checkpoint = checkpoint.map(|path| read_text(&path)).transpose()?;
             let mut bar = ProgressLine::new();
             let mut tell = |progress| bar.show(progress);
@@ -99,6 +136,8 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
                 VerifyOptions {
                     public_key: key.as_deref(),
                     checkpoint: checkpoint.as_deref(),
+                    witnesses: witnesses.keys()?,
+                    quorum: witnesses.quorum,
                     progress: Some(&mut tell),
                 },
             );
@@ -111,7 +150,9 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
             })
         }
         EvidenceCommand::Prune { older_than } => keep::prune(&mut output, &dir, &older_than),
-        EvidenceCommand::RotateKey => keep::rotate_key(&mut output, &dir),
+        EvidenceCommand::RotateKey(ControlArgs { control }) => {
+            keep::rotate_key(&mut output, &dir, &control)
+        }
         EvidenceCommand::Fetch { config, to } => keep::fetch(&mut output, &config, &to),
         EvidenceCommand::Prove(args) => {
             prove::prove(&mut output, &dir, key.as_deref(), &args, json)
@@ -120,18 +161,32 @@ pub fn run(args: EvidenceArgs) -> anyhow::Result<ExitCode> {
         EvidenceCommand::Export { command } => {
             prove::export(&mut output, &dir, key.as_deref(), &command)
         }
-        EvidenceCommand::Checkpoint => match latest_checkpoint(&dir, key.as_deref()) {
-            Ok(note) if json => output
-                .json(&serde_json::json!({ "checkpoint": note }))
-                .map(|()| ExitCode::SUCCESS)
-                .map_err(Into::into),
-            // The note is the product, in a pipe too.
-            Ok(note) => output
-                .line(note.trim_end())
-                .map(|()| ExitCode::SUCCESS)
-                .map_err(Into::into),
-            Err(problem) => anyhow::bail!("there is no good checkpoint: {problem}"),
-        },
+        EvidenceCommand::Checkpoint {
+            cosigned,
+            witnesses,
+        } => {
+            let cosigned = cosigned || !witnesses.witness.is_empty();
+            let note = if cosigned {
+                latest_cosigned(&dir, key.as_deref())
+            } else {
+                latest_checkpoint(&dir, key.as_deref())
+            };
+            let note =
+                note.map_err(|problem| anyhow::anyhow!("there is no good checkpoint: {problem}"))?;
+            let by = check_cosignatures(&note, &witnesses.keys()?, witnesses.quorum)
+                .map_err(anyhow::Error::msg)?;
+            if json {
+                let by: Vec<_> = by
+                    .iter()
+                    .map(|(witness, time)| serde_json::json!({ "witness": witness, "time": time }))
+                    .collect();
+                output.json(&serde_json::json!({ "checkpoint": note, "cosigned_by": by }))?;
+            } else {
+                // The note is the product, in a pipe too.
+                output.line(note.trim_end())?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -210,6 +265,38 @@ fn print_report<W: Write>(output: &mut Output<W>, report: &Report) -> io::Result
                 report.torn_bytes > 0,
                 format!("{} bytes", report.torn_bytes),
             ),
+        );
+    }
+    if report.cosigned_checkpoints > 0 || !report.witnesses.is_empty() {
+        let unchecked = report.witnesses.is_empty();
+        table.pair(
+            "cosigned checkpoints",
+            warn(
+                unchecked,
+                if unchecked {
+                    format!(
+                        "{} (by witnesses that were not checked; give --witness)",
+                        report.cosigned_checkpoints
+                    )
+                } else {
+                    report.cosigned_checkpoints.to_string()
+                },
+            ),
+        );
+    }
+    for witness in &report.witnesses {
+        let seen = match &witness.time {
+            Some(time) => format!("{} entries at {time}", witness.entries),
+            None => "nothing".to_owned(),
+        };
+        let label = format!("witness {}", witness.name);
+        table.pair(&label, warn(witness.time.is_none(), seen));
+    }
+    if report.ok() && report.quorum > 0 {
+        let rest = report.entries.saturating_sub(report.witnessed_entries);
+        table.pair(
+            "not witnessed yet",
+            warn(rest > 0, format!("{rest} entries")),
         );
     }
     table.pair(
@@ -346,18 +433,23 @@ mod tests {
             public_key: None,
             json: true,
         };
+        let verification = || EvidenceCommand::Verify {
+            checkpoint: None,
+            witnesses: WitnessArgs::default(),
+        };
         let code = |args| format!("{:?}", run(args).unwrap());
         assert_eq!(
-            code(args(EvidenceCommand::Verify { checkpoint: None })),
+            code(args(verification())),
             format!("{:?}", ExitCode::SUCCESS)
         );
-        assert_eq!(
-            code(args(EvidenceCommand::Checkpoint)),
-            format!("{:?}", ExitCode::SUCCESS)
-        );
+        let checkpoint = EvidenceCommand::Checkpoint {
+            cosigned: false,
+            witnesses: WitnessArgs::default(),
+        };
+        assert_eq!(code(args(checkpoint)), format!("{:?}", ExitCode::SUCCESS));
         fs::remove_file(dir.path().join("checkpoints")).unwrap();
         assert_eq!(
-            code(args(EvidenceCommand::Verify { checkpoint: None })),
+            code(args(verification())),
             format!("{:?}", ExitCode::FAILURE)
         );
     }

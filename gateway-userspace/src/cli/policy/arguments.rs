@@ -120,6 +120,7 @@ pub fn through_daemon(
         | Response::Requests { .. }
         | Response::Status(_)
         | Response::DatabaseChecks { .. }
+        | Response::EvidenceKey { .. }
         | Response::Error { .. } => Err(client::unexpected()),
     }
 }

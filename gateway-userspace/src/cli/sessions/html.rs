@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::{outcome, phase, replay::why, verdict};
+use super::{outcome, replay::why, verdict};
 use crate::{
     approval::{visible, visible_line},
     audit::{Direction, Event, Item, RecordedMessage, StatementDecided, Transcript},
@@ -192,7 +192,7 @@ impl<W: Write> Page<W> {
             "<p><time>{}</time>#{} {} <b class=\"{class}\">{word}</b> {}</p>",
             escaped(time),
             decided.statement,
-            phase(decided.phase),
+            decided.phase.word(),
             escaped(&visible_line(&why(&decided.decision))),
         )?;
         writeln!(

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     approval::visible_line,
     audit::{
-        Decision, Outcome, Phase, SessionOpened, SessionRecord, SessionSummary, StatementCompleted,
-        Transcript, list_sessions, read_session,
+        Decision, Outcome, SessionOpened, SessionRecord, SessionSummary, StatementCompleted,
+        Transcript, list_sessions, newest_sessions, read_session,
     },
 };
 
@@ -146,10 +146,12 @@ pub fn run(args: SessionsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn latest(dir: &Path) -> anyhow::Result<String> {
-    list_sessions(dir)?
-        .pop()
-        .map(|session| session.session)
-        .ok_or_else(|| anyhow::anyhow!("no session is recorded yet"))
+    let mut latest = None;
+    newest_sessions(dir, |session| {
+        latest = Some(session.session);
+        false
+    })?;
+    latest.ok_or_else(|| anyhow::anyhow!("no session is recorded yet"))
 }
 
 fn list<W: Write>(output: &mut Output<W>, sessions: &[SessionSummary]) -> io::Result<()> {
@@ -240,7 +242,7 @@ fn show<W: Write>(output: &mut Output<W>, session: &SessionRecord) -> io::Result
         table.row([
             statement.decided.statement.to_string().into(),
             time_of_day(&statement.time).into(),
-            phase(statement.decided.phase).into(),
+            statement.decided.phase.word().into(),
             Cell::new(style, verdict),
             Cell::new(outcome_style, outcome),
             count(|done| done.rows).into(),
@@ -281,37 +283,21 @@ fn head(opened_at: &str, opened: &SessionOpened) -> Table {
 }
 
 fn verdict(decision: &Decision) -> (&'static str, Style) {
-    match decision {
-        Decision::Allow { .. } => ("allow", Style::Good),
-        Decision::Observe { .. } => ("observe", Style::Warning),
-        Decision::Approve { .. } => ("hold", Style::Warning),
-        Decision::Deny { .. } => ("deny", Style::Bad),
-    }
+    let style = match decision {
+        Decision::Allow { .. } => Style::Good,
+        Decision::Observe { .. } | Decision::Approve { .. } => Style::Warning,
+        Decision::Deny { .. } => Style::Bad,
+    };
+    (decision.word(), style)
 }
 
 fn outcome(outcome: &Outcome) -> (String, Style) {
-    match outcome {
-        Outcome::Ok => ("ok".to_owned(), Style::Good),
-        Outcome::Error { sqlstate } => (format!("error {}", visible_line(sqlstate)), Style::Bad),
-        Outcome::Limited(reached) => (
-            format!(
-                "cut at {} ({})",
-                visible_line(&reached.limit),
-                visible_line(&reached.rule)
-            ),
-            Style::Bad,
-        ),
-        Outcome::Cancelled => ("cancelled".to_owned(), Style::Warning),
-        Outcome::Abandoned => ("abandoned".to_owned(), Style::Warning),
-    }
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Prepare => "prepare",
-        Phase::Execute => "execute",
-        Phase::Simple => "simple",
-    }
+    let style = match outcome {
+        Outcome::Ok => Style::Good,
+        Outcome::Error { .. } | Outcome::Limited(_) => Style::Bad,
+        Outcome::Cancelled | Outcome::Abandoned => Style::Warning,
+    };
+    (visible_line(&outcome.words()), style)
 }
 
 /// Without the fraction of the second.

@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::style::{Output, Style},
     line::Line,
-    outcome, phase, verdict,
+    outcome, verdict,
 };
 use crate::{
     approval::{visible, visible_line},
@@ -248,6 +248,11 @@ fn event<W: Write>(
         Event::StatementCompleted(done) => completion(output, done),
         Event::ApprovalRequested(requested) => self::requested(output, requested),
         Event::ApprovalDecided(answer) => self::answer(output, answer),
+        Event::MessageRefused(refused) => {
+            let why = format!("refused: {} ({})", refused.reason, refused.sqlstate);
+            output.line("")?;
+            output.line(&visible_line(&why))
+        }
         Event::SessionClosed(closed) => self::closed(output, closed),
         _ => Ok(()),
     }
@@ -269,7 +274,7 @@ fn decision<W: Write>(
         "{}  #{} {}  {}  {}",
         output.paint(Style::Faint, &format!("+{:.3}s", since.as_secs_f64())),
         decided.statement,
-        phase(decided.phase),
+        decided.phase.word(),
         output.paint(style, verdict),
         visible_line(&why(&decided.decision)),
     );

@@ -5,8 +5,8 @@ use super::{
     *,
 };
 use crate::audit::{
-    ApprovalDecided, ApprovalNeed, ApprovalRequested, Direction, Entry, Event, Item, ReadError,
-    RecordedMessage, SessionClosed, SessionOpened, StatementDecided, StatementRecord,
+    ApprovalDecided, ApprovalNeed, ApprovalRequested, Direction, Entry, Event, Item, Phase,
+    ReadError, RecordedMessage, SessionClosed, SessionOpened, StatementDecided, StatementRecord,
 };
 
 impl Items for VecDeque<Item> {

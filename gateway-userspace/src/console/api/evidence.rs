@@ -12,7 +12,9 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     admin::rfc3339,
-    audit::{Report, ShipState, VerifyOptions, latest_checkpoint, note_size, verify},
+    audit::{
+        Report, ShipState, VerifyOptions, WitnessStates, latest_checkpoint, note_size, verify,
+    },
     console::{
         app::App,
         guard::{Changer, Reader},
@@ -64,6 +66,8 @@ pub struct EvidenceState {
     checkpoint_problem: Option<String>,
     /// How shipping off the host goes, if it is shipped.
     shipping: Option<ShipState>,
+    /// How far witnesses have cosigned it, if some are asked.
+    witnesses: Option<WitnessStates>,
     verification: Verification,
 }
 
@@ -108,6 +112,7 @@ pub async fn state(
         checkpoint,
         checkpoint_problem,
         shipping: app.gate.shipping(),
+        witnesses: app.gate.witnesses(),
         verification: app.verification.lock().await.clone(),
     }))
 }

@@ -94,7 +94,10 @@ async fn read<T: Send + 'static>(
             Err(Refused::missing(error.to_string()))
         }
         Ok(Err(
-            error @ (ReadError::Io { .. } | ReadError::Malformed { .. } | ReadError::Recording(_)),
+            error @ (ReadError::Io { .. }
+            | ReadError::Malformed { .. }
+            | ReadError::Removed { .. }
+            | ReadError::Recording(_)),
         )) => Err(Refused::fault(error.to_string())),
         Err(error) => Err(Refused::fault(format!(
             "the evidence cannot be read: {error}"

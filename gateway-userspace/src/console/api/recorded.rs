@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Search, number, query, read};
 use crate::{
     audit::{
-        Content, Decision, Event, Outcome, Phase, ProcessRecord, ReadError, SessionRecord,
-        SessionSummary, StatementRecord, list_sessions, read_entries, read_session,
+        Content, Decision, Event, ProcessRecord, ReadError, SessionRecord, SessionSummary,
+        StatementRecord, newest_sessions, read_entries, read_session,
     },
     console::{app::App, guard::Reader, person::Role, refused::Refused, shown::Shown},
 };
@@ -72,11 +72,17 @@ pub async fn list(
                     .as_ref()
                     .is_none_or(|sessions| sessions.contains(&session.session))
         };
-        let mut sessions = list_sessions(&dir)?;
-        sessions.retain(fits);
-        let found = sessions.len();
-        sessions.reverse();
-        sessions.truncate(number(&values, "limit", 100, MAX_SESSIONS));
+        let most = number(&values, "limit", 100, MAX_SESSIONS);
+        let (mut sessions, mut found) = (Vec::new(), 0);
+        newest_sessions(&dir, |session| {
+            if fits(&session) {
+                found += 1;
+                if sessions.len() < most {
+                    sessions.push(session);
+                }
+            }
+            true
+        })?;
         Ok(Sessions { sessions, found })
     })
     .await?;
@@ -230,7 +236,7 @@ impl Step {
             entry: statement.index,
             time: statement.time,
             at_ms,
-            phase: phase(decided.phase),
+            phase: decided.phase.word(),
             text,
             whole,
             parameters: decided
@@ -239,7 +245,7 @@ impl Step {
                 .map(|parameter| parameter.as_ref().map(value))
                 .collect(),
             effects: decided.effects,
-            verdict: verdict(&decided.decision),
+            verdict: decided.decision.word(),
             rule,
             why,
             masked: decided.masked,
@@ -253,7 +259,7 @@ impl Step {
                     reason: answer.reason,
                 })
                 .collect(),
-            outcome: done.map(|done| outcome(&done.outcome)),
+            outcome: done.map(|done| done.outcome.words()),
             rows: done.map_or(0, |done| done.rows),
             bytes: done.map_or(0, |done| done.bytes),
             cells_masked: done.map_or(0, |done| done.cells_masked),
@@ -265,23 +271,6 @@ impl Step {
 fn value(content: &Content) -> String {
     let (text, whole) = content.shown();
     if whole { text } else { format!("{text} ...") }
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Prepare => "prepare",
-        Phase::Execute => "execute",
-        Phase::Simple => "simple",
-    }
-}
-
-fn verdict(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Allow { .. } => "allow",
-        Decision::Observe { .. } => "observe",
-        Decision::Approve { .. } => "hold",
-        Decision::Deny { .. } => "deny",
-    }
 }
 
 /// The rule that decided, and why.
@@ -297,15 +286,5 @@ fn why(decision: &Decision) -> (Option<String>, String) {
         Decision::Approve { rule, reason, .. } | Decision::Deny { rule, reason, .. } => {
             (Some(rule.clone()), reason.clone())
         }
-    }
-}
-
-fn outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Ok => "ok".to_owned(),
-        Outcome::Error { sqlstate } => format!("error {sqlstate}"),
-        Outcome::Cancelled => "cancelled".to_owned(),
-        Outcome::Limited(reached) => format!("cut at {} ({})", reached.limit, reached.rule),
-        Outcome::Abandoned => "abandoned".to_owned(),
     }
 }

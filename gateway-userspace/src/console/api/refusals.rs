@@ -150,6 +150,14 @@ impl Refusal {
                 reason: refused.reason,
                 ..Self::default()
             },
+            Event::MessageRefused(refused) => Self {
+                kind: "message",
+                session: Some(refused.session),
+                what: "a message of which no statement was read".to_owned(),
+                reason: refused.reason,
+                code: Some(refused.sqlstate),
+                ..Self::default()
+            },
             Event::PolicyRefused(refused) => Self {
                 kind: "policy",
                 what: "new policy files".to_owned(),

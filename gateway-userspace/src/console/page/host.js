@@ -30,7 +30,10 @@ const evidencePart = () => {
       el("section", { class: "sheet" }, el("h2", {}, "Last checkpoint"),
         state.checkpoint ? [pairs(["Written", state.checkpoint.written ? when(state.checkpoint.written) : null]), el("pre", { tabindex: "0", "aria-label": "The checkpoint: log, entries, root" }, marked(state.checkpoint.text)), el("p", {}, el("a", { class: "button", href: "/api/evidence/checkpoint", download: "checkpoint" }, "Download it with its signatures"))] : el("p", {}, marked(state.checkpoint_problem || "none yet")),
         pairs(["Folder", state.folder],
-          ["Off the host", state.shipping ? el("span", {}, `${number.format(state.shipping.entries)} entries; ${bytes(state.shipping.backlog)} not yet`, state.shipping.problem ? [" ", badge("does not ship", "bad"), " ", marked(state.shipping.problem)] : null) : "not shipped"])));
+          ["Off the host", state.shipping ? el("span", {}, `${number.format(state.shipping.entries)} entries; ${bytes(state.shipping.backlog)} not yet`, state.shipping.problem ? [" ", badge("does not ship", "bad"), " ", marked(state.shipping.problem)] : null) : "not shipped"],
+          ...(state.witnesses ? state.witnesses.witnesses.map((witness) => [`Witness ${witness.name}`, el("span", {},
+            witness.time ? [`${number.format(witness.entries)} entries, `, when(witness.time)] : "nothing since the daemon started",
+            witness.problem ? [" ", badge("does not cosign", "bad"), " ", marked(witness.problem)] : null)]) : [["Witnesses", "none"]]))));
     if (running) timer = setTimeout(load, 700);
   });
   load();

@@ -140,7 +140,7 @@ const replayPart = (id) => {
 
 const refusalsPart = (filters) => {
   const q = el("input", { type: "search", value: filters.q || "" });
-  const kind = choice([["", "everything"], ["statement", "statements"], ["connection", "connections"], ["job", "job starts"], ["answer", "answers"], ["policy", "policies"]], filters.kind || "");
+  const kind = choice([["", "everything"], ["statement", "statements"], ["connection", "connections"], ["job", "job starts"], ["answer", "answers"], ["message", "messages"], ["policy", "policies"]], filters.kind || "");
   const result = el("div", { id: "result", "aria-live": "polite" }, empty("Reading the evidence ..."));
   const search = fieldOf("Search", q, "statement, reason, rule, session, code");
   search.classList.add("grow");

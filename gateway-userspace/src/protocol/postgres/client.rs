@@ -72,22 +72,7 @@ impl Connection {
                 Ok(())
             }
             FrontendMessage::Terminate => Err(Close::Terminated),
-            FrontendMessage::FunctionCall => {
-                self.settle().await?;
-                if self.skip_until_sync {
-                    return Ok(());
-                }
-                let refusal = self
-                    .session
-                    .refuse_protocol(
-                        "the function call sub-protocol runs a function by number, without SQL that could be decided",
-                        "call the function in a SELECT",
-                    )
-                    .await;
-                self.refuse(refusal);
-                self.sync(true);
-                Ok(())
-            }
+            FrontendMessage::FunctionCall(call) => self.function_call(&call).await,
             FrontendMessage::Password => {
                 Err(Close::protocol("unexpected password message".to_owned()))
             }
@@ -112,6 +97,10 @@ impl Connection {
     /// Where the server would not accept the text either, it is asked to parse it, which runs
     /// nothing, and its own words are what the client gets.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
+        if refusal.reference().is_empty() {
+            // No decision about a statement is behind it.
+            self.session.message_refused(&refusal);
+        }
         if let Some(text) = refusal.asks() {
             // It may have been accepted after all, and be there still.
             put_close(&mut self.server.tx, b'S', WORDED);
@@ -313,7 +302,7 @@ impl Connection {
         let types = statement.types.clone();
         let portal = Arc::new(Portal {
             statement,
-            parameters: parameters(bind, &types),
+            parameters: parameters_of(&bind.parameters, &bind.parameter_formats, &types),
             understood,
             formats: bind.result_formats.clone(),
             approved: false.into(),
@@ -697,13 +686,17 @@ impl Connection {
 }
 
 /// Parameters as text for the evidence: text as it is, binary in hex.
-fn parameters(bind: &Bind<'_>, types: &[u32]) -> Vec<Parameter> {
-    let format = |index: usize| match bind.parameter_formats.as_slice() {
+pub(super) fn parameters_of(
+    values: &[Option<&[u8]>],
+    formats: &[i16],
+    types: &[u32],
+) -> Vec<Parameter> {
+    let format = |index: usize| match formats {
         [] => 0,
         [one] => *one,
         all => all.get(index).copied().unwrap_or(0),
     };
-    bind.parameters
+    values
         .iter()
         .enumerate()
         .map(|(index, value)| {

@@ -318,11 +318,19 @@ impl Connection {
         if let Some(tap) = &mut self.tap
             && tap.recording().poll_room(cx).is_pending()
         {
-            // What cannot be recorded does not pass; what the server waits for still may.
-            if !self.server.wants_drain() {
-                return Poll::Pending;
+            // What cannot be recorded does not pass; clocks go on, and what the server waits for
+            // still may.
+            let limited = self.poll_limits(cx)?;
+            if self.server.wants_drain()
+                && let Poll::Ready(outcome) = self.server.poll_drain(cx)
+            {
+                return Poll::Ready(outcome.map_err(Close::Server));
             }
-            return self.server.poll_drain(cx).map_err(Close::Server);
+            return if limited {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
         let server_was_high = self.server.tx.len() >= HIGH_WATER;
         let client_was_high = self.client.tx.len() >= HIGH_WATER;

@@ -1,8 +1,8 @@
 //! PostgreSQL's frontend/backend protocol, 3.0 and 3.2, terminated on both sides.
 //!
 //! The path of a connection: [`startup`] → `serve.rs` (admission) → [`backend`] →
-//! `connection::Connection`, which alternates between `client.rs` (and `simple.rs`) and
-//! `server.rs` until it ends.
+//! `connection::Connection`, which alternates between `client.rs` (with `simple.rs` and
+//! `function_call.rs`) and `server.rs` until it ends.
 
 pub mod ask;
 mod authenticate;
@@ -12,6 +12,7 @@ mod client;
 pub mod close;
 pub mod confirm;
 mod connection;
+mod function_call;
 mod guard;
 mod hold;
 mod limit;

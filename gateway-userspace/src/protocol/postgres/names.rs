@@ -43,7 +43,7 @@ impl Connection {
     }
 
     /// Loads it again where a statement, a rollback or time may have changed it.
-    async fn names_fresh(&mut self) -> Result<Result<(), Refusal>, Close> {
+    pub(super) async fn names_fresh(&mut self) -> Result<Result<(), Refusal>, Close> {
         if self.session.names_due() {
             return self.refresh_names_for_client(false).await;
         }

@@ -96,6 +96,8 @@ pub enum Origin {
     QueryLast,
     /// Another statement of a Query: no Sync yet.
     QueryMore,
+    /// `FunctionCall`: its row is the response, and we send Sync.
+    Call,
 }
 
 /// A statement that the server runs.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     close::Close,
     connection::{Connection, HIGH_WATER, MAX_MASKED_ROW, Relay},
+    function_call::respond,
     guard::guard_failed,
     names::{InternalError, QUERY_CANCELED},
     refuse::{self, Screen},
@@ -75,7 +76,7 @@ impl Connection {
         let passes = match (tag, self.expected.front()) {
             (b'D', Some(Expected::Execute(running))) => {
                 swallow = running.limited.is_some();
-                swallow || running.masker.is_passthrough()
+                swallow || (running.masker.is_passthrough() && running.origin != Origin::Call)
             }
             (b'd', Some(Expected::Execute(running))) => {
                 swallow = running.limited.is_some();
@@ -142,7 +143,10 @@ impl Connection {
                     return Ok(());
                 }
                 running.cells += u64::from(row.masked());
-                let sent = self.client.tx.get(range).unwrap_or_default();
+                if running.origin == Origin::Call {
+                    respond(&mut self.client.tx, range.start);
+                }
+                let sent = self.client.tx.get(range.start..).unwrap_or_default();
                 running.digest.update(sent);
                 Ok(())
             }
@@ -363,13 +367,14 @@ impl Connection {
                     self.session.apply(&running.effect);
                     self.apply_names(&running.effect);
                 }
+                let shown = running.origin != Origin::Call;
                 let (permit, outcome) = running.end(kind, command);
                 self.session.complete(permit, &outcome);
                 if cut.is_some() {
                     self.fail_transaction();
                     return Ok(());
                 }
-                self.forward_if(true, frame);
+                self.forward_if(shown, frame);
                 Ok(())
             }
             Some(own @ (Expected::Internal { .. } | Expected::Guard { .. })) => {

@@ -36,8 +36,8 @@ pub enum FrontendMessage<'a> {
     CopyFail,
     /// `X`.
     Terminate,
-    /// `F`: calls a function by oid without any SQL text; never forwarded.
-    FunctionCall,
+    /// `F`; never forwarded.
+    FunctionCall(Call<'a>),
     /// `p`: only meaningful while authenticating.
     Password,
     /// A tag that no frontend message has.
@@ -79,6 +79,19 @@ pub struct Bind<'a> {
     pub result_formats: Vec<i16>,
 }
 
+/// `F`: call a function by its oid, without any SQL text.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// `pg_proc.oid`.
+    pub function: u32,
+    /// Format codes of the arguments: none, one for all, or one each.
+    pub formats: Vec<i16>,
+    /// Values; `None` is NULL.
+    pub arguments: Vec<Option<&'a [u8]>>,
+    /// Format code of the result.
+    pub result_format: i16,
+}
+
 impl<'a> FrontendMessage<'a> {
     /// Decodes one message from its tag and body.
     ///
@@ -99,14 +112,7 @@ impl<'a> FrontendMessage<'a> {
                 let portal = fields.cstr()?;
                 let statement = fields.cstr()?;
                 let parameter_formats = formats(&mut fields)?;
-                let count = fields.count()?;
-                let mut parameters = Vec::with_capacity(count.min(body.len() / 4));
-                for _ in 0..count {
-                    parameters.push(match fields.i32()? {
-                        -1 => None,
-                        len => Some(fields.bytes(usize::try_from(len).map_err(|_neg| Malformed)?)?),
-                    });
-                }
+                let parameters = values(&mut fields)?;
                 let result_formats = formats(&mut fields)?;
                 Self::Bind(Bind {
                     portal,
@@ -131,7 +137,12 @@ impl<'a> FrontendMessage<'a> {
                 Self::CopyFail
             }
             b'X' => Self::Terminate,
-            b'F' => return Ok(Self::FunctionCall),
+            b'F' => Self::FunctionCall(Call {
+                function: fields.u32()?,
+                formats: formats(&mut fields)?,
+                arguments: values(&mut fields)?,
+                result_format: fields.i16()?,
+            }),
             b'p' => return Ok(Self::Password),
             unknown => return Ok(Self::Unknown(unknown)),
         };
@@ -153,6 +164,18 @@ fn formats(fields: &mut Body<'_>) -> Result<Vec<i16>, Malformed> {
     (0..count).map(|_| fields.i16()).collect()
 }
 
+fn values<'a>(fields: &mut Body<'a>) -> Result<Vec<Option<&'a [u8]>>, Malformed> {
+    let count = fields.count()?;
+    let mut values = Vec::with_capacity(count.min(fields.0.len() / 4));
+    for _ in 0..count {
+        values.push(match fields.i32()? {
+            -1 => None,
+            len => Some(fields.bytes(usize::try_from(len).map_err(|_neg| Malformed)?)?),
+        });
+    }
+    Ok(values)
+}
+
 /// `Parse` with the given types.
 pub fn put_parse(out: &mut BytesMut, name: &[u8], query: &[u8], types: &[u32]) {
     put_message(out, b'P', |out| {
@@ -162,6 +185,39 @@ pub fn put_parse(out: &mut BytesMut, name: &[u8], query: &[u8], types: &[u32]) {
         for &oid in types {
             out.put_u32(oid);
         }
+    });
+}
+
+/// `Bind` with the given formats and values.
+pub fn put_bind(
+    out: &mut BytesMut,
+    portal: &[u8],
+    statement: &[u8],
+    formats: &[i16],
+    values: &[Option<&[u8]>],
+    result_formats: &[i16],
+) {
+    let put_formats = |out: &mut BytesMut, formats: &[i16]| {
+        out.put_u16(u16::try_from(formats.len()).unwrap_or(u16::MAX));
+        for format in formats {
+            out.put_i16(*format);
+        }
+    };
+    put_message(out, b'B', |out| {
+        put_cstr(out, portal);
+        put_cstr(out, statement);
+        put_formats(out, formats);
+        out.put_u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
+        for value in values {
+            match value {
+                Some(value) => {
+                    out.put_u32(u32::try_from(value.len()).unwrap_or(u32::MAX));
+                    out.extend_from_slice(value);
+                }
+                None => out.put_i32(-1),
+            }
+        }
+        put_formats(out, result_formats);
     });
 }
 
@@ -241,6 +297,34 @@ mod tests {
         assert!(FrontendMessage::decode(b'Q', b"select 1\0").is_ok());
         assert!(FrontendMessage::decode(b'Q', b"select 1\0; drop table t\0").is_err());
         assert!(FrontendMessage::decode(b'Q', b"select 1").is_err());
+    }
+
+    #[test]
+    fn a_bind_is_read_as_it_is_written() {
+        let mut out = BytesMut::new();
+        let values: [Option<&[u8]>; 3] = [Some(b"ab"), None, Some(b"")];
+        put_bind(&mut out, b"p", b"s", &[1, 0, 1], &values, &[1]);
+        let body = out.get(super::super::HEADER..).unwrap_or_default();
+        let Ok(FrontendMessage::Bind(bind)) = FrontendMessage::decode(b'B', body) else {
+            panic!("no Bind");
+        };
+        assert_eq!((bind.portal, bind.statement), (&b"p"[..], &b"s"[..]));
+        assert_eq!(bind.parameter_formats, [1, 0, 1]);
+        assert_eq!(bind.parameters, values);
+        assert_eq!(bind.result_formats, [1]);
+    }
+
+    #[test]
+    fn a_function_call_is_read_to_its_end() {
+        let body = b"\0\0\x03\xbb\0\x01\0\x01\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x01";
+        let Ok(FrontendMessage::FunctionCall(call)) = FrontendMessage::decode(b'F', body) else {
+            panic!("no FunctionCall");
+        };
+        assert_eq!((call.function, call.result_format), (955, 1));
+        assert_eq!(call.formats, [1]);
+        assert_eq!(call.arguments, [Some(&b"x"[..]), None]);
+        assert!(FrontendMessage::decode(b'F', &body[..body.len() - 1]).is_err());
+        assert!(FrontendMessage::decode(b'F', &[body, &b"\0"[..]].concat()).is_err());
     }
 
     #[test]
