@@ -37,7 +37,9 @@ while not stop.is_set():
         raw.sock.close()
     except Exception as error:
         outcome = type(error).__name__
-        time.sleep(0.01)
+    if outcome != 'served':
+        # The refused must not take the processors from those that are served.
+        time.sleep(0.02)
     counts[outcome] = counts.get(outcome, 0) + 1
 print(json.dumps(counts))
 ";
