@@ -81,4 +81,11 @@ counters! {
     AttemptLost = 26, "attempt_lost";
     /// A flow could not be looked at: no memory for what is known of it.
     FlowNoStorage = 27, "flow_no_storage";
+    /// A job's connect in another network namespace waits until the daemon listens there.
+    HeldForListener = 28, "held_for_listener";
+    /// A packet of such a connect was dropped; it is sent again.
+    HeldPacket = 29, "held_packet";
+    /// Refused: a protected loopback address, dialled in another network namespace, which has a
+    /// loopback network of its own.
+    RefusedLoopback = 30, "refused_loopback";
 }

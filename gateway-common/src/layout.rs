@@ -1,6 +1,8 @@
 //! Proof that both sides agree on every byte.
 
-use crate::{Attempt, Caller, ConnKey, ConnRecord, Counter, Endpoint, Settings, Way};
+use crate::{
+    Attempt, Caller, ConnKey, ConnRecord, Counter, Endpoint, NamespaceRequest, Settings, Way,
+};
 
 /// Asserts that a struct is exactly the sum of its fields: no hidden padding, which the kernel
 /// would compare in keys and leak in values.
@@ -14,7 +16,8 @@ macro_rules! assert_layout {
 assert_layout!(Endpoint, 20, 2);
 assert_layout!(ConnKey, 48, 8);
 assert_layout!(ConnRecord, 88, 8);
-assert_layout!(Settings, 32, 8);
+assert_layout!(Settings, 48, 8);
+assert_layout!(NamespaceRequest, 24, 8);
 assert_layout!(Caller, 40, 8);
 assert_layout!(Attempt, 112, 8);
 
@@ -22,7 +25,8 @@ assert_layout!(Attempt, 112, 8);
 const _: () = assert!(size_of::<Endpoint>() == 16 + 2 + 2);
 const _: () = assert!(size_of::<ConnKey>() == 8 + 2 * size_of::<Endpoint>());
 const _: () = assert!(size_of::<ConnRecord>() == 5 * 8 + size_of::<Endpoint>() + 3 * 4 + 16);
-const _: () = assert!(size_of::<Settings>() == 8 + 6 * 4);
+const _: () = assert!(size_of::<Settings>() == 2 * 8 + 8 * 4);
+const _: () = assert!(size_of::<NamespaceRequest>() == 2 * 8 + 2 * 4);
 const _: () = assert!(size_of::<Caller>() == 2 * 8 + 2 * 4 + 16);
 const _: () = assert!(
     size_of::<Attempt>() == 3 * 8 + size_of::<Caller>() + 2 * size_of::<Endpoint>() + 2 * 4
@@ -55,7 +59,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Attempt, ConnKey, ConnRecord, Endpoint, Settings};
+    use super::{Attempt, ConnKey, ConnRecord, Endpoint, NamespaceRequest, Settings};
 
     macro_rules! pod {
         ($($type:ty),+) => {
@@ -67,5 +71,12 @@ mod user {
         };
     }
 
-    pod!(Attempt, Endpoint, ConnKey, ConnRecord, Settings);
+    pod!(
+        Attempt,
+        Endpoint,
+        ConnKey,
+        ConnRecord,
+        Settings,
+        NamespaceRequest
+    );
 }

@@ -11,11 +11,13 @@ mod attempt;
 mod conn;
 mod counters;
 pub mod layout;
+mod namespace;
 mod settings;
 
 pub use attempt::{Attempt, Caller, Way};
 pub use conn::{ConnKey, ConnRecord, Endpoint};
 pub use counters::Counter;
+pub use namespace::NamespaceRequest;
 pub use settings::{
     RECOGNISE_OFF, RECOGNISE_REFUSE, RECOGNISE_REPORT, SCOPE_CGROUPS, SCOPE_HOST, Settings,
 };

@@ -18,6 +18,8 @@ pub const RECOGNISE_REFUSE: u32 = 2;
 pub struct Settings {
     /// cgroup v2 id of the gateway.
     pub gateway_cgroup_id: u64,
+    /// Cookie of the gateway's own network namespace.
+    pub netns_cookie: u64,
     /// Process id (tgid) of the gateway.
     pub gateway_tgid: u32,
     /// Loopback port of the proxy, host byte order.
@@ -32,4 +34,8 @@ pub struct Settings {
     /// Changes with the protected destinations: what was found unprotected before is looked up
     /// again.
     pub epoch: u32,
+    /// 1 if jobs in other network namespaces are served, 0 if they are refused.
+    pub namespaces: u32,
+    /// Always zero.
+    pub zero: u32,
 }

@@ -9,6 +9,7 @@ use crate::{
     destination::{self, LOOPBACK_V4, LOOPBACK_V6},
     flow, listener,
     maps::{RECORDS, storage_delete, storage_get},
+    namespace,
     report::{self, NOWHERE, Socket},
     sock_addr::{EACCES, ECONNREFUSED, ENOMEM, Family, SockAddr, Verdict},
 };
@@ -90,7 +91,18 @@ fn redirect(
         Family::V6 if destination::is_v4(&to.addr) => Endpoint::v4(LOOPBACK_V4, port),
         Family::V6 => Endpoint::v6(LOOPBACK_V6, port),
     };
-    if !listener::is_ours::<()>(call.ctx(), &proxy) {
+    let netns_cookie = call.netns_cookie();
+    let elsewhere = namespace::is_served(settings, netns_cookie);
+    if elsewhere && destination::is_loopback(to) {
+        count(Counter::RefusedLoopback);
+        clear(call);
+        return Verdict::Refuse(ECONNREFUSED);
+    }
+    if !listener::is_ours::<()>(call.ctx(), &proxy)
+        && !(elsewhere
+            && job != 0
+            && namespace::may_wait::<()>(call.ctx(), &proxy, netns_cookie, job))
+    {
         count(Counter::RefusedNoListener);
         clear(call);
         return Verdict::Refuse(ECONNREFUSED);
@@ -110,7 +122,7 @@ fn redirect(
         cgroup_id: caller.cgroup_id,
         job_cgroup_id: job,
         cookie: call.socket_cookie(),
-        netns_cookie: call.netns_cookie(),
+        netns_cookie,
         original,
         pid: caller.pid,
         uid: caller.uid,

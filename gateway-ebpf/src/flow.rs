@@ -85,7 +85,7 @@ pub fn watch(call: &SockAddr) {
                     report::caller(job),
                     call.netns_cookie(),
                     settings.epoch,
-                )
+                );
             };
             count(Counter::FlowWatched);
             return;

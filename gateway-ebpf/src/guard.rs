@@ -13,7 +13,7 @@ use gateway_common::{Counter, RECOGNISE_REFUSE, Settings};
 use crate::{
     caller::{self, Standing},
     count::count,
-    destination, flow,
+    destination, flow, namespace,
     packet::{Packet, TCP},
 };
 
@@ -35,6 +35,12 @@ pub fn may_leave(ctx: &SkBuffContext) -> bool {
     let Some(packet) = Packet::read(ctx) else {
         return true;
     };
+    if !sk.is_null()
+        && let Some(settings) = settings
+        && namespace::holds(skb, sk, &packet, settings)
+    {
+        return false;
+    }
     let protected = destination::is_protected(skb, &packet.to);
     let Some(settings) = settings else {
         if protected {

@@ -1,4 +1,4 @@
-//! Reads a TLS ClientHello, in whatever pieces it is sent, for the application protocols that it
+//! Reads a TLS `ClientHello`, in whatever pieces it is sent, for the application protocols that it
 //! offers.
 
 use aya_ebpf::{
@@ -97,6 +97,79 @@ impl Hello {
     fn expect(&mut self, part: u32, need: u32) {
         self.part = part;
         self.need = need;
+    }
+
+    /// What a field that was read means: what comes next, or what is offered.
+    #[inline(always)]
+    fn field(&mut self, value: u32) -> u32 {
+        match self.part {
+            part::TYPE => {
+                if value != CLIENT_HELLO {
+                    return OTHER;
+                }
+                self.expect(part::LENGTH, 3);
+            }
+            part::LENGTH => {
+                self.message_left = value;
+                // Version and random.
+                self.skip = 34;
+                self.expect(part::SESSION_ID, 1);
+            }
+            part::SESSION_ID => {
+                self.skip = value;
+                self.expect(part::CIPHER_SUITES, 2);
+            }
+            part::CIPHER_SUITES => {
+                self.skip = value;
+                self.expect(part::COMPRESSION, 1);
+            }
+            part::COMPRESSION => {
+                self.skip = value;
+                self.expect(part::EXTENSIONS, 2);
+            }
+            part::EXTENSIONS => self.expect(part::EXTENSION, 2),
+            part::EXTENSION => {
+                if value == ALPN {
+                    self.expect(part::ALPN_LENGTH, 2);
+                } else {
+                    self.expect(part::EXTENSION_LENGTH, 2);
+                }
+            }
+            part::EXTENSION_LENGTH => {
+                self.skip = value;
+                self.expect(part::EXTENSION, 2);
+            }
+            part::ALPN_LENGTH => self.expect(part::ALPN_LIST, 2),
+            part::ALPN_LIST => {
+                self.list_left = value;
+                self.next_name();
+            }
+            part::NAME_LENGTH => {
+                self.list_left = self.list_left.saturating_sub(1);
+                self.list_left = self.list_left.saturating_sub(value);
+                if value == NAME {
+                    self.matched = 0;
+                    self.read = 0;
+                    self.expect(part::NAME_BYTE, 1);
+                } else {
+                    self.skip = value;
+                    self.next_name();
+                }
+            }
+            // A byte of a name that is as long as ours.
+            _ => {
+                self.matched += u32::from(u64::from(value) == name_byte(self.read));
+                self.read += 1;
+                if self.read < NAME {
+                    self.expect(part::NAME_BYTE, 1);
+                } else if self.matched == NAME {
+                    return POSTGRES;
+                } else {
+                    self.next_name();
+                }
+            }
+        }
+        OPEN
     }
 
     /// What follows an entry of the list of protocols.
@@ -209,76 +282,8 @@ unsafe extern "C" fn step(_index: u64, walk: *mut Walk) -> i64 {
     }
     let value = hello.value;
     hello.value = 0;
-    match hello.part {
-        part::TYPE => {
-            if value != CLIENT_HELLO {
-                walk.offer = OTHER;
-                return STOP;
-            }
-            hello.expect(part::LENGTH, 3);
-        }
-        part::LENGTH => {
-            hello.message_left = value;
-            // Version and random.
-            hello.skip = 34;
-            hello.expect(part::SESSION_ID, 1);
-        }
-        part::SESSION_ID => {
-            hello.skip = value;
-            hello.expect(part::CIPHER_SUITES, 2);
-        }
-        part::CIPHER_SUITES => {
-            hello.skip = value;
-            hello.expect(part::COMPRESSION, 1);
-        }
-        part::COMPRESSION => {
-            hello.skip = value;
-            hello.expect(part::EXTENSIONS, 2);
-        }
-        part::EXTENSIONS => hello.expect(part::EXTENSION, 2),
-        part::EXTENSION => {
-            if value == ALPN {
-                hello.expect(part::ALPN_LENGTH, 2);
-            } else {
-                hello.expect(part::EXTENSION_LENGTH, 2);
-            }
-        }
-        part::EXTENSION_LENGTH => {
-            hello.skip = value;
-            hello.expect(part::EXTENSION, 2);
-        }
-        part::ALPN_LENGTH => hello.expect(part::ALPN_LIST, 2),
-        part::ALPN_LIST => {
-            hello.list_left = value;
-            hello.next_name();
-        }
-        part::NAME_LENGTH => {
-            hello.list_left = hello.list_left.saturating_sub(1);
-            hello.list_left = hello.list_left.saturating_sub(value);
-            if value == NAME {
-                hello.matched = 0;
-                hello.read = 0;
-                hello.expect(part::NAME_BYTE, 1);
-            } else {
-                hello.skip = value;
-                hello.next_name();
-            }
-        }
-        // A byte of a name that is as long as ours.
-        _ => {
-            hello.matched += u32::from(u64::from(byte) == name_byte(hello.read));
-            hello.read += 1;
-            if hello.read < NAME {
-                hello.expect(part::NAME_BYTE, 1);
-            } else if hello.matched == NAME {
-                walk.offer = POSTGRES;
-                return STOP;
-            } else {
-                hello.next_name();
-            }
-        }
-    }
-    GO_ON
+    walk.offer = hello.field(value);
+    if walk.offer == OPEN { GO_ON } else { STOP }
 }
 
 /// A byte of `postgresql`, by shifts: an index into memory would have to be proven to the verifier.

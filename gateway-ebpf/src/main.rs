@@ -20,6 +20,7 @@ mod guard;
 mod hello;
 mod listener;
 mod maps;
+mod namespace;
 mod packet;
 mod peername;
 mod publish;

@@ -9,7 +9,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use gateway_common::{Attempt, ConnKey, ConnRecord, Counter, Endpoint, Settings};
+use gateway_common::{Attempt, ConnKey, ConnRecord, Counter, Endpoint, NamespaceRequest, Settings};
 
 use crate::flow::Flow;
 
@@ -59,6 +59,11 @@ pub static EXCEPTIONS: HashMap<Endpoint, u32, 4096> = HashMap::new();
 /// Attempts to get past the gateway, read by the daemon. If it is full, they are lost, and counted.
 #[btf_map]
 pub static ATTEMPTS: RingBuf<Attempt, { 256 * 1024 }> = RingBuf::new();
+
+/// Network namespaces in which the daemon is to listen, read by the daemon. If it is full, the
+/// connect's next packet asks no more, and the connect fails.
+#[btf_map]
+pub static NAMESPACES: RingBuf<NamespaceRequest, { 64 * 1024 }> = RingBuf::new();
 
 /// One slot per [`Counter`]. Read by the daemon.
 #[btf_map]

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_TCP_CLOSE, bpf_sock, bpf_sock_ops,
+        BPF_SOCK_OPS_TIMEOUT_INIT, BPF_TCP_CLOSE, bpf_sock, bpf_sock_ops,
     },
     helpers::generated::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set},
     programs::SockOpsContext,
@@ -11,8 +11,10 @@ use aya_ebpf::{
 use gateway_common::{ConnKey, ConnRecord, Counter, Endpoint};
 
 use crate::{
+    caller,
     count::count,
     maps::{CONNECTIONS, RECORDS, storage_get},
+    namespace,
 };
 
 const AF_INET: u32 = 2;
@@ -28,6 +30,7 @@ pub fn on_event(ctx: &SockOpsContext) {
         // Before the SYN leaves, with the source port known. At "established" it would race with
         // `accept` when data travels with the SYN.
         BPF_SOCK_OPS_TCP_CONNECT_CB => publish(ops),
+        BPF_SOCK_OPS_TIMEOUT_INIT => hasten(ops),
         BPF_SOCK_OPS_STATE_CB => {
             // SAFETY: the context is valid for the program's run.
             let state = unsafe { (&raw const (*ops).__bindgen_anon_1.args[1]).read_volatile() };
@@ -36,6 +39,18 @@ pub fn on_event(ctx: &SockOpsContext) {
             }
         }
         _ => {}
+    }
+}
+
+/// Has the SYN of a connect that may wait for its listener sent again soon.
+#[inline(always)]
+fn hasten(ops: *mut bpf_sock_ops) {
+    if let Some(settings) = caller::settings()
+        && let Some(record) = record(ops)
+        && namespace::is_served(settings, record.netns_cookie)
+    {
+        // SAFETY: the context is valid for the program's run, and the field writable.
+        unsafe { (&raw mut (*ops).__bindgen_anon_1.reply).write_volatile(namespace::SYN_AGAIN) };
     }
 }
 

@@ -66,11 +66,11 @@ fn postgres(head: &[u8; 64], known: u32) -> Option<bool> {
     match (code >> 16, code & 0xffff) {
         // SSLRequest and GSSENCRequest; CancelRequest, with a key of any length.
         (1234, 5679 | 5680) => Some(length == 8),
-        (1234, 5678) => Some(length >= 12 && length <= 10_000),
+        (1234, 5678) => Some((12..=10_000).contains(&length)),
         // 2.0, which servers before 14 speak: a packet of one size.
         (2, 0) => Some(length == 296),
         (3, _) => {
-            if length < 10 || length > 10_000 {
+            if !(10..=10_000).contains(&length) {
                 return Some(false);
             }
             if known < 9 {

@@ -9,6 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -299,12 +300,22 @@ impl Daemon {
         self.scratch.path().join("policy.d")
     }
 
-    fn launch(&mut self) -> Result<()> {
+    /// Starts it, and kills it after so long, whether it is ready or not.
+    pub fn start_and_kill(&mut self, after: Duration) -> Result<()> {
+        ensure!(self.child.is_none(), "the daemon still runs");
+        let mut child = self.spawn()?;
+        thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Child> {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_file())?;
-        let mut child = Command::new(&self.cordon)
+        let child = Command::new(&self.cordon)
             .args(["run", "--config"])
             .arg(self.config())
             .env("RUST_BACKTRACE", "1")
@@ -316,6 +327,11 @@ impl Daemon {
             .spawn()
             .context("starting cordon")?;
         fs::write(self.pid_file(), child.id().to_string())?;
+        Ok(child)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let mut child = self.spawn()?;
         let stdout = child.stdout.take().context("cordon has no stdout")?;
         // Ends with the daemon's stdout; keeps reading so that the daemon never blocks on it.
         let (ready, told) = mpsc::channel();
@@ -553,6 +569,11 @@ impl Daemon {
     /// A cgroup that the configuration puts in scope and that is no job's.
     pub fn runner_cgroup(&self) -> &Cgroup {
         &self.runner
+    }
+
+    /// Where its programs are pinned.
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
     }
 
     /// The proxy's own port.

@@ -9,6 +9,7 @@ mod demo;
 mod drivers;
 mod ensure;
 mod fuzz;
+mod kill;
 mod recording;
 mod sessions;
 mod step;
@@ -48,6 +49,8 @@ enum Command {
     TestDrivers(drivers::TestDrivers),
     /// Hold thousands of sessions at once, and let hundreds of them work.
     TestSessions(sessions::TestSessions),
+    /// Kill the daemon at random moments under load.
+    TestKill(kill::TestKill),
     /// Record a large session, and read it back in flat memory.
     TestRecording(recording::TestRecording),
     /// Measure what recording and syncing the evidence cost.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::TestTransparency(transparency) => transparency::run(&transparency),
         Command::TestDrivers(drivers) => drivers::run(&drivers),
         Command::TestSessions(sessions) => sessions::run(&sessions),
+        Command::TestKill(kill) => kill::run(&kill),
         Command::TestRecording(recording) => recording::test(&recording),
         Command::BenchEvidence(bench) => recording::bench(&bench),
         Command::Bench(bench) => bench.run(),

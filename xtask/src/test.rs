@@ -39,6 +39,10 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("strace", "strace"),
     // To unpack PostgreSQL's source package.
     ("bzip2", "bzip2"),
+    // To look at the unit.
+    ("systemd", "systemd-analyze"),
+    // Network namespaces, as containers have them.
+    ("iproute2", "/usr/sbin/ip"),
     // Drivers.
     ("nodejs", "node"),
     ("npm", "npm"),

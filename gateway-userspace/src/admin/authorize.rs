@@ -65,6 +65,11 @@ fn rule(request: &Request) -> Rule {
             users: Users::Root,
             from_jobs: false,
         },
+        Request::CheckDatabases => Rule {
+            what: "have the databases checked",
+            users: Users::Root,
+            from_jobs: false,
+        },
         Request::ApprovalList | Request::ApprovalShow { .. } => Rule {
             what: "see held statements",
             users: Users::ApproversAndRoot,

@@ -72,6 +72,8 @@ pub enum Request {
         /// The login to read it with; one of the configured ones if absent.
         login: Option<String>,
     },
+    /// Logs in to every protected database with each login, and tells how that went.
+    CheckDatabases,
 }
 
 /// The daemon's answer.
@@ -106,6 +108,11 @@ pub enum Response {
     },
     /// The catalog of a database.
     Catalog(Box<SavedCatalog>),
+    /// How the logins at the databases went.
+    DatabaseChecks {
+        /// One for each login, in the order of the configuration.
+        checks: Vec<DatabaseCheckView>,
+    },
     /// The request is refused or failed.
     Error {
         /// What is wrong and what to do.
@@ -319,6 +326,23 @@ pub struct NeedView {
     pub count: u32,
     /// How many of them have.
     pub approved: u32,
+}
+
+/// How a login of the daemon's at a database went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseCheckView {
+    /// The database's configured name.
+    pub database: String,
+    /// The login.
+    pub user: String,
+    /// It makes the roles of jobs.
+    pub admin: bool,
+    /// Why it failed, with what to do; `None`: it went well.
+    pub error: Option<String>,
+    /// The server's version, if it told.
+    pub version: Option<String>,
+    /// The connection was encrypted, and the server's certificate verified.
+    pub verified: bool,
 }
 
 /// A witness of the evidence.

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    ApprovalView, Peer, Request, Response, StatusView,
+    ApprovalView, DatabaseCheckView, Peer, Request, Response, StatusView,
     authorize::authorize,
     job_view,
     line::{self, Line, MAX_REQUEST},
@@ -60,6 +60,8 @@ pub trait ControlPlane: Send + Sync {
     fn rotate_key(&self, current: &str) -> Result<String, String>;
     /// Reads the catalog of a protected database, with one of its logins.
     fn catalog(&self, database: &str, login: Option<&str>) -> Result<SavedCatalog, String>;
+    /// Logs in to every database with each login.
+    fn check_databases(&self) -> Vec<DatabaseCheckView>;
 }
 
 /// Makes the control socket. A socket that nobody listens on any more is replaced. Must be called
@@ -441,6 +443,9 @@ impl Connection {
                     Err(message) => refused(message),
                 }
             }
+            Request::CheckDatabases => Response::DatabaseChecks {
+                checks: self.server.control.check_databases(),
+            },
         }
     }
 

@@ -105,6 +105,9 @@ impl ControlPlane for Plane {
     fn catalog(&self, database: &str, _login: Option<&str>) -> Result<SavedCatalog, String> {
         Err(format!("no database {database:?}"))
     }
+    fn check_databases(&self) -> Vec<DatabaseCheckView> {
+        Vec::new()
+    }
     fn status(&self) -> StatusView {
         StatusView {
             version: "0".to_owned(),
@@ -150,6 +153,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().join("run"),
         intercept: Intercept {
+            namespaces: crate::config::Namespaces::Refuse,
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,

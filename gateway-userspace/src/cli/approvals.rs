@@ -228,7 +228,8 @@ fn views(response: Response) -> anyhow::Result<Vec<ApprovalView>> {
         | Response::Requests { .. }
         | Response::Status(_)
         | Response::EvidenceKey { .. }
-        | Response::Catalog(_) => {
+        | Response::Catalog(_)
+        | Response::DatabaseChecks { .. } => {
             bail!(
                 "the daemon's answer is not one to this request; are daemon and command of one version?"
             )

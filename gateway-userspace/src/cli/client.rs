@@ -63,7 +63,8 @@ pub fn accepted(response: Response) -> anyhow::Result<Response> {
         | Response::Requests { .. }
         | Response::Status(_)
         | Response::EvidenceKey { .. }
-        | Response::Catalog(_) => Ok(response),
+        | Response::Catalog(_)
+        | Response::DatabaseChecks { .. } => Ok(response),
     }
 }
 

@@ -10,7 +10,9 @@ use super::{
     reload::PolicyFiles,
 };
 use crate::{
-    admin::{ApprovalView, ControlPlane, Peer, StatusView, WitnessView, rfc3339},
+    admin::{
+        ApprovalView, ControlPlane, DatabaseCheckView, Peer, StatusView, WitnessView, rfc3339,
+    },
     approval::{Approver, ApproverId},
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log, RoleChanged},
     config::Config,
@@ -257,6 +259,10 @@ impl ControlPlane for Control {
             )
         })?;
         wait(read_catalog(database, login))
+    }
+
+    fn check_databases(&self) -> Vec<DatabaseCheckView> {
+        wait(super::logins::check(&self.config, &self.databases))
     }
 }
 

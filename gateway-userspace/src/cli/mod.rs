@@ -5,13 +5,16 @@ mod catalog;
 mod client;
 mod control;
 mod database;
+mod doctor;
 mod evidence;
 mod job;
+mod logins;
 mod policy;
 mod refusals;
 mod reload;
 mod roles;
 mod run;
+mod service;
 mod sessions;
 mod shell;
 mod status;
@@ -50,6 +53,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Show the state of the daemon.
     Status(status::StatusArgs),
+    /// Check this host: what is missing for Cordon to hold, and how to mend it.
+    Doctor(doctor::DoctorArgs),
     /// Remove the programs from the kernel; databases are no longer protected.
     Uninstall(uninstall::UninstallArgs),
     /// Print a completion script for a shell.
@@ -73,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Database(args) => database::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => Ok(policy::run(args)),
         Command::Status(args) => status::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Uninstall(args) => uninstall::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             shell::completions(&args, Cli::command());

@@ -21,8 +21,8 @@ use crate::{
     config::{self, Config, Scope, TlsMode},
     console,
     identity::{CgroupRoot, Jobs},
-    intercept::{self, InterceptConfig, Interceptor},
-    listen::{self, Acceptor, BypassWatch, Served},
+    intercept::{self, AddressChanges, InterceptConfig, Interceptor},
+    listen::{self, Acceptor, BypassWatch, Namespaces, Served},
     masking::{Blotter, MaskKey},
     notify,
     policy::{GrantRole, Policy},
@@ -172,7 +172,8 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
-            gateway_cgroup: PathBuf::from("cordon.gateway"),
+            gateway_cgroup: super::service::gateway_cgroup(),
+            namespaces: config.intercept.namespaces == config::Namespaces::Serve,
         })
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
@@ -219,12 +220,11 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let served = databases.iter().map(|served| served.database.clone());
     let served: Vec<_> = served.collect();
     let acceptor = Arc::new(Acceptor {
-        claims: interceptor.clone(),
         jobs: jobs.clone(),
         gate: gate.clone(),
         postgres: postgres::Service::new(gate.clone(), authority),
         databases,
-        places: listen::room(),
+        places: Arc::new(tokio::sync::Semaphore::new(listen::room())),
     });
     let roles: Vec<_> = served
         .iter()
@@ -238,11 +238,19 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         .listen()
         .context("the proxy's port cannot be listened on")?;
     for listener in std::iter::once(v4).chain(v6) {
-        tokio::spawn(
-            acceptor
-                .clone()
-                .run(tokio_listener(listener)?, stopped.clone()),
-        );
+        tokio::spawn(acceptor.clone().run(
+            tokio_listener(listener)?,
+            interceptor.clone(),
+            stopped.clone(),
+        ));
+    }
+    if let Some(requests) = interceptor
+        .namespaces()
+        .context("the kernel's requests cannot be read")?
+    {
+        let namespaces = Namespaces::new(interceptor.clone(), acceptor.clone());
+        tokio::spawn(namespaces.run(requests, stopped.clone()));
+        tokio::spawn(follow_addresses(interceptor.clone())?);
     }
     let shipper = match &config.evidence.ship {
         None => None,
@@ -312,6 +320,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         });
     }
 
+    super::service::ready();
     println!("cordon: ready");
     std::io::stdout().flush().ok();
     tracing::info!(
@@ -322,6 +331,7 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
     let following = tokio::spawn(policy_files.follow(signals.reload));
     wait_for_stop(signals.terminate, signals.interrupt).await;
     following.abort();
+    super::service::stopping();
 
     tracing::info!("stopping; protected databases stay out of reach until the next start");
     stop.send_replace(true);
@@ -343,6 +353,24 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
         shipper.finish(DRAIN).await;
     }
     Ok(())
+}
+
+/// Keeps protected what is new of this host's addresses: jobs in other network namespaces could reach
+/// a database of this host by them.
+fn follow_addresses(
+    interceptor: Arc<Interceptor>,
+) -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let changes = AddressChanges::new().context("changes of addresses cannot be followed")?;
+    // Whatever has changed since they were listed.
+    interceptor.refresh_addresses()?;
+    Ok(async move {
+        while changes.changed().await.is_ok() {
+            if let Err(error) = interceptor.refresh_addresses() {
+                tracing::error!(%error, "new addresses of this host are not protected");
+            }
+        }
+        tracing::error!("changes of this host's addresses are not followed any more");
+    })
 }
 
 /// Removes evidence that need not be kept any longer, once an hour.

@@ -80,6 +80,7 @@ pub(super) struct Intercept {
     pub(super) port: Option<Spanned<u16>>,
     #[serde(default)]
     pub(super) recognise: Recognise,
+    pub(super) namespaces: Option<super::Namespaces>,
     pub(super) unix_sockets: Option<super::UnixSockets>,
 }
 

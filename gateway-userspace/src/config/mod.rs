@@ -148,8 +148,21 @@ pub struct Intercept {
     pub port: u16,
     /// What is done about database connections to other destinations.
     pub recognise: Recognise,
+    /// What becomes of jobs in other network namespaces.
+    pub namespaces: Namespaces,
     /// What is done about jobs that can reach a protected database's Unix socket.
     pub unix_sockets: UnixSockets,
+}
+
+/// What becomes of jobs in network namespaces other than the daemon's, such as containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespaces {
+    /// They are served there.
+    #[default]
+    Serve,
+    /// Their connects to protected databases are refused.
+    Refuse,
 }
 
 /// What is done about a job that can reach a protected database's Unix socket.

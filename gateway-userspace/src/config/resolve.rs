@@ -259,6 +259,7 @@ impl Place<'_> {
             pin_dir,
             port,
             recognise: self.recognise(&written.recognise)?,
+            namespaces: written.namespaces.unwrap_or_default(),
             unix_sockets: written.unix_sockets.unwrap_or_default(),
         })
     }

@@ -64,6 +64,7 @@ fn only_issuers_databases_and_policy_dir_must_be_given() {
                 host: false,
                 except: [].into(),
             },
+            namespaces: Namespaces::Serve,
             unix_sockets: UnixSockets::Refuse,
         }
     );

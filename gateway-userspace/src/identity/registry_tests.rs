@@ -130,6 +130,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Du
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().to_owned(),
         intercept: Intercept {
+            namespaces: crate::config::Namespaces::Refuse,
             scope: Scope::Host,
             pin_dir: PathBuf::new(),
             port: 1,

@@ -100,6 +100,9 @@ pub enum InterceptError {
     /// A port of zero cannot be protected or served.
     #[error("port 0 is not a port: name the port that clients dial")]
     PortZero,
+    /// The host's own addresses could not be listed.
+    #[error("cannot list the addresses of this host")]
+    Addresses(#[source] io::Error),
     /// The network namespace could not be named.
     #[error("cannot read the network namespace's cookie (needs Linux 5.14)")]
     NetnsCookie(#[source] io::Error),

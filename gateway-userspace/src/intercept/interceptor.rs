@@ -15,6 +15,7 @@ use super::{
     Attempts, Claim, Counters, InterceptError, InterceptedConn, Recognise, Scope, address, cgroup,
     kernel, links, listener,
     loader::{self, KernelSet, map_error},
+    namespaces::NamespaceStream,
     pin_dir::PinDir,
 };
 
@@ -39,6 +40,8 @@ pub struct InterceptConfig {
     /// The daemon's own cgroup, counted from the cgroup v2 root. Made if absent; this process
     /// moves into it.
     pub gateway_cgroup: PathBuf,
+    /// Whether jobs in other network namespaces are served; else they are refused.
+    pub namespaces: bool,
 }
 
 /// The programs in the kernel, and the maps they share with this process.
@@ -54,6 +57,7 @@ pub struct Interceptor {
     connections: HashMap<MapData, ConnKey, ConnRecord>,
     counters: PerCpuArray<MapData, u64>,
     attempts: Mutex<Option<RingBuf<MapData>>>,
+    namespaces: Mutex<Option<RingBuf<MapData>>>,
     state: Mutex<State>,
     // Declared last: the lock is let go only after all else.
     _pins: PinDir,
@@ -68,6 +72,10 @@ struct State {
     recognise: Recognise,
     /// Counts the changes of `protected`.
     epoch: u32,
+    /// What is to be protected, before it is resolved to endpoints.
+    addresses: Vec<SocketAddr>,
+    netns_cookie: u64,
+    namespaces: bool,
     settings: Array<MapData, Settings>,
     listeners: SkStorage<MapData, u64>,
 }
@@ -103,6 +111,9 @@ impl Interceptor {
             scope: config.scope.clone(),
             recognise: config.recognise.clone(),
             epoch: 0,
+            addresses: config.protected.clone(),
+            netns_cookie,
+            namespaces: config.namespaces,
             settings: maps.settings,
             listeners: maps.listeners,
         };
@@ -124,6 +135,7 @@ impl Interceptor {
             connections: maps.connections,
             counters: maps.counters,
             attempts: Mutex::new(Some(maps.attempts)),
+            namespaces: Mutex::new(config.namespaces.then_some(maps.namespaces)),
             state: Mutex::new(state),
             _pins: pins,
         })
@@ -134,20 +146,48 @@ impl Interceptor {
     pub fn listen(&self) -> io::Result<(TcpListener, Option<TcpListener>)> {
         let v4 = listener::listen_v4(self.port)?;
         let v6 = listener::listen_v6(self.port)?;
+        self.mark(std::iter::once(&v4).chain(&v6))?;
+        Ok((v4, v6))
+    }
+
+    /// Marks listening sockets as the gateway's.
+    pub(super) fn mark<'l>(
+        &self,
+        listeners: impl IntoIterator<Item = &'l TcpListener>,
+    ) -> io::Result<()> {
         let mut state = self.state();
-        for socket in std::iter::once(&v4).chain(&v6) {
+        for socket in listeners {
             state
                 .listeners
                 .insert(&socket.as_raw_fd(), 1_u64, 0)
                 .map_err(io::Error::other)?;
         }
-        Ok((v4, v6))
+        Ok(())
+    }
+
+    /// Requests to listen in other namespaces. `None` if jobs there are refused, and the second
+    /// time: there is one reader.
+    pub fn namespaces(&self) -> io::Result<Option<NamespaceStream>> {
+        let ring = self
+            .namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        ring.map(NamespaceStream::new).transpose()
+    }
+
+    /// Looks up the host's addresses again: a protected address of this host is protected on all
+    /// of them.
+    pub fn refresh_addresses(&self) -> Result<(), InterceptError> {
+        let addresses = self.state().addresses.clone();
+        self.protect(&addresses)
     }
 
     /// Protects exactly these addresses. One of this host is protected on all its addresses.
     pub fn protect(&self, addresses: &[SocketAddr]) -> Result<(), InterceptError> {
         let wanted = endpoints(addresses)?;
         let mut state = self.state();
+        state.addresses = addresses.to_vec();
         state.protected.replace(&wanted)?;
         // Flows that were found clean are looked up again.
         state.epoch = state.epoch.wrapping_add(1);
@@ -219,8 +259,19 @@ impl Interceptor {
 
 impl Claim for Interceptor {
     fn claim(&self, peer: SocketAddr, local: SocketAddr) -> Option<InterceptedConn> {
+        self.claim_in(self.netns_cookie, peer, local)
+    }
+}
+
+impl Interceptor {
+    pub(super) fn claim_in(
+        &self,
+        netns_cookie: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Option<InterceptedConn> {
         let key = ConnKey {
-            netns_cookie: self.netns_cookie,
+            netns_cookie,
             client: address::endpoint(peer),
             proxy: address::endpoint(local),
         };
@@ -263,6 +314,9 @@ impl State {
             recognise: self.recognise.action.code(),
             recognise_host: u32::from(self.recognise.host),
             epoch: self.epoch,
+            netns_cookie: self.netns_cookie,
+            namespaces: u32::from(self.namespaces),
+            zero: 0,
         };
         // For cgroups, the set comes before the switch that trusts it; for the host, after.
         let set_first = matches!(self.scope, Scope::Cgroups(_));
@@ -283,9 +337,9 @@ fn endpoints(addresses: &[SocketAddr]) -> Result<Vec<Endpoint>, InterceptError> 
     if addresses.iter().any(|address| address.port() == 0) {
         return Err(InterceptError::PortZero);
     }
+    let of_host = address::of_host().map_err(InterceptError::Addresses)?;
     Ok(addresses
         .iter()
-        .copied()
-        .flat_map(address::protected_endpoints)
+        .flat_map(|address| address::protected_endpoints(*address, &of_host))
         .collect())
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -72,6 +73,41 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     };
     // SAFETY: the attribute has the layout the command reads.
     unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
+}
+
+/// `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct ObjInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info` of a cgroup's link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    cgroup_id: u64,
+    attach_type: u32,
+    padding_after: u32,
+}
+
+/// The id of the cgroup that a link's program is attached to; 0 if it was detached.
+pub(super) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = LinkInfo::default();
+    let attr = ObjInfo {
+        bpf_fd: raw(link)?,
+        info_len: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the attribute has the layout the command reads, and the kernel writes `info_len`
+    // bytes at most to the buffer in it, which outlives the call.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) }?;
+    Ok(info.cgroup_id)
 }
 
 /// The cookie of the network namespace a socket lives in.

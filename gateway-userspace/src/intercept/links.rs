@@ -15,7 +15,7 @@ use aya::{
     },
 };
 
-use super::{InterceptError, kernel, pin_dir::PinDir};
+use super::{InterceptError, cgroup, kernel, loader, pin_dir::PinDir};
 
 /// How a program is attached.
 #[derive(Clone, Copy)]
@@ -63,8 +63,7 @@ pub(super) fn install(
     })?;
     let mut wanted = Vec::with_capacity(PROGRAMS.len());
     for (name, kind) in PROGRAMS {
-        // The cgroup is part of the name: a link to another cgroup is another link.
-        let pin = format!("{name}-{root_id:x}");
+        let pin = pin_name(name, root_id);
         let program = program(ebpf, name)?;
         if !replace(program, &pins.path().join(&pin)).map_err(failed("replace", name))? {
             if pins.names()?.contains(&pin) {
@@ -83,6 +82,56 @@ pub(super) fn install(
         }
     }
     Ok(())
+}
+
+/// A program as it is in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// At the root of the cgroups.
+    Attached,
+    /// Its link is there, and leads nowhere.
+    Detached,
+    /// It is not there.
+    Missing,
+}
+
+/// All programs, and how each of them is in the kernel. Changes nothing.
+pub fn attachments(pin_dir: &Path) -> Result<Vec<(&'static str, Attachment)>, InterceptError> {
+    let root = cgroup::find_root()?;
+    let root_id = cgroup::reachable_id(&root, &root)?;
+    PROGRAMS
+        .iter()
+        .map(|(name, _)| {
+            let path = pin_dir.join(pin_name(name, root_id));
+            let found = kernel::open_pin(&path).and_then(|link| kernel::link_cgroup(link.as_fd()));
+            match found {
+                Ok(id) if id == root_id => Ok((*name, Attachment::Attached)),
+                Ok(_) => Ok((*name, Attachment::Detached)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Ok((*name, Attachment::Missing))
+                }
+                Err(source) => Err(InterceptError::PinDir {
+                    action: "look at a program in",
+                    path,
+                    source,
+                }),
+            }
+        })
+        .collect()
+}
+
+/// Has the kernel verify every program, and attaches none.
+pub fn probe() -> Result<(), InterceptError> {
+    let (mut ebpf, _maps) = loader::load()?;
+    for (name, kind) in PROGRAMS {
+        load(program(&mut ebpf, name)?, kind).map_err(failed("load", name))?;
+    }
+    Ok(())
+}
+
+/// The cgroup is part of the name: a link to another cgroup is another link.
+fn pin_name(program: &str, root_id: u64) -> String {
+    format!("{program}-{root_id:x}")
 }
 
 /// Removes every program and the pin directory: afterwards **nothing is intercepted**. For

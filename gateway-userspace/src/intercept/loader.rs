@@ -65,6 +65,7 @@ pub(super) struct Maps {
     pub(super) connections: HashMap<MapData, ConnKey, ConnRecord>,
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) attempts: RingBuf<MapData>,
+    pub(super) namespaces: RingBuf<MapData>,
 }
 
 /// Loads the object with maps of its own. Nothing is attached yet.
@@ -82,6 +83,7 @@ pub(super) fn load() -> Result<(Ebpf, Maps), InterceptError> {
         connections: take(&mut ebpf, "CONNECTIONS")?,
         counters: take(&mut ebpf, "COUNTERS")?,
         attempts: take(&mut ebpf, "ATTEMPTS")?,
+        namespaces: take(&mut ebpf, "NAMESPACES")?,
     };
     Ok((ebpf, maps))
 }

@@ -116,7 +116,8 @@ impl Drop for PinDir {
     }
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// Whether this is on a bpffs.
+pub fn is_bpffs(path: &Path) -> bool {
     rustix::fs::statfs(path)
         .is_ok_and(|info| u64::try_from(info.f_type).is_ok_and(|magic| magic == BPFFS_MAGIC))
 }

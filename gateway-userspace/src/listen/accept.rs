@@ -24,8 +24,6 @@ const SESSION_DESCRIPTORS: u64 = 3;
 
 /// What every accepted connection needs.
 pub struct Acceptor {
-    /// The kernel's evidence.
-    pub claims: Arc<dyn Claim>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
     /// Where refusals are recorded.
@@ -34,8 +32,8 @@ pub struct Acceptor {
     pub postgres: Arc<postgres::Service>,
     /// Which databases there are.
     pub databases: Vec<Served>,
-    /// Connections served at the same time, as [`room`] tells.
-    pub places: usize,
+    /// Places for connections that are served at the same time, as many as [`room`] tells.
+    pub places: Arc<Semaphore>,
 }
 
 /// Raises the process's limit of open files as far as it may, and says how many connections fit.
@@ -69,22 +67,32 @@ pub struct Served {
 }
 
 impl Acceptor {
-    /// Accepts until `stop` turns true. Open sessions go on until their jobs end.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(self.places));
+    /// Accepts until `stop` turns true or is dropped. What the kernel saw of a connection, `claims`
+    /// tells. Open sessions go on until their jobs end.
+    pub async fn run(
+        self: Arc<Self>,
+        listener: TcpListener,
+        claims: Arc<dyn Claim>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let acceptor = self.clone();
+                    // Taken only when somebody has come: listeners are many, places are not.
+                    let place = tokio::select! {
+                        place = self.places.clone().acquire_owned() => place,
+                        _ = stop.wait_for(|stop| *stop) => return,
+                    };
+                    let Ok(place) = place else {
+                        return;
+                    };
+                    let (acceptor, claims) = (self.clone(), claims.clone());
                     tokio::spawn(async move {
-                        acceptor.connection(tcp, peer).await;
+                        acceptor.connection(&*claims, tcp, peer).await;
                         drop(place);
                     });
                 }
@@ -97,7 +105,7 @@ impl Acceptor {
         }
     }
 
-    async fn connection(&self, tcp: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, claims: &dyn Claim, tcp: TcpStream, peer: SocketAddr) {
         let local = match tcp.local_addr() {
             Ok(local) => local,
             Err(error) => {
@@ -105,7 +113,7 @@ impl Acceptor {
                 return;
             }
         };
-        let Some(conn) = self.claims.claim(peer, local) else {
+        let Some(conn) = claims.claim(peer, local) else {
             self.refuse_unclaimed(peer).await;
             return;
         };

@@ -2,6 +2,8 @@
 
 mod accept;
 mod bypass;
+mod namespaces;
 
 pub use accept::*;
 pub use bypass::BypassWatch;
+pub use namespaces::Namespaces;

@@ -212,6 +212,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
         }
         ["daemon", pin_dir, port, gateway_cgroup, protected, job] => {
             let config = InterceptConfig {
+                namespaces: false,
                 pin_dir: pin_dir.into(),
                 cgroup_root: None,
                 scope: Scope::Host,

@@ -65,6 +65,7 @@ impl Rig {
         fs::create_dir(&folder).expect("a cgroup for the test (needs root and cgroup v2)");
         let db = Database::start();
         let config = InterceptConfig {
+            namespaces: false,
             pin_dir: Path::new("/sys/fs/bpf").join(&name),
             cgroup_root: None,
             scope: scope(&folder),

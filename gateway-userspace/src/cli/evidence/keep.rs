@@ -68,6 +68,7 @@ pub(super) fn rotate_key<W: Write>(
                 | Response::Approvals { .. }
                 | Response::Requests { .. }
                 | Response::Status(_)
+                | Response::DatabaseChecks { .. }
                 | Response::Catalog(_)
                 | Response::Error { .. } => return Err(client::unexpected()),
             }

@@ -119,6 +119,7 @@ pub fn through_daemon(
         | Response::Approvals { .. }
         | Response::Requests { .. }
         | Response::Status(_)
+        | Response::DatabaseChecks { .. }
         | Response::EvidenceKey { .. }
         | Response::Error { .. } => Err(client::unexpected()),
     }
