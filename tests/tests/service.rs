@@ -5,6 +5,8 @@ use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::Command,
+    sync::mpsc,
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -86,15 +88,27 @@ fn capabilities() -> Result<String> {
         }))
 }
 
-fn hear(socket: &UnixDatagram, wanted: &str) -> Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
+/// Reads all that systemd is told, as it would.
+fn listen(socket: UnixDatagram) -> mpsc::Receiver<String> {
+    let (told, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+            if told.send(text.into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+fn hear(systemd: &mpsc::Receiver<String>, wanted: &str) -> Result<()> {
     let mut heard = Vec::new();
-    let mut buffer = [0; 512];
     loop {
-        let length = socket
-            .recv(&mut buffer)
+        let text = systemd
+            .recv_timeout(PATIENCE)
             .with_context(|| format!("waiting for {wanted}, heard {heard:?}"))?;
-        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
         if text.lines().any(|line| line == wanted) {
             return Ok(());
         }
@@ -108,7 +122,7 @@ fn with_the_units_capabilities_and_in_its_cgroup_the_daemon_serves_and_tells_sys
     let scratch = Scratch::new("service")?;
     let unit = Cgroup::create(&format!("cordon-test-{}.service", host::unique()))?;
     let address = scratch.path().join("notify");
-    let systemd = UnixDatagram::bind(&address)?;
+    let systemd = listen(UnixDatagram::bind(&address)?);
     // Starts the daemon as systemd would: the same process, in the unit's cgroup.
     let wrapper = scratch.share(
         "cordon",

@@ -1,6 +1,6 @@
 //! What systemd is told of the daemon, and where it has put it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::mpsc, time::Duration};
 
 use sd_notify::NotifyState;
 
@@ -14,11 +14,19 @@ pub fn ready() {
     let mut microseconds = 0;
     if sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0 {
         let every = Duration::from_micros(microseconds / 3);
+        // Telling may block while systemd does not listen: that must hold up no session. One beat
+        // waits; a thread that is behind has told enough.
+        let (beat, beats) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            while beats.recv().is_ok() {
+                tell(&[NotifyState::Watchdog]);
+            }
+        });
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(every);
             loop {
                 tick.tick().await;
-                tell(&[NotifyState::Watchdog]);
+                let _full_or_sent = beat.try_send(()).is_ok();
             }
         });
     }
