@@ -343,6 +343,8 @@ fn e4_the_time_of_a_statement_ends_it_at_the_database_while_nothing_can_be_recor
             block.truncate(block.len() / 2);
         }
     }
+    // Its space is free again as soon as its name is gone.
+    drop(file);
     holder.query("SELECT pg_advisory_unlock(7);")?;
     eventually("the end of the statement at the database", || {
         Ok((running()? == 0).then_some(()))
