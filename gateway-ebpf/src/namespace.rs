@@ -6,7 +6,7 @@
 //! gateway's in every namespace (`bind_port`).
 
 use aya_ebpf::{
-    bindings::{BPF_TCP_SYN_SENT, __sk_buff, bpf_sock},
+    bindings::{__sk_buff, BPF_TCP_SYN_SENT, bpf_sock},
     helpers::generated::bpf_get_current_pid_tgid,
 };
 use gateway_common::{ConnRecord, Counter, Endpoint, NamespaceRequest, Settings};
