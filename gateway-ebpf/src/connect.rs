@@ -98,11 +98,11 @@ fn redirect(
         clear(call);
         return Verdict::Refuse(ECONNREFUSED);
     }
-    if !listener::is_ours::<()>(call.ctx(), &proxy)
-        && !(elsewhere
+    let listens = listener::is_ours::<()>(call.ctx(), &proxy)
+        || (elsewhere
             && job != 0
-            && namespace::may_wait::<()>(call.ctx(), &proxy, netns_cookie, job))
-    {
+            && namespace::may_wait::<()>(call.ctx(), &proxy, netns_cookie, job));
+    if !listens {
         count(Counter::RefusedNoListener);
         clear(call);
         return Verdict::Refuse(ECONNREFUSED);
