@@ -193,8 +193,14 @@ async fn what_is_left_is_proven_and_exported_as_from_the_whole_log() {
     // Without what was kept, or with something else, there are no tiles, and still proofs.
     for item in fs::read_dir(dir.join("tiles")).unwrap() {
         let path = item.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replacen("[1", "[2", 1).replacen(",1", ",2", 1)).unwrap();
+        let mut levels: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let byte = levels
+            .as_array_mut()
+            .and_then(|levels| levels.iter_mut().find_map(|l| l.pointer_mut("/hashes/0/0")))
+            .unwrap();
+        *byte = (byte.as_u64().unwrap() ^ 1).into();
+        fs::write(&path, levels.to_string()).unwrap();
     }
     assert!(matches!(
         export_tiles(dir, size, &note, left.path(), |_| {}),
