@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use cordon_tests::{Output, Setup, Stand, canary, host::eventually, policies};
-use serde_json::Value;
+use cordon_tests::{Output, Setup, Stand, canary, host::eventually, policies, raw};
+use serde_json::{Value, json};
 
 /// The latest session that is closed and whose recording has its end, as `export` writes it.
 fn exported(stand: &Stand, format: &str) -> Result<String> {
@@ -358,5 +358,63 @@ fn e4_the_time_of_a_statement_ends_it_at_the_database_while_nothing_can_be_recor
         output.all()
     );
     stand.daemon.verify_offline()?.success()?;
+    Ok(())
+}
+
+/// Calls `lower` by its number, and says what came.
+const CALL: &str = r"
+raw = logged_in()
+raw.send(call(870, b'JANE.ROE@EXAMPLE.COM'))
+order, values = '', []
+while not order.endswith('Z'):
+    tag, body = raw.message()
+    order += tag.decode('latin1')
+    if tag == b'V':
+        values.append(body[4:].decode())
+raw.send(frame(b'X'))
+print(json.dumps([order, values]))
+";
+
+/// P8: what a function that is called by its number takes and gives is masked, recorded and withheld
+/// as of any statement.
+#[test]
+fn p8_a_function_call_is_masked_recorded_and_withheld_as_the_select_it_stands_for() -> Result<()> {
+    let call = |policy: &str| -> Result<(Stand, Value)> {
+        let stand = Stand::with_policy(policy)?;
+        let answer = raw::run(&stand.job(), CALL, &[])?;
+        Ok((stand, answer))
+    };
+    // In the client's hands, but not in the recording.
+    let (stand, answer) = call(policies::ALLOW_ALL)?;
+    ensure!(
+        answer == json!(["VZ", ["jane.roe@example.com"]]),
+        "{answer}"
+    );
+    let export = exported(&stand, "jsonl")?;
+    ensure!(
+        export.contains("FunctionCallResponse") && export.contains("pg_catalog\\\".\\\"lower"),
+        "{export}"
+    );
+    let evidence = stand.daemon.evidence_text()?.to_lowercase();
+    ensure!(!evidence.contains("jane.roe"), "kept in clear: {export}");
+    stand.daemon.verify_offline()?.success()?;
+    drop(stand);
+
+    let masks = "\n    mask: [{ detect: [email], with: redact }]\n";
+    let (_stand, answer) = call(&format!("{}{masks}", policies::ALLOW_ALL.trim_end()))?;
+    ensure!(
+        answer[0] == "VZ" && answer[1] != json!(["jane.roe@example.com"]),
+        "{answer}"
+    );
+
+    let policy = policies::ALLOW_ALL.replacen("    allow:", "    results: withheld\n    allow:", 1);
+    let (stand, _) = call(&policy)?;
+    let lines = lines(&exported(&stand, "jsonl")?)?;
+    ensure!(
+        lines
+            .iter()
+            .any(|line| line["tag"] == "V" && line["withheld"]["messages"] == 1),
+        "{lines:?}"
+    );
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -37,17 +38,22 @@ pub(super) fn local_ports(databases: &[Database]) -> BTreeSet<u16> {
 
 /// A Unix socket of a database with one of these ports that the process could connect to. A
 /// process of root's is taken for one that will give its rights up: what everybody may counts.
-pub(super) fn in_reach(pid: u32, ports: &BTreeSet<u16>) -> Option<PathBuf> {
+///
+/// # Errors
+/// If the kernel's list of sockets cannot be read, or is too long.
+pub(super) fn in_reach(pid: u32, ports: &BTreeSet<u16>) -> io::Result<Option<PathBuf>> {
     if ports.is_empty() {
-        return None;
+        return Ok(None);
     }
     let user = user(pid);
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     // Sockets in the file system belong to no network namespace; the process's own list has the
     // abstract ones of its namespace.
-    let mut lists = vec![read_list("/proc/self/net/unix")];
-    lists.push(read_list(&format!("/proc/{pid}/net/unix")));
-    lists
+    let lists = [
+        read_list("/proc/self/net/unix")?,
+        read_list(&format!("/proc/{pid}/net/unix"))?,
+    ];
+    let found = lists
         .iter()
         .flat_map(|list| sockets(list, ports))
         .find(|name| {
@@ -58,17 +64,23 @@ pub(super) fn in_reach(pid: u32, ports: &BTreeSet<u16>) -> Option<PathBuf> {
                     user.as_ref().unwrap_or(&User::default()),
                 )
         })
-        .map(PathBuf::from)
+        .map(PathBuf::from);
+    Ok(found)
 }
 
-fn read_list(path: &str) -> String {
-    use std::io::Read;
+fn read_list(path: &str) -> io::Result<String> {
     let mut bytes = Vec::new();
-    if let Ok(file) = fs::File::open(path) {
-        // What could be read counts.
-        let _read = file.take(MAX_LIST).read_to_end(&mut bytes);
+    fs::File::open(path)?
+        .take(MAX_LIST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LIST {
+        // What stands behind is not known.
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{path} has more than {MAX_LIST} bytes"),
+        ));
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The names of PostgreSQL's listening sockets with one of these ports. A line is `Num RefCount
@@ -76,12 +88,20 @@ fn read_list(path: &str) -> String {
 fn sockets<'a>(list: &'a str, ports: &BTreeSet<u16>) -> Vec<&'a str> {
     list.lines()
         .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
-            let inode = fields.nth(2)?;
+            let mut rest = line;
+            let mut next = || {
+                let (field, behind) = rest.trim_start().split_once(' ')?;
+                rest = behind;
+                Some(field)
+            };
+            let mut fields = [""; 7];
+            for field in &mut fields {
+                *field = next()?;
+            }
+            let [_, _, _, flags, ..] = fields;
+            let flags = u32::from_str_radix(flags, 16).ok()?;
             // The path may hold blanks: it is all that follows.
-            let at = line.find(inode)? + inode.len();
-            let path = line.get(at..)?.trim_start();
+            let path = rest.trim_start();
             let port = path.rsplit_once(".s.PGSQL.")?.1.parse().ok()?;
             (flags & LISTENS != 0 && ports.contains(&port)).then_some(path)
         })
@@ -149,7 +169,7 @@ mod tests {
     #[test]
     fn listening_sockets_of_the_ports_are_found_whatever_their_folder() {
         let list = "Num       RefCount Protocol Flags    Type St Inode Path\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 11 /run/postgresql/.s.PGSQL.5432\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 10000 /run/postgresql/.s.PGSQL.5432\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 12 /run/postgresql/.s.PGSQL.5433\n\
             0000000000000000: 00000003 00000000 00000000 0001 03 13 /run/postgresql/.s.PGSQL.5432\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 14 /srv/my data/.s.PGSQL.5432\n\
@@ -175,7 +195,7 @@ mod tests {
         let set = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        let reached = || in_reach(process.pid(), &[port].into()).is_some();
+        let reached = || in_reach(process.pid(), &[port].into()).unwrap().is_some();
         for (of_folder, of_socket, expected) in [
             (0o755, 0o777, true),
             (0o700, 0o777, false),
@@ -187,7 +207,7 @@ mod tests {
             assert_eq!(reached(), expected, "{of_folder:o} {of_socket:o}");
         }
         set(&path, 0o777);
-        assert_eq!(in_reach(process.pid(), &[1].into()), None);
+        assert_eq!(in_reach(process.pid(), &[1].into()).unwrap(), None);
     }
 
     #[test]

@@ -220,10 +220,11 @@ impl Jobs {
 
     /// What is on a file system cannot be intercepted.
     fn check_local_databases(&self, target: &Target) -> Result<(), StartError> {
-        let Some(socket) = local_socket::in_reach(target.pid(), &self.local_ports) else {
-            return Ok(());
+        let socket = match local_socket::in_reach(target.pid(), &self.local_ports) {
+            Ok(None) => return Ok(()),
+            Ok(Some(socket)) => socket.display().to_string(),
+            Err(error) => return Err(fault("look for databases' Unix sockets", error)),
         };
-        let socket = socket.display().to_string();
         match self.unix_sockets {
             UnixSockets::Refuse => Err(StartError::LocalDatabase { socket }),
             UnixSockets::Report => {

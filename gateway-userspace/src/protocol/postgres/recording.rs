@@ -216,10 +216,10 @@ fn header(bytes: &[u8]) -> Option<(u8, usize)> {
     Some((tag, length.checked_sub(4)?))
 }
 
-/// Rows, and data of a COPY.
+/// Rows, results of functions, and data of a COPY.
 fn carries_contents(direction: Direction, tag: u8) -> bool {
     match direction {
-        Direction::Backend => matches!(tag, b'D' | b'd'),
+        Direction::Backend => matches!(tag, b'D' | b'V' | b'd'),
         Direction::Frontend => tag == b'd',
     }
 }
@@ -239,7 +239,10 @@ pub fn blot(blotter: &Blotter, direction: Direction, tag: u8, body: &mut [u8]) -
             Some((_, fields)) => blot_fields(blotter, fields),
             None => false,
         },
+        (Direction::Backend, b'V') => blot_fields(blotter, body),
         (Direction::Frontend, b'B') => blot_bind(blotter, body).unwrap_or(false),
+        // A number stands before the formats.
+        (Direction::Frontend, b'F') => blot_values(blotter, body, 4).unwrap_or(false),
         (_, b'd') => blotter.blot(body),
         // Field codes stand before the texts.
         (Direction::Backend, b'E' | b'N') => body
@@ -279,9 +282,14 @@ fn blot_fields(blotter: &Blotter, mut fields: &mut [u8]) -> bool {
 fn blot_bind(blotter: &Blotter, body: &mut [u8]) -> Option<bool> {
     let portal = body.iter().position(|byte| *byte == 0)?;
     let statement = portal + 1 + body.get(portal + 1..)?.iter().position(|byte| *byte == 0)?;
-    let count = body.get(statement + 1..statement + 3)?;
+    blot_values(blotter, body, statement + 1)
+}
+
+/// Formats from `at` on, and the values.
+fn blot_values(blotter: &Blotter, body: &mut [u8], at: usize) -> Option<bool> {
+    let count = body.get(at..at + 2)?;
     let formats = usize::from(u16::from_be_bytes(count.try_into().ok()?));
-    let values = body.get_mut(statement + 3 + 2 * formats + 2..)?;
+    let values = body.get_mut(at + 2 + 2 * formats + 2..)?;
     // Behind the values stand the results' formats, which are no longer than a length.
     Some(blot_fields(blotter, values))
 }

@@ -98,16 +98,14 @@ fn frontend(tag: u8, body: &[u8]) -> Shown {
             text: format!("portal {:?}", value(name)),
         },
     };
+    let values = |values: &[Option<&[u8]>]| Content::Values {
+        values: values.iter().map(|of| of.map(value)).collect(),
+    };
     let content = match FrontendMessage::decode(tag, body) {
         Ok(FrontendMessage::Query(text)) => Content::text(text),
         Ok(FrontendMessage::Parse(parse)) => Content::text(parse.query),
-        Ok(FrontendMessage::Bind(bind)) => Content::Values {
-            values: bind
-                .parameters
-                .iter()
-                .map(|parameter| parameter.map(value))
-                .collect(),
-        },
+        Ok(FrontendMessage::Bind(bind)) => values(&bind.parameters),
+        Ok(FrontendMessage::FunctionCall(call)) => values(&call.arguments),
         Ok(FrontendMessage::Describe(of) | FrontendMessage::Close(of)) => target(of),
         Ok(FrontendMessage::Execute { portal, .. }) => target(Target::Portal(portal)),
         Ok(FrontendMessage::CopyData | FrontendMessage::CopyFail) => Content::text(body),
@@ -144,6 +142,10 @@ fn backend(tag: u8, body: &[u8]) -> Shown {
             "DataRow",
             row(body).map_or_else(hex, |values| Content::Values { values }),
         ),
+        b'V' => (
+            "FunctionCallResponse",
+            fields(1, Body(body)).map_or_else(hex, |values| Content::Values { values }),
+        ),
         b'd' => ("CopyData", Content::text(body)),
         b'C' => (
             "CommandComplete",
@@ -177,9 +179,13 @@ fn backend(tag: u8, body: &[u8]) -> Shown {
 }
 
 fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
-    let mut fields = Body(body);
-    let count = fields.count().ok()?;
-    let mut values = Vec::with_capacity(count.min(body.len()));
+    let mut body = Body(body);
+    fields(body.count().ok()?, body)
+}
+
+/// So many values, each behind its length.
+fn fields(count: usize, mut fields: Body<'_>) -> Option<Vec<Option<String>>> {
+    let mut values = Vec::with_capacity(count.min(fields.0.len()));
     for _ in 0..count {
         let length = fields.i32().ok()?;
         values.push(match usize::try_from(length) {
