@@ -254,9 +254,10 @@ impl Stand {
                     let found = databases.iter().find(|database| database.name == name);
                     found.cloned()
                 };
-                service
-                    .serve(socket.into(), conn, Ok(principal), "localhost", find)
-                    .await;
+                let opening = service.open(socket.into(), conn, Ok(principal), "localhost", find);
+                if let Some(opened) = opening.await {
+                    opened.serve().await;
+                }
             });
             let seen = client(ours).await;
             without_panic(gateway.await);

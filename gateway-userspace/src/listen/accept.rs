@@ -92,7 +92,11 @@ impl Acceptor {
                     };
                     let (acceptor, claims) = (self.clone(), claims.clone());
                     tokio::spawn(async move {
-                        acceptor.connection(&*claims, tcp, peer).await;
+                        // In a box: what it takes to open a session is gone while that lives.
+                        let opening = Box::pin(acceptor.open(&*claims, tcp, peer));
+                        if let Some(opened) = opening.await {
+                            opened.serve().await;
+                        }
                         drop(place);
                     });
                 }
@@ -105,26 +109,31 @@ impl Acceptor {
         }
     }
 
-    async fn connection(&self, claims: &dyn Claim, tcp: TcpStream, peer: SocketAddr) {
+    async fn open(
+        &self,
+        claims: &dyn Claim,
+        tcp: TcpStream,
+        peer: SocketAddr,
+    ) -> Option<postgres::Opened> {
         let local = match tcp.local_addr() {
             Ok(local) => local,
             Err(error) => {
                 tracing::warn!(%error, "an accepted connection has no local address");
-                return;
+                return None;
             }
         };
         let Some(conn) = claims.claim(peer, local) else {
             self.refuse_unclaimed(peer).await;
-            return;
+            return None;
         };
         let identity = resolve(&conn, &self.jobs);
         let host = self.host(&conn);
         let original = conn.original;
         self.postgres
-            .serve(tcp.into(), conn, identity, &host, |name| {
+            .open(tcp.into(), conn, identity, &host, |name| {
                 self.find(original, name)
             })
-            .await;
+            .await
     }
 
     /// Somebody dialled the proxy itself: without the kernel's record there is no telling who.

@@ -46,8 +46,8 @@ impl Session {
     /// The text that the server has to read before the statement may run; `None` if it has, or if
     /// Parse would find nothing in it.
     pub fn unconfirmed<'u>(&self, understood: &'u Understood) -> Option<&'u str> {
-        let text = understood.confirms.as_deref()?;
-        if understood.confirmed.load(Ordering::Relaxed) {
+        let text = understood.reading.confirms()?;
+        if understood.reading.is_confirmed() {
             return None;
         }
         let known = self
@@ -57,11 +57,11 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .get(text)
             .is_some_and(|known| {
-                known.catalog_version == understood.statement.catalog_version
+                known.catalog_version == understood.statement().catalog_version
                     && Some(&known.namespace) == self.names.namespace.as_ref()
             });
         if known {
-            understood.confirmed.store(true, Ordering::Relaxed);
+            understood.reading.confirm();
             return None;
         }
         Some(text)
@@ -80,7 +80,7 @@ impl Session {
     ) -> Result<Vec<Unexplained>, String> {
         let earlier: HashSet<_> = before.iter().collect();
         // What is behind the system's own views is the system's too, and not reported.
-        let system_view = understood.statement.relations.iter().any(|used| {
+        let system_view = understood.statement().relations.iter().any(|used| {
             used.system
                 && self.names.snapshot.as_ref().is_some_and(|snapshot| {
                     let RelationRef { schema, name, .. } = &used.relation;
@@ -90,7 +90,7 @@ impl Session {
         });
         // EXPLAIN locks what its query would write, MERGE its target whatever its actions do.
         let reads = matches!(
-            understood.statement.kind,
+            understood.statement().kind,
             StatementKind::Explain { analyze: false } | StatementKind::Merge
         );
         let mut unexplained = Vec::new();
@@ -102,10 +102,10 @@ impl Session {
                 .parse()
                 .map_err(|error| format!("the relation locks cannot be read: {error}"))?;
             let explained = understood
-                .statement
+                .statement()
                 .relations
                 .iter()
-                .chain(&understood.statement.implied.relations)
+                .chain(&understood.statement().implied.relations)
                 .any(|used| used.relation.oid == relation && explains(used, mode, reads));
             let behind = system_view && relation < FIRST_NORMAL_OID && mode == "AccessShareLock";
             if !explained && !behind {
@@ -129,8 +129,9 @@ WHERE c.oid IN ({oids}) ORDER BY 1, 2"
 
     /// Notes that the server reads a statement as the analysis does.
     pub fn confirm(&self, understood: &Understood) {
-        understood.confirmed.store(true, Ordering::Relaxed);
-        let (Some(text), Some(namespace)) = (&understood.confirms, &self.names.namespace) else {
+        understood.reading.confirm();
+        let (Some(text), Some(namespace)) = (understood.reading.confirms(), &self.names.namespace)
+        else {
             return;
         };
         if text.len() > MAX_CONFIRMED_TEXT || self.names.is_own() {
@@ -145,9 +146,9 @@ WHERE c.oid IN ({oids}) ORDER BY 1, 2"
             confirmed.clear();
         }
         confirmed.insert(
-            text.as_str().into(),
+            text.into(),
             Confirmed {
-                catalog_version: understood.statement.catalog_version,
+                catalog_version: understood.statement().catalog_version,
                 namespace: namespace.clone(),
             },
         );
@@ -181,9 +182,9 @@ WHERE c.oid IN ({oids}) ORDER BY 1, 2"
         shape: Option<&[ColumnShape]>,
     ) -> Result<(), Refusal> {
         let Some(shape) = shape else { return Ok(()) };
-        match check_origins(&understood.statement, shape) {
+        match check_origins(understood.statement(), shape) {
             Ok(()) => Ok(()),
-            Err(message) => Err(self.refuse_disagreement(understood, &message).await),
+            Err(message) => Err(Box::pin(self.refuse_disagreement(understood, &message)).await),
         }
     }
 

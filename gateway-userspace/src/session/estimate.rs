@@ -35,7 +35,7 @@ impl Session {
             return None;
         }
         let values: Vec<Option<String>> = parameters.iter().map(Parameter::shown).collect();
-        let text = understood.statement.text.clone();
+        let text = understood.statement().text.clone();
         let parsed = self
             .gate
             .stack
@@ -77,7 +77,7 @@ PERFORM pg_catalog.set_config('cordon.estimate', coalesce(plan, ''), true); END$
 }
 
 fn is_harmless(understood: &Understood) -> bool {
-    let statement = &understood.statement;
+    let statement = understood.statement();
     let plain = match &statement.kind {
         StatementKind::Select
         | StatementKind::Insert

@@ -13,16 +13,16 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
+    CursorChange, Hold, Outcome, Parameter, Permit, Refusal, Rows, SessionEffect, Understood,
     confirm::Confirmed,
     guard::Versions,
     limit::Rates,
     names::{Names, Snapshot},
+    reading::Readings,
     recent::Recent,
     record::{denied, permitted},
     recording::Recordings,
     understand::shadowing_parameter,
-    understood::CursorChange,
 };
 use crate::{
     approval::Approvals,
@@ -48,6 +48,8 @@ pub struct Gate {
     pub(super) shipper: OnceLock<Arc<Shipper>>,
     pub(super) witnesses: OnceLock<Arc<Witnesses>>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
+    /// What sessions have read.
+    pub(super) readings: Readings,
     /// Texts that the server reads as the analysis does.
     pub(super) confirmed: Mutex<HashMap<Box<str>, Confirmed>>,
     /// Statements that it read differently.
@@ -79,6 +81,7 @@ impl Gate {
             shipper: OnceLock::new(),
             witnesses: OnceLock::new(),
             snapshots: Mutex::default(),
+            readings: Readings::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
             sessions: AtomicU32::new(0),
@@ -308,18 +311,17 @@ impl Session {
             return Decision::Refuse(Refusal::new(&reason, self.reference(number)));
         }
         if let Some(reason) = self.gate.recording_fault() {
-            return self
-                .refuse_uncounted(understood, phase, parameters, number, &reason)
+            return Box::pin(self.refuse_uncounted(understood, phase, parameters, number, &reason))
                 .await;
         }
         // Preparing runs nothing: what is prepared is held when it is executed.
         let released = phase == Phase::Resume
             || phase == Phase::Prepare
-            || matches!(understood.statement.kind, StatementKind::Prepare { .. });
+            || matches!(understood.statement().kind, StatementKind::Prepare { .. });
         let shadowing = match phase {
             Phase::Prepare => None,
             Phase::Simple | Phase::Execute | Phase::Resume => {
-                shadowing_parameter(&understood.statement, parameters)
+                shadowing_parameter(understood.statement(), parameters)
             }
         };
         let shadowing = shadowing.map(Verdict::Deny);
@@ -329,8 +331,7 @@ impl Session {
             matches!(phase, Phase::Execute | Phase::Simple) && !matches!(verdict, Verdict::Deny(_));
         if sends && let Err((reached, wait)) = self.count_statement(understood) {
             let reason = reached.reason(Some(wait));
-            return self
-                .refuse_uncounted(understood, phase, parameters, number, &reason)
+            return Box::pin(self.refuse_uncounted(understood, phase, parameters, number, &reason))
                 .await;
         }
         let decision = match verdict {
@@ -362,7 +363,7 @@ impl Session {
         match verdict {
             Verdict::Deny(reason) => Decision::Refuse(Refusal::new(reason, self.reference(number))),
             Verdict::RequireApproval { .. } if !released => {
-                self.submit(understood, phase, parameters, number).await
+                Box::pin(self.submit(understood, phase, parameters, number)).await
             }
             Verdict::Allow(_) | Verdict::RequireApproval { .. } => {
                 if phase == Phase::Prepare {
@@ -378,7 +379,7 @@ impl Session {
 
     pub(super) fn note_cursor(&mut self, understood: &Arc<Understood>) {
         if matches!(
-            understood.statement.kind,
+            understood.statement().kind,
             StatementKind::DeclareCursor { .. }
         ) {
             self.declaring = Some(understood.clone());

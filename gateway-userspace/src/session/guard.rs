@@ -233,7 +233,7 @@ impl Session {
     /// The parameters of [`GUARD`] for a statement that is about to be sent; `None`: it relies on
     /// nothing that can change.
     pub fn guard<'s>(&'s self, understood: &'s Understood) -> Option<[&'s str; 5]> {
-        let relies = understood.relies.as_ref()?;
+        let relies = understood.reading.relies()?;
         // What was understood under older names must be compared in any case.
         let snapshot = if understood.generation == self.generation {
             self.names.transactions.as_str()

@@ -127,7 +127,7 @@ impl Session {
         let Some((requirement, why)) = understood.requirement() else {
             return Decision::Refuse(self.fault(number, "a statement without a rule was held"));
         };
-        let Some(binding) = self.binding(&understood.statement, parameters, requirement) else {
+        let Some(binding) = self.binding(understood.statement(), parameters, requirement) else {
             return Decision::Refuse(self.fault(number, "a statement was held without names"));
         };
         let keeps_locks = self.recent.keeps_locks();
@@ -140,7 +140,7 @@ impl Session {
                     .to_owned(),
             );
         }
-        if understood.statement.unlimited {
+        if understood.statement().unlimited {
             warnings.push("no WHERE clause: it touches every row".to_owned());
         }
         let process = self.principal.process().clone();
@@ -161,7 +161,7 @@ impl Session {
             statement: understood.text().to_owned(),
             parameters: parameters.iter().map(Parameter::shown).collect(),
             parameter_types: parameters.iter().map(Parameter::type_name).collect(),
-            effects: understood.effects.clone(),
+            effects: understood.reading.effects().to_vec(),
             warnings,
             run_url: run_url(job),
             step,
@@ -338,14 +338,14 @@ impl Session {
         };
         if held.generation == self.generation {
             return self
-                .binding(&held.statement, &hold.parameters, requirement)
+                .binding(held.statement(), &hold.parameters, requirement)
                 .ok_or_else(unnamed);
         }
         let changed = || {
             "the policy or the schema changed meanwhile; send the statement again to ask anew"
                 .to_owned()
         };
-        let text = held.statement.text.clone();
+        let text = held.statement().text.clone();
         let Ok(Ok(statements)) = self.gate.stack.run(move || split(&text)).await else {
             return Err(changed());
         };
@@ -359,7 +359,7 @@ impl Session {
         if again.verdict != held.verdict {
             return Err(changed());
         }
-        self.binding(&again.statement, &hold.parameters, requirement)
+        self.binding(again.statement(), &hold.parameters, requirement)
             .ok_or_else(unnamed)
     }
 

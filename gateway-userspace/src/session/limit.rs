@@ -229,7 +229,7 @@ impl Session {
         let Some(limit) = &self.admission.limits().statements_per_minute else {
             return Ok(());
         };
-        if matches!(understood.statement.kind, StatementKind::Transaction(_)) {
+        if matches!(understood.statement().kind, StatementKind::Transaction(_)) {
             // Refusing the end of a transaction would undo what was allowed.
             return Ok(());
         }
@@ -258,11 +258,11 @@ pub(super) fn recorded(reached: &LimitReached) -> audit::LimitReached {
 impl Understood {
     /// It may return rows, so that a limit may end it.
     pub fn may_return_rows(&self) -> bool {
-        match &self.statement.kind {
+        match &self.statement().kind {
             StatementKind::Insert
             | StatementKind::Update
             | StatementKind::Delete
-            | StatementKind::Merge => self.statement.output.is_some(),
+            | StatementKind::Merge => self.statement().output.is_some(),
             StatementKind::Fetch { moves, .. } => !moves,
             StatementKind::Select
             | StatementKind::CopyOut { .. }
@@ -291,7 +291,7 @@ impl Understood {
 
     /// It plainly reads: whether its transaction commits makes no difference.
     pub fn only_reads(&self) -> bool {
-        only_reads(&self.statement)
+        only_reads(self.statement())
     }
 }
 

@@ -6,6 +6,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod confirm;
+mod effect;
 mod estimate;
 mod explained;
 mod gate;
@@ -16,18 +17,24 @@ mod names;
 mod opening;
 mod parameter;
 mod permit;
+mod reading;
 mod recent;
 mod record;
 mod recording;
 mod refusal;
 mod rehearsal;
 mod result;
+#[cfg(any(test, feature = "bench"))]
+mod seat;
+#[cfg(test)]
+mod tests;
 mod understand;
 mod understood;
 
 #[cfg(feature = "bench")]
 pub use bench::Desk;
 pub use confirm::{LOCKS, Unexplained};
+pub use effect::{CursorChange, PreparedChange, SessionEffect};
 pub use estimate::{CAN_ESTIMATE, ESTIMATE, estimated_rows};
 pub use explained::{
     CatalogView, ErrorView, ExplainError, Explained, ExplainedStatement, OpenCatalog, explained,

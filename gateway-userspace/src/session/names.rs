@@ -131,10 +131,15 @@ impl Names {
         else {
             return Err("the catalog's fingerprint cannot be read".to_owned());
         };
-        let changed = self.namespace.as_deref() != Some(&namespace)
-            || self.fingerprint.as_deref() != Some(fingerprint.as_str());
-        self.namespace = Some(Arc::new(namespace));
-        self.fingerprint = Some(Arc::from(fingerprint.as_str()));
+        let mut changed = false;
+        if self.namespace.as_deref() != Some(&namespace) {
+            self.namespace = Some(Arc::new(namespace));
+            changed = true;
+        }
+        if self.fingerprint.as_deref() != Some(fingerprint.as_str()) {
+            self.fingerprint = Some(Arc::from(fingerprint.as_str()));
+            changed = true;
+        }
         self.transactions.clone_from(transactions);
         self.checked = Some(Instant::now());
         self.stale = false;
@@ -156,6 +161,8 @@ impl Names {
 
     /// Takes a snapshot of the catalog as it is now.
     pub(super) fn adopt(&mut self, snapshot: Snapshot) {
+        // One text for all who see it.
+        self.fingerprint = Some(snapshot.fingerprint.clone());
         self.snapshot = Some(snapshot);
         self.outdated = false;
     }

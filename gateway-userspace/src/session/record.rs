@@ -50,13 +50,13 @@ impl Session {
             session: self.id.to_string(),
             statement: number,
             phase: audit_phase(phase),
-            text: Content::text(understood.recorded_text(&self.gate.blotter)),
+            text: Content::text(understood.reading.recorded_text(&self.gate.blotter)),
             parameters: parameters
                 .iter()
                 .map(|parameter| parameter.content(&self.gate.blotter))
                 .collect(),
-            relations: understood.relations.clone(),
-            effects: understood.effects.clone(),
+            relations: understood.reading.relations().to_vec(),
+            effects: understood.reading.effects().to_vec(),
             decision,
             policy: self.policy_hex.clone(),
             masked: understood.masked.clone(),

@@ -33,7 +33,7 @@ impl Session {
             (None, None)
                 if obligations.redactions.is_empty()
                     || matches!(
-                        understood.statement.kind,
+                        understood.statement().kind,
                         StatementKind::Prepare { .. } | StatementKind::DeclareCursor { .. }
                     ) =>
             {
@@ -41,18 +41,19 @@ impl Session {
             }
             (None, None) => {
                 let why = "the database does not describe a result that has to be masked";
-                return Err(self.refuse_unmaskable(understood, why).await);
+                return Err(Box::pin(self.refuse_unmaskable(understood, why)).await);
             }
             (None, Some(_)) => {
                 let why = "the columns of this COPY are not known";
-                return Err(self.refuse_unmaskable(understood, why).await);
+                return Err(Box::pin(self.refuse_unmaskable(understood, why)).await);
             }
         };
         self.confirm_shape(understood, Some(shape)).await?;
         let shape: Cow<'_, [ColumnShape]> = match copies {
             None => shape.into(),
             Some(Err(error)) if hides => {
-                return Err(self.refuse_unmaskable(understood, &error.to_string()).await);
+                let why = error.to_string();
+                return Err(Box::pin(self.refuse_unmaskable(understood, &why)).await);
             }
             Some(format) => {
                 let format = match format {
@@ -73,7 +74,10 @@ impl Session {
         let types = |oid| catalog.map_or(TypeKind::Other, |catalog| type_kind(catalog, oid));
         match RowMasker::bind(rules, &shape, &types, &self.gate.mask_key) {
             Ok(masker) => Ok(masker),
-            Err(error) => Err(self.refuse_unmaskable(understood, &error.to_string()).await),
+            Err(error) => {
+                let why = error.to_string();
+                Err(Box::pin(self.refuse_unmaskable(understood, &why)).await)
+            }
         }
     }
 }

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Parameter, Refusal, Session, Understood, guard::Relies, hex};
+use super::{
+    Parameter, Refusal, Session, Understood,
+    guard::Versions,
+    hex,
+    reading::{Reading, ReadingKey},
+};
 use crate::{
     policy::{Kinship, Reason, ReasonCode, Verdict, evaluate_in},
     sql::{
@@ -73,7 +78,7 @@ impl Session {
             Ok(Err(error)) => error,
             Err(error) => NotUnderstood::Limit(format!("the parser failed: {error}")),
         };
-        Err(self.refuse_text(text, &error).await)
+        Err(Box::pin(self.refuse_text(text, &error)).await)
     }
 
     /// Understands one statement in the session's names and asks the policy.
@@ -90,8 +95,8 @@ impl Session {
         {
             return Ok(understood.clone());
         }
-        let statement = self.resolve(parsed).await?;
-        let mut understood = self.judge(statement)?;
+        let reading = self.reading(parsed).await?;
+        let mut understood = self.judge(reading)?;
         understood.fleeting |= parsed.is_declared();
         let understood = Arc::new(understood);
         self.remember(parsed.text(), &understood);
@@ -157,6 +162,42 @@ impl Session {
         Ok((text, function.arg_types.clone()))
     }
 
+    /// What a statement means in the session's names, as another session with the same has found,
+    /// or by analysis.
+    async fn reading(&self, parsed: &Arc<Parsed>) -> Result<Arc<Reading>, NotUnderstood> {
+        let key = match (&self.names.snapshot, &self.names.namespace) {
+            (Some(snapshot), Some(namespace))
+                if !parsed.is_declared()
+                    && !self.names.is_own()
+                    && parsed.text().len() <= MAX_CACHED_TEXT =>
+            {
+                Some(ReadingKey {
+                    text: parsed.text().into(),
+                    catalog: snapshot.catalog.version,
+                    namespace: namespace.clone(),
+                })
+            }
+            _ => None,
+        };
+        if let Some(reading) = key.as_ref().and_then(|key| self.gate.readings.get(key)) {
+            return Ok(reading);
+        }
+        let reading = Arc::new(self.read(self.resolve(parsed).await?));
+        if let Some(key) = key {
+            self.gate.readings.share(key, &reading);
+        }
+        Ok(reading)
+    }
+
+    fn read(&self, statement: Statement) -> Reading {
+        Reading::new(statement, self.versions())
+    }
+
+    fn versions(&self) -> Option<&Versions> {
+        let snapshot = self.names.snapshot.as_ref();
+        snapshot.map(|snapshot| &*snapshot.versions)
+    }
+
     pub(super) async fn resolve(&self, parsed: &Arc<Parsed>) -> Result<Statement, NotUnderstood> {
         let (Some(snapshot), Some(namespace)) = (&self.names.snapshot, &self.names.namespace)
         else {
@@ -177,43 +218,33 @@ impl Session {
             })
     }
 
-    fn judge(&self, mut statement: Statement) -> Result<Understood, NotUnderstood> {
-        if let StatementKind::Fetch { name, moves } = statement.kind.clone() {
+    fn judge(&self, mut reading: Arc<Reading>) -> Result<Understood, NotUnderstood> {
+        if let StatementKind::Fetch { name, moves } = &reading.statement().kind {
             // What a FETCH returns is what its cursor selects.
-            let Some((cursor, _)) = self.cursors.get(&name) else {
+            let Some((cursor, _)) = self.cursors.get(name) else {
                 return Err(NotUnderstood::UnknownName {
                     sqlstate: "34000",
                     message: format!("cursor \"{name}\" does not exist"),
                     position: None,
                 });
             };
-            fetch_from(&mut statement, &cursor.statement, moves);
+            let mut statement = reading.statement().clone();
+            fetch_from(&mut statement, cursor.statement(), *moves);
+            reading = Arc::new(self.read(statement));
         }
-        refuse_shadowing(&statement)?;
-        Ok(self.weigh(statement))
+        refuse_shadowing(reading.statement())?;
+        Ok(self.weigh(reading))
     }
 
-    fn weigh(&self, statement: Statement) -> Understood {
+    fn weigh(&self, reading: Arc<Reading>) -> Understood {
+        let statement = reading.statement();
         let verdict = match (&self.revoked, &self.names.snapshot) {
             (Some(reason), _) => Verdict::Deny(reason.clone()),
-            (None, Some(snapshot)) => evaluate_in(&self.admission, &statement, &snapshot.kinship),
-            (None, None) => evaluate_in(&self.admission, &statement, &Kinship::none()),
+            (None, Some(snapshot)) => evaluate_in(&self.admission, statement, &snapshot.kinship),
+            (None, None) => evaluate_in(&self.admission, statement, &Kinship::none()),
         };
-        let protects = self.touches_protected(&statement);
-        let relies = self
-            .names
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| Relies::of(&statement, &snapshot.versions));
-        let text = statement.text.clone();
-        Understood::new(
-            Arc::new(statement),
-            verdict,
-            self.generation,
-            protects,
-            relies,
-            text,
-        )
+        let protects = self.touches_protected(statement);
+        Understood::new(reading, verdict, self.generation, protects)
     }
 
     /// True if any table that the statement touches, or one of its family, has a protected
@@ -253,12 +284,9 @@ impl Session {
 
     /// EXECUTE, under EXPLAIN and CREATE TABLE AS too: judges what was prepared together with what the arguments do.
     pub fn executed(&self, execute: &Understood, inner: &Understood) -> Arc<Understood> {
-        let statement = execute.statement.running(&inner.statement);
-        let mut understood = self.weigh(statement);
+        let reading = execute.reading.running(&inner.reading, self.versions());
+        let mut understood = self.weigh(Arc::new(reading));
         understood.fleeting = true;
-        // The server reads the prepared statement; EXECUTE itself holds no query.
-        understood.confirms = inner.confirms.clone().filter(|text| !text.contains('$'));
-        understood.confirmed = inner.confirmed.clone();
         Arc::new(understood)
     }
 }

@@ -72,7 +72,7 @@ impl Connection {
                 Ok(())
             }
             FrontendMessage::Terminate => Err(Close::Terminated),
-            FrontendMessage::FunctionCall(call) => self.function_call(&call).await,
+            FrontendMessage::FunctionCall(call) => Box::pin(self.function_call(&call)).await,
             FrontendMessage::Password => {
                 Err(Close::protocol("unexpected password message".to_owned()))
             }
@@ -199,7 +199,8 @@ impl Connection {
                     statement,
                     close: false,
                 };
-                let refused = match self.read_statement(&understood, to_read).await? {
+                let reading = Box::pin(self.read_statement(&understood, to_read)).await?;
+                let refused = match reading {
                     Reading::Agrees => None,
                     Reading::Failed => return Ok(()),
                     Reading::Refused(refusal) => Some(refusal),
@@ -422,7 +423,7 @@ impl Connection {
                 Some(Some(understood)) => understood,
                 Some(None) => {
                     // An empty statement runs nothing.
-                    self.execute_empty(frame).await?;
+                    Box::pin(self.execute_empty(frame)).await?;
                     return Ok(());
                 }
                 None => return Ok(()),
@@ -509,7 +510,7 @@ impl Connection {
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),
             Decision::Refuse(refusal) => Ok(Err(refusal)),
-            Decision::Hold(hold) => self.hold(hold).await,
+            Decision::Hold(hold) => Box::pin(self.hold(hold)).await,
         }
     }
 
@@ -561,7 +562,7 @@ impl Connection {
                         understood,
                         "the statement was closed before it was executed for the first time",
                     );
-                    return Ok(Err(refusal.await));
+                    return Ok(Err(Box::pin(refusal).await));
                 };
                 put_describe(&mut self.server.tx, b'S', &name);
                 self.expected.push_back(Expected::DescribeStatement {

@@ -203,7 +203,7 @@ impl Connection {
             statement: statement.clone(),
             close: true,
         };
-        let reading = self.read_statement(understood, to_read).await?;
+        let reading = Box::pin(self.read_statement(understood, to_read)).await?;
         let described = match &reading {
             Reading::Agrees => understood,
             Reading::Changed(again) => again,

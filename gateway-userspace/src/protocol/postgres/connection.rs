@@ -147,11 +147,15 @@ impl Connection {
     /// Serves the session to its end.
     ///
     /// The last value is true if the server may still be running something.
-    pub async fn serve(mut self) -> (Close, Session, bool) {
+    pub async fn serve(mut self: Box<Self>) -> (Close, Session, bool) {
         let close = match self.run().await {
             Ok(never) => match never {},
             Err(close) => close,
         };
+        Box::pin(self.end(close)).await
+    }
+
+    async fn end(mut self: Box<Self>, close: Close) -> (Close, Session, bool) {
         if let Some(farewell) = close.farewell()
             && !self.inside_message()
         {
@@ -176,7 +180,7 @@ impl Connection {
             session,
             expected,
             ..
-        } = self;
+        } = *self;
         // Permits that never completed record themselves as abandoned.
         drop(expected);
         // A client that does not read its farewell must not delay the end of the server's side.
@@ -188,7 +192,7 @@ impl Connection {
     }
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Close> {
-        self.load_names().await?;
+        Box::pin(self.load_names()).await?;
         loop {
             self.process_server()?;
             while self.server.tx.len() < HIGH_WATER {
@@ -247,7 +251,7 @@ impl Connection {
             }
             Framing::Partial { tag, len } if len > MAX_CLIENT_MESSAGE => {
                 self.discard = len;
-                self.refuse_oversized(tag, len).await?;
+                Box::pin(self.refuse_oversized(tag, len)).await?;
                 Ok(true)
             }
             Framing::Partial { .. } | Framing::Incomplete => Ok(false),

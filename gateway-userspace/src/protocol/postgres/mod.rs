@@ -1,6 +1,6 @@
 //! PostgreSQL's frontend/backend protocol, 3.0 and 3.2, terminated on both sides.
 //!
-//! The path of a connection: [`startup`] → `serve.rs` (admission) → [`backend`] →
+//! The path of a connection: [`startup`] → `serve.rs` (admission) → [`backend`] → `opened.rs` →
 //! `connection::Connection`, which alternates between `client.rs` (with `simple.rs` and
 //! `function_call.rs`) and `server.rs` until it ends.
 
@@ -17,6 +17,7 @@ mod guard;
 mod hold;
 mod limit;
 mod names;
+mod opened;
 mod recording;
 mod refuse;
 mod reply;
@@ -30,6 +31,7 @@ pub mod startup;
 mod tests;
 pub mod wire;
 
+pub use opened::Opened;
 pub use recording::blot;
 pub use scram::Verifier;
 pub use serve::{Database, Service};

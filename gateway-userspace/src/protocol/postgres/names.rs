@@ -45,7 +45,7 @@ impl Connection {
     /// Loads it again where a statement, a rollback or time may have changed it.
     pub(super) async fn names_fresh(&mut self) -> Result<Result<(), Refusal>, Close> {
         if self.session.names_due() {
-            return self.refresh_names_for_client(false).await;
+            return Box::pin(self.refresh_names_for_client(false)).await;
         }
         Ok(Ok(()))
     }
@@ -235,7 +235,7 @@ impl Connection {
         }
         let mut outcome = self.session.analyze(parsed).await;
         if matches!(outcome, Err(NotUnderstood::UnknownName { .. })) {
-            if let Err(refusal) = self.refresh_names_for_client(true).await? {
+            if let Err(refusal) = Box::pin(self.refresh_names_for_client(true)).await? {
                 return Ok(Err(refusal));
             }
             if self.status == b'E' {
@@ -250,7 +250,10 @@ impl Connection {
         }
         let understood = match outcome {
             Ok(understood) => understood,
-            Err(error) => return Ok(Err(self.session.refuse_text(parsed.text(), &error).await)),
+            Err(error) => {
+                let refusal = Box::pin(self.session.refuse_text(parsed.text(), &error)).await;
+                return Ok(Err(refusal));
+            }
         };
         let Some(name) = understood.executes() else {
             return Ok(Ok(understood));

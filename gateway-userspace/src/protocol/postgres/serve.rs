@@ -1,19 +1,16 @@
-//! One accepted connection, from its first byte to its close.
+//! One accepted connection, from its first byte to a session that both sides have agreed to.
 
 use std::{
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use super::{
-    ask::ask,
     authenticate::authenticate,
-    backend::{self, BackendError, CancelKey, Destination},
-    cancel::{CancelEntry, CancelRegistry, CancelTarget, IssuedKey},
+    backend::{self, BackendError, Destination},
+    cancel::{CancelEntry, CancelRegistry, CancelTarget},
     close::Close,
-    connection::Connection,
-    limit::Canceller,
+    opened::{Agreed, Opened, Upstream, cancel_upstream},
     scram::Verifier,
     server::pinned,
     startup::{MINOR, Start, StartupMessage, start, upstream_parameters},
@@ -78,37 +75,6 @@ pub struct Service {
     cancels: Arc<CancelRegistry<Upstream>>,
 }
 
-/// How to cancel what a session runs at its server.
-#[derive(Clone)]
-struct Upstream {
-    database: Arc<Database>,
-    key: CancelKey,
-    /// When the server had let the session in.
-    since: Instant,
-    /// The login of the configuration; `None`: the job's own role, which ends with the job.
-    login: Option<String>,
-}
-
-impl std::fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream")
-            .field("address", &self.database.address)
-            .finish_non_exhaustive()
-    }
-}
-
-type Ended = Pin<Box<dyn Future<Output = String> + Send>>;
-
-/// A session that both sides have agreed to.
-struct Opened {
-    server: Channel,
-    session: Session,
-    target: Arc<CancelTarget>,
-    ended: Ended,
-    key: IssuedKey<Upstream>,
-    upstream: Arc<Upstream>,
-}
-
 impl Service {
     /// Wires it together.
     pub fn new(gate: Arc<Gate>, authority: Arc<Authority>) -> Arc<Self> {
@@ -119,28 +85,28 @@ impl Service {
         })
     }
 
-    /// Serves one connection to its end. `find` names the database that a start-up message means
-    /// at the address that was dialled; `host` is the name behind that address.
-    pub async fn serve(
+    /// Brings a new connection to a session that both sides have agreed to; `None`: it was no more
+    /// than a cancel request, or was refused. `find` names the database that a start-up message
+    /// means at the address that was dialled; `host` is the name behind that address.
+    pub async fn open(
         &self,
         socket: Socket,
         conn: InterceptedConn,
         identity: Result<Principal, IdentityRefusal>,
         host: &str,
         find: impl Fn(&str) -> Option<Arc<Database>>,
-    ) {
+    ) -> Option<Opened> {
         if let Err(error) = socket.set_nodelay() {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        // In a box of its own, as the opening below: a session keeps room for no more than it is at.
-        let outcome = Box::pin(start(socket, &self.authority, host, conn.original.ip())).await;
-        match outcome {
+        match start(socket, &self.authority, host, conn.original.ip()).await {
             Ok((channel, Start::Session(message))) => {
-                self.session(channel, &message, &conn, identity, find).await;
+                self.session(channel, &message, &conn, identity, find).await
             }
             Ok((mut channel, Start::Cancel { pid, secret })) => {
                 self.cancel(pid, &secret, identity).await;
                 channel.close().await;
+                None
             }
             Err(close) => {
                 self.refuse_unstarted(&conn, identity.ok().as_ref(), &close)
@@ -148,6 +114,7 @@ impl Service {
                 if let Close::Report(mut channel, _) = close {
                     channel.close().await;
                 }
+                None
             }
         }
     }
@@ -177,49 +144,27 @@ impl Service {
         conn: &InterceptedConn,
         identity: Result<Principal, IdentityRefusal>,
         find: impl Fn(&str) -> Option<Arc<Database>>,
-    ) {
+    ) -> Option<Opened> {
         if !matches!(message.minor, 0 | MINOR) || !message.options.is_empty() {
             put_negotiate_version(&mut client.tx, message.agreed_minor(), &message.options);
         }
-        match Box::pin(self.open(&mut client, message, conn, identity, find)).await {
-            Ok(opened) => {
-                let Opened {
-                    server,
-                    session,
-                    target,
-                    ended,
-                    key,
-                    upstream,
-                } = opened;
-                let cancelled = upstream.clone();
-                let canceller: Canceller = Box::new(move || {
-                    let upstream = cancelled.clone();
-                    Box::pin(async move { cancel_upstream(&upstream).await })
-                });
-                let life = session.principal().life().clone();
-                let connection = Connection::new(client, server, session, target, canceller, ended);
-                let (close, session, busy) = connection.serve().await;
-                drop(key);
-                if busy {
-                    stop_upstream(&upstream, !life.is_live()).await;
-                }
-                tracing::info!(session = session.id(), reason = %close.reason(), "session closed");
-                session.close(&close.reason()).await;
-            }
-            Err(()) => client.close().await,
+        if let Ok(agreed) = self.agree(&mut client, message, conn, identity, find).await {
+            return Some(agreed.with(client));
         }
+        client.close().await;
+        None
     }
 
     /// Everything between the start-up message and the first ReadyForQuery. On refusal the error
     /// stands in the client's buffer.
-    async fn open(
+    async fn agree(
         &self,
         client: &mut Channel,
         message: &StartupMessage,
         conn: &InterceptedConn,
         identity: Result<Principal, IdentityRefusal>,
         find: impl Fn(&str) -> Option<Arc<Database>>,
-    ) -> Result<Opened, ()> {
+    ) -> Result<Agreed, ()> {
         let principal = match identity {
             Ok(principal) => principal,
             Err(refusal) => {
@@ -307,7 +252,7 @@ impl Service {
             .connect(client, session, database, &parameters, secret)
             .await
         {
-            Ok(opened) => Ok(opened),
+            Ok(agreed) => Ok(agreed),
             Err((session, error)) => {
                 let (code, text) = match &error {
                     BackendError::Refused { code, message } => (code.as_str(), message.clone()),
@@ -331,7 +276,7 @@ impl Service {
         database: Arc<Database>,
         parameters: &[(String, String)],
         secret: usize,
-    ) -> Result<Opened, (Session, BackendError)> {
+    ) -> Result<Agreed, (Session, BackendError)> {
         let credential = database.credential(session.principal(), session.admission());
         let credential = match credential.await {
             Ok(credential) => credential,
@@ -385,14 +330,10 @@ impl Service {
         }
         put_backend_key(&mut client.tx, key.pid, &key.secret);
         put_ready(&mut client.tx, b'I');
-        let life = session.principal().life().clone();
-        let ended: Ended =
-            Box::pin(async move { format!("cordon: the job has ended: {}", life.ended().await) });
-        Ok(Opened {
+        Ok(Agreed {
             server: backend.channel,
             session,
             target,
-            ended,
             key,
             upstream,
         })
@@ -449,59 +390,6 @@ impl Service {
     }
 }
 
-async fn cancel_upstream(upstream: &Upstream) -> Result<(), BackendError> {
-    let database = &upstream.database;
-    let destination = Destination {
-        address: &database.address,
-        host: &database.host,
-        tls: database.tls.as_ref(),
-        database: &database.dbname,
-        user: "",
-        password: b"",
-        parameters: &[],
-    };
-    backend::cancel(&destination, &upstream.key).await
-}
-
-/// Stops what a session that is over still runs. A statement may take a cancel request for an
-/// error that it knows how to go on after; when the job has ended, its backend is ended too.
-async fn stop_upstream(upstream: &Upstream, ended: bool) {
-    if let Err(error) = cancel_upstream(upstream).await {
-        tracing::warn!(error = %chain(&error), "what still runs was not cancelled");
-    }
-    let Some(login) = upstream.login.as_deref().filter(|_| ended) else {
-        return;
-    };
-    if let Err(error) = terminate_upstream(upstream, login).await {
-        tracing::warn!(error = %chain(&error), "the backend of a session of an ended job was not ended");
-    }
-}
-
-/// Ends the backend, by another session of the same login. Its number may be somebody else's by
-/// now, who came later.
-async fn terminate_upstream(upstream: &Upstream, login: &str) -> Result<(), BackendError> {
-    let database = &upstream.database;
-    let credential = database.logins.credential(login, &database.name).await?;
-    let destination = Destination {
-        address: &database.address,
-        host: &database.host,
-        tls: database.tls.as_ref(),
-        database: &database.dbname,
-        user: &credential.user,
-        password: &credential.password,
-        parameters: &[],
-    };
-    let query = format!(
-        "WITH s AS MATERIALIZED (SELECT a.pid FROM pg_catalog.pg_stat_activity AS a \
-         WHERE a.pid OPERATOR(pg_catalog.=) {} AND a.usename OPERATOR(pg_catalog.=) CURRENT_USER \
-         AND pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start) \
-         OPERATOR(pg_catalog.>=) {:.3}) SELECT pg_catalog.pg_terminate_backend(s.pid)::pg_catalog.text FROM s",
-        upstream.key.pid,
-        upstream.since.elapsed().as_secs_f64(),
-    );
-    ask(&destination, &[&query]).await.map(|_answers| ())
-}
-
 fn fatal(client: &mut Channel, code: &str, message: &str) {
     let report = Report {
         severity: "FATAL",
@@ -529,7 +417,7 @@ fn put_fatal_refusal(client: &mut Channel, refusal: &Refusal) {
     );
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

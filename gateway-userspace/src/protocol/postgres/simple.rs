@@ -176,6 +176,16 @@ impl Connection {
         }
         let apart = unconfirmed.is_some_and(|text| text != understood.text())
             || understood.copy_source().is_some();
+        Box::pin(self.read_new_query(understood, wants_shape, apart)).await
+    }
+
+    /// `apart`: what is read is not the text that runs.
+    async fn read_new_query(
+        &mut self,
+        understood: &mut Arc<Understood>,
+        wants_shape: bool,
+        apart: bool,
+    ) -> Result<Result<bool, Option<Refusal>>, Close> {
         // Not even its Parse goes out before a decision is on record.
         match self.session.decide(understood, Phase::Prepare, &[]).await {
             Decision::Run(_) | Decision::Hold(_) => {}
@@ -187,7 +197,7 @@ impl Connection {
                 Reading::Changed(again) => {
                     // Confirmed already, but it may be denied now, or need its result's shape.
                     *understood = again;
-                    return Box::pin(self.read_query(understood)).await;
+                    return self.read_query(understood).await;
                 }
                 Reading::Failed => return Ok(Err(None)),
                 Reading::Refused(refusal) => return Ok(Err(Some(refusal))),
