@@ -234,29 +234,32 @@ impl Log {
 
     /// Puts an event on record. When this returns a receipt, the event is as durable as asked
     /// for. Dropping the future does not take the entry back.
-    pub async fn append(
+    pub fn append(
         &self,
         event: Event,
         durability: Durability,
-    ) -> Result<Receipt, AppendError> {
-        let encoded = encode(event)?;
-        let encoded = if encoded.blobs.is_empty() {
-            encoded
-        } else {
-            let shared = Arc::clone(&self.shared);
-            let put = move || shared.put_blobs(&encoded).map(|()| encoded);
-            tokio::task::spawn_blocking(put)
-                .await
-                .map_err(|error| AppendError::Write(Arc::from(error.to_string())))??
-        };
-        let (receipt, waiting) = self.write(&encoded, durability, false)?;
-        match waiting {
-            // A committer that is gone has synced nothing.
-            Some(waiting) => waiting
-                .await
-                .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)?
-                .map(|()| receipt),
-            None => Ok(receipt),
+    ) -> impl Future<Output = Result<Receipt, AppendError>> + Send + '_ {
+        // Before anything waits: what is encoded takes less room in the future than the event.
+        let encoded = encode(event);
+        async move {
+            let mut encoded = encoded?;
+            if !encoded.blobs.is_empty() {
+                let shared = Arc::clone(&self.shared);
+                let put = move || shared.put_blobs(&encoded).map(|()| encoded);
+                encoded = tokio::task::spawn_blocking(put)
+                    .await
+                    .map_err(|error| AppendError::Write(Arc::from(error.to_string())))??;
+            }
+            let (receipt, waiting) = self.write(&encoded, durability, false)?;
+            drop(encoded);
+            match waiting {
+                // A committer that is gone has synced nothing.
+                Some(waiting) => waiting
+                    .await
+                    .map_err(|_gone: oneshot::error::RecvError| AppendError::Closed)?
+                    .map(|()| receipt),
+                None => Ok(receipt),
+            }
         }
     }
 

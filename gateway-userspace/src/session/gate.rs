@@ -324,8 +324,9 @@ impl Session {
                 shadowing_parameter(understood.statement(), parameters)
             }
         };
-        let shadowing = shadowing.map(Verdict::Deny);
-        let verdict = shadowing.as_ref().unwrap_or(&understood.verdict);
+        // Rare and large: in a box, so that sessions need not keep room for it.
+        let shadowing = shadowing.map(|reason| Box::new(Verdict::Deny(reason)));
+        let verdict = shadowing.as_deref().unwrap_or(&understood.verdict);
         // A portal that goes on has been counted.
         let sends =
             matches!(phase, Phase::Execute | Phase::Simple) && !matches!(verdict, Verdict::Deny(_));

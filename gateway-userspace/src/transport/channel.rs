@@ -14,6 +14,8 @@ use super::{Socket, socket::ReadWrite};
 
 /// How much one read asks for, in bytes.
 const READ_SIZE: usize = 32 * 1024;
+/// Size of the write buffer that an idle connection may keep, in bytes.
+const SMALL_ANSWER: usize = 1024;
 /// How much the first read of a connection asks for that has waited, in bytes.
 const FIRST_READ: usize = 4 * 1024;
 
@@ -212,6 +214,14 @@ impl Channel {
         // A peer that does not read must not hold the task.
         let _: Result<io::Result<()>, _> =
             tokio::time::timeout(std::time::Duration::from_secs(2), closing).await;
+    }
+
+    /// Gives a write buffer back that a large answer has left empty. One for small answers stays: it
+    /// would only be asked for again.
+    pub fn release_large(&mut self) {
+        if self.tx.is_empty() && self.tx.capacity() > SMALL_ANSWER {
+            self.tx = BytesMut::new();
+        }
     }
 
     /// Gives idle buffers back to the allocator.

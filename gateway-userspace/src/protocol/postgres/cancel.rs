@@ -79,7 +79,8 @@ impl<K> CancelRegistry<K> {
         length: usize,
     ) -> Option<IssuedKey<K>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_pid = entries.entry(pid).or_default();
+        // Hardly ever more than one: two servers that use the same process id.
+        let same_pid = entries.entry(pid).or_insert_with(|| Vec::with_capacity(1));
         let mut secret = vec![0_u8; length];
         loop {
             self.random.fill(&mut secret).ok()?;

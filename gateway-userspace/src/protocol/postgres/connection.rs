@@ -351,6 +351,9 @@ impl Connection {
             }
             if let Poll::Ready(outcome) = drained {
                 outcome.map_err(Close::Client)?;
+                if self.expected.is_empty() {
+                    self.client.release_large();
+                }
             }
         }
         let limited = self.poll_limits(cx)?;
