@@ -2,7 +2,7 @@
 //!
 //! The kernel *observes* a connection ([`intercept`]), [`identity`] *attests* who made it, a
 //! [`protocol`] *speaks* bytes, [`sql`] *understands* them, [`policy`] *decides*, [`approval`]
-//! *waits*, [`audit`] *remembers*, [`masking`] *redacts*, [`notify`] *tells*, [`session`] *orders* all of it. `ARCHITECTURE.md` follows one connection through these folders.
+//! *waits*, [`audit`] *remembers*, [`masking`] *redacts*, [`notify`] *tells*, [`session`] *orders* all of it. The [`warden`] *holds* what takes rights. `ARCHITECTURE.md` follows one connection through these folders.
 
 pub mod admin;
 pub mod approval;
@@ -24,3 +24,4 @@ pub mod sql;
 pub mod telemetry;
 pub mod transport;
 pub mod upstream;
+pub mod warden;

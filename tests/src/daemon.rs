@@ -31,6 +31,9 @@ use crate::{
 /// them, and nobody logs in as them.
 pub const APPROVERS: [&str; 2] = ["backup", "games"];
 
+/// The user of daemons' gateways: nobody's on any Debian, and not among those of jobs.
+pub const GATEWAY_UID: u32 = 64_646;
+
 /// How a daemon is set up. `Default` is the shop's policy, refusing only the tests' own cgroup.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -243,6 +246,7 @@ impl Daemon {
             "version: 1\n\
              state_dir: {here}/state\n\
              runtime_dir: {here}/run\n\
+             user: \"{GATEWAY_UID}\"\n\
              intercept:\n  scope: {scope}\n  pin_dir: {pins}\n  port: {port}\n{intercept}\
              jobs:\n  cgroup: {jobs}\n  runners: [daemon]\n  max_duration: {max_duration}\n\
              issuers:\n  - name: test\n    url: {issuer}\n    audience: {AUDIENCE}\n{jwks}{issuer_keys}    max_lifetime: 10m\n\
@@ -411,9 +415,21 @@ impl Daemon {
         Ok(self.child.as_ref().context("the daemon does not run")?.id())
     }
 
-    /// CPU time that it has taken, in milliseconds.
+    /// Process id of its gateway, which speaks with jobs and databases.
+    pub fn gateway_pid(&self) -> Result<u32> {
+        let pid = self.pid()?;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        children
+            .split_ascii_whitespace()
+            .next()
+            .context("the daemon has no gateway")?
+            .parse()
+            .context("no process id")
+    }
+
+    /// CPU time that its gateway has taken, in milliseconds.
     pub fn cpu_ms(&self) -> Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.gateway_pid()?))?;
         // Behind the name, which may hold spaces.
         let fields: Vec<&str> = stat
             .rsplit(')')
@@ -427,9 +443,9 @@ impl Daemon {
         Ok((ticks(11)? + ticks(12)?) * 10)
     }
 
-    /// How many descriptors it has open.
+    /// How many descriptors its gateway has open.
     pub fn descriptors(&self) -> Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.gateway_pid()?))?.count())
     }
 
     /// How many sessions it says are open.
@@ -440,9 +456,9 @@ impl Daemon {
             .context("no count of sessions")
     }
 
-    /// Resident memory of the daemon in KiB: now, and the highest ever.
+    /// Resident memory of its gateway in KiB: now, and the highest ever.
     pub fn memory(&self) -> Result<(u64, u64)> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.gateway_pid()?))?;
         let field = |name: &str| -> Result<u64> {
             let line = status
                 .lines()

@@ -177,7 +177,7 @@ fn of_two_people_who_answer_at_once_one_wins() -> Result<()> {
 #[test]
 fn requests_that_cannot_be_kept_are_refused_and_a_damaged_file_stops_the_start() -> Result<()> {
     let mut stand = stand()?;
-    let file = stand.daemon.evidence_dir().with_file_name("approvals.db");
+    let file = stand.daemon.state_dir().join("gateway/approvals.db");
     ensure!(file.exists(), "{} is not there", file.display());
     {
         // Whoever writes to it keeps it locked.

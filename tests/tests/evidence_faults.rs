@@ -180,7 +180,7 @@ fn e4_when_the_disk_fails_to_sync_statements_are_refused_and_run_again_without_a
     let mut stand = Stand::with_policy(policies::ALLOW_ALL)?;
     let mut session = stand.job().live()?;
     ensure!(session.query("SELECT 1;")?.lines() == ["1"]);
-    let pid = stand.daemon.pid()?.to_string();
+    let pid = stand.daemon.gateway_pid()?.to_string();
     let trace = stand.daemon.scratch().path().join("strace");
     let mut strace = Command::new("strace")
         .args(["-f", "-p", &pid, "-e", "trace=fdatasync,fsync", "-e"])

@@ -18,5 +18,5 @@ pub use client::{Client, ClientError};
 pub(crate) use peer::Credentials;
 pub use peer::Peer;
 pub use request::*;
-pub use server::{ControlPlane, listen, serve};
+pub use server::{ControlPlane, bind, serve};
 pub use view::{job_view, rfc3339};

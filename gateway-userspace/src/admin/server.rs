@@ -64,9 +64,8 @@ pub trait ControlPlane: Send + Sync {
     fn check_databases(&self) -> Vec<DatabaseCheckView>;
 }
 
-/// Makes the control socket. A socket that nobody listens on any more is replaced. Must be called
-/// within a tokio runtime.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
+/// Makes the control socket. A socket that nobody listens on any more is replaced.
+pub fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -92,7 +91,8 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(_) => std::fs::remove_file(path)?,
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
     // Open to all on purpose: every request is authorised by the kernel's word on who makes it,
     // and jobs may ask for their own state.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
@@ -205,12 +205,12 @@ impl Server {
         let target = Self::target(peer, asked.pid)?;
         // Who asks has what the runner has said, even where the process that becomes the job was
         // started before.
-        let environment = Environment::of(peer.pid.unwrap_or(asked.pid));
+        let environment = Environment::of(&**self.jobs.host(), peer.pid.unwrap_or(asked.pid));
         if !asked.worker {
             return Ok((target, environment));
         }
-        let worker =
-            Target::worker_above(&target, &self.config.jobs.worker).map_err(StartError::Process)?;
+        let worker = Target::worker_above(&**self.jobs.host(), &target, &self.config.jobs.worker)
+            .map_err(StartError::Process)?;
         let worker = Self::target(peer, worker.pid())?;
         Ok((worker, environment))
     }
@@ -224,7 +224,7 @@ impl Server {
             );
             return Err(StartError::NotAllowed(message));
         }
-        if pid == std::process::id() {
+        if [std::process::id(), std::os::unix::process::parent_id()].contains(&pid) {
             return Err(StartError::NotAllowed(
                 "the daemon itself cannot become a job".to_owned(),
             ));

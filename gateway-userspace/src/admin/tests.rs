@@ -21,7 +21,7 @@ use crate::{
     config::{Config, Evidence, Intercept, JobLimits, Scope},
     identity::{
         EndReason, Jobs,
-        testing::{Recorder, Sleeper, TestKey, TestParent, claims, issuer},
+        testing::{Recorder, Sleeper, TestKey, TestParent, claims, issuer, jobs},
     },
     sql::SavedCatalog,
 };
@@ -152,6 +152,7 @@ fn config(parent: &TestParent, folder: &TempDir, key: &TestKey) -> Config {
     Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().join("run"),
+        user: None,
         intercept: Intercept {
             namespaces: crate::config::Namespaces::Refuse,
             scope: Scope::Host,
@@ -180,14 +181,15 @@ impl Daemon {
     fn start() -> Self {
         let parent = TestParent::new();
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("gateway")).unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let key = TestKey::es256();
         let recorder = Recorder::new();
         let config = Arc::new(config(&parent, &folder, &key));
-        let jobs = Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap();
+        let jobs = jobs(&config, &recorder).unwrap();
         let plane = Arc::new(Plane::default());
         let socket = config.control_socket();
-        let listener = listen(&socket).unwrap();
+        let listener = tokio::net::UnixListener::from_std(bind(&socket).unwrap()).unwrap();
         let server = tokio::spawn(serve(listener, jobs.clone(), config, plane.clone()));
         Self {
             _parent: parent,
@@ -661,20 +663,20 @@ async fn the_socket_is_open_to_all_in_a_folder_that_only_its_owner_writes() {
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&daemon.socket), 0o666);
     assert_eq!(mode(daemon.socket.parent().unwrap()), 0o755);
-    let second = listen(&daemon.socket).unwrap_err();
+    let second = bind(&daemon.socket).unwrap_err();
     assert_eq!(
         second.kind(),
         std::io::ErrorKind::AddrInUse,
         "a second daemon does not take over"
     );
     let stale = daemon.folder.path().join("stale/control.sock");
-    drop(listen(&stale).unwrap());
-    drop(listen(&stale).expect("a socket that nobody listens on is replaced"));
+    drop(bind(&stale).unwrap());
+    drop(bind(&stale).expect("a socket that nobody listens on is replaced"));
     let open = daemon.folder.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(
-        listen(&open.join("control.sock"))
+        bind(&open.join("control.sock"))
             .unwrap_err()
             .to_string()
             .contains("chmod")

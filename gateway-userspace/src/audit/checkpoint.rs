@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -39,15 +40,15 @@ impl Checkpoint {
 }
 
 /// The signed note for a tree: text, blank line, signature line.
-pub(super) fn sign(key: &SigningKey, tree: &Tree) -> String {
+pub(super) fn sign(key: &SigningKey, tree: &Tree) -> io::Result<String> {
     let text = Checkpoint {
         origin: key.name().to_owned(),
         size: tree.size(),
         root: tree.root(),
     }
     .text();
-    let signature = key.sign(&text);
-    format!("{text}\n{signature}")
+    let signature = key.sign(&text)?;
+    Ok(format!("{text}\n{signature}"))
 }
 
 /// Reads a note that `key` signed; `None` for anything else.
@@ -83,7 +84,7 @@ pub(super) fn open_checkpoints(
     key: &SigningKey,
 ) -> Result<(NoteFile, Option<Checkpoint>, u64), OpenError> {
     let (file, last, cut) = NoteFile::open(path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::InvalidData {
+        if error.kind() == io::ErrorKind::InvalidData {
             OpenError::damaged(path, error.to_string())
         } else {
             OpenError::io("open", path)(error)
@@ -102,8 +103,8 @@ pub(super) fn open_checkpoints(
 impl NoteFile {
     /// Opens the file, or makes it, and finds its last note. One that was being written at a crash
     /// is cut off; the last number says how many bytes.
-    pub(super) fn open(path: &Path) -> std::io::Result<(Self, Option<String>, u64)> {
-        let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<String>, u64)> {
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let incomplete = || invalid("it holds no complete checkpoint");
         let file = open_rw(path)?;
         let size = file.metadata()?.len();
@@ -148,8 +149,8 @@ impl NoteFile {
     }
 
     /// Removes the checkpoints of fewer entries than `size`.
-    pub(super) fn forget_before(&mut self, size: u64) -> std::io::Result<()> {
-        let length = usize::try_from(self.length).map_err(std::io::Error::other)?;
+    pub(super) fn forget_before(&mut self, size: u64) -> io::Result<()> {
+        let length = usize::try_from(self.length).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, 0)?;
         let ends = ends_of_notes(&bytes);
@@ -172,7 +173,7 @@ impl NoteFile {
     }
 
     /// Appends a note and syncs it.
-    pub(super) fn append(&mut self, note: &str) -> std::io::Result<()> {
+    pub(super) fn append(&mut self, note: &str) -> io::Result<()> {
         let bytes = format!("{note}\n");
         let written = self
             .file

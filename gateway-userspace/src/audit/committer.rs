@@ -210,7 +210,7 @@ impl Committer {
         }
         if sign && tree.size() > shared.lock().signed {
             self.checkpoints
-                .append(&checkpoint::sign(&self.key, &tree))?;
+                .append(&checkpoint::sign(&self.key, &tree)?)?;
             shared.lock().signed = tree.size();
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Committer {
         state.synced_upto(size);
         state.synced_length = state.segment.length;
         state.unsynced.clear();
-        let note = checkpoint::sign(&self.key, &state.chain.tree);
+        let note = checkpoint::sign(&self.key, &state.chain.tree)?;
         if size > state.signed {
             self.checkpoints.append(&note)?;
             state.signed = size;

@@ -21,13 +21,13 @@ pub enum OpenError {
     },
     /// The signing key is missing or not readable as one.
     #[error(
-        "the evidence's signing key {path} {problem}: restore it, or move the whole folder away to start a new log"
+        "the evidence's signing key {path} cannot be used ({source}): restore it, or move the whole folder away to start a new log"
     )]
     Key {
         /// The key file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: &'static str,
+        source: io::Error,
     },
     /// The log contradicts its own signed checkpoint: this is not the trace of a crash.
     #[error(

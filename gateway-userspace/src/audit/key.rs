@@ -1,18 +1,15 @@
 //! The log's signing key and the C2SP signed-note form of what it signs.
 
-use std::fs;
+use std::{fs, io, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::{
-    rand::SystemRandom,
-    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
-};
-use zeroize::Zeroizing;
+use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::{
     error::OpenError,
     hex,
     layout::{Layout, write_whole},
+    log_keys::{KeySlot, LogKeys},
     rotation,
     tree::sha256,
 };
@@ -20,9 +17,12 @@ use super::{
 /// Ed25519, in signed notes.
 const ALGORITHM: u8 = 1;
 
-/// The key pair, and the name it signs under: the log's origin.
+/// A key of the log's, and the name it signs under: the log's origin.
+#[derive(Clone)]
 pub(super) struct SigningKey {
-    pair: Ed25519KeyPair,
+    keys: Arc<dyn LogKeys>,
+    slot: KeySlot,
+    public: Vec<u8>,
     name: String,
     id: [u8; 4],
     /// Ids and public keys that signed this log before.
@@ -31,23 +31,28 @@ pub(super) struct SigningKey {
 
 impl SigningKey {
     /// Loads the key, or makes one if the log is `new`.
-    pub(super) fn open(layout: &Layout, name: &str, new: bool) -> Result<Self, OpenError> {
-        let path = layout.private_key();
-        let key_error = |problem| OpenError::Key {
-            path: path.clone(),
-            problem,
+    pub(super) fn open(
+        layout: &Layout,
+        keys: &Arc<dyn LogKeys>,
+        name: &str,
+        new: bool,
+    ) -> Result<Self, OpenError> {
+        let key_error = |source| OpenError::Key {
+            path: layout.private_key(),
+            source,
         };
-        if !path.exists() {
-            if !new {
-                return Err(key_error("is missing"));
+        let found = keys.public(KeySlot::Current).map_err(key_error)?;
+        let made = match found {
+            Some(public) => public,
+            None if new => keys.make(KeySlot::Current).map_err(key_error)?,
+            None => {
+                return Err(key_error(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "it is missing",
+                )));
             }
-            let made =
-                Self::generate().ok_or_else(|| key_error("cannot be generated: no randomness"))?;
-            write_whole(&path, &made).map_err(OpenError::io("write", &path))?;
-        }
-        let bytes = Zeroizing::new(fs::read(&path).map_err(OpenError::io("read", &path))?);
-        let key = Self::from_pkcs8(&bytes, name)
-            .ok_or_else(|| key_error("is not an Ed25519 key in PKCS#8"))?;
+        };
+        let key = Self::new(Arc::clone(keys), KeySlot::Current, made, name);
         let public = layout.public_key();
         let line = format!("{}\n", key.verifier());
         match fs::read(&public) {
@@ -55,7 +60,10 @@ impl SigningKey {
             Ok(_) if !new => {
                 return Err(OpenError::Key {
                     path: public,
-                    problem: "is another key's, or this host has been renamed since",
+                    source: io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "it is another key's, or this host has been renamed since",
+                    ),
                 });
             }
             Ok(_) | Err(_) => {
@@ -67,21 +75,26 @@ impl SigningKey {
         Ok(key.preceded_by(&before))
     }
 
-    /// A new private key, PKCS#8; `None` without randomness.
-    pub(super) fn generate() -> Option<Zeroizing<Vec<u8>>> {
-        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).ok()?;
-        Some(Zeroizing::new(made.as_ref().to_vec()))
-    }
-
-    /// A key from PKCS#8, which signs under this name.
-    pub(super) fn from_pkcs8(bytes: &[u8], name: &str) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_pkcs8(bytes).ok()?;
-        Some(Self {
-            id: key_id(name, pair.public_key().as_ref()),
-            pair,
+    /// The key in a slot, which signs under this name.
+    pub(super) fn new(keys: Arc<dyn LogKeys>, slot: KeySlot, public: Vec<u8>, name: &str) -> Self {
+        Self {
+            keys,
+            slot,
+            id: key_id(name, &public),
+            public,
             name: name.to_owned(),
             before: Vec::new(),
-        })
+        }
+    }
+
+    /// The same key in another slot.
+    pub(super) fn in_slot(self, slot: KeySlot) -> Self {
+        Self { slot, ..self }
+    }
+
+    /// Who signs.
+    pub(super) fn keys(&self) -> &Arc<dyn LogKeys> {
+        &self.keys
     }
 
     /// With the keys that signed before it: what they have signed is good, too.
@@ -119,14 +132,18 @@ impl SigningKey {
 
     /// The public key as C2SP writes it: `name+id+base64(algorithm || key)`.
     pub(super) fn verifier(&self) -> String {
-        verifier(&self.name, self.pair.public_key().as_ref())
+        verifier(&self.name, &self.public)
     }
 
     /// The signature line for a note's text, newline included.
-    pub(super) fn sign(&self, text: &str) -> String {
+    pub(super) fn sign(&self, text: &str) -> io::Result<String> {
         let mut signature = self.id.to_vec();
-        signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
+        signature.extend_from_slice(&self.keys.sign(self.slot, text.as_bytes())?);
+        Ok(format!(
+            "\u{2014} {} {}\n",
+            self.name,
+            STANDARD.encode(signature)
+        ))
     }
 
     /// True if `line` (without its newline) is this key's signature of `text`, or that of one
@@ -149,7 +166,7 @@ impl SigningKey {
                 .verify(text.as_bytes(), signature)
                 .is_ok()
         };
-        (*id == self.id && good(self.pair.public_key().as_ref()))
+        (*id == self.id && good(&self.public))
             || self.before.iter().any(|(old, key)| old == id && good(key))
     }
 }

@@ -16,6 +16,7 @@ use super::{
     error::{AppendError, OpenError},
     event::{Event, LogClosed},
     layout::Layout,
+    log_keys::{FileLogKeys, LogKeys},
     recover::{Recovery, recover},
     state::{State, Waiter},
 };
@@ -55,15 +56,19 @@ pub struct LogConfig {
     pub policy: Option<String>,
     /// Sign with a new key from this opening on; the old one vouches for it.
     pub rotate_key: bool,
+    /// Who signs.
+    pub keys: Arc<dyn LogKeys>,
     /// Sizes and intervals.
     pub tuning: Tuning,
 }
 
 impl LogConfig {
-    /// A log with the usual sizes and intervals.
+    /// A log with the usual sizes and intervals, whose keys are in files ([`FileLogKeys::of`]).
     pub fn new(dir: impl Into<PathBuf>, fsync: Fsync, host: impl Into<String>) -> Self {
+        let dir = dir.into();
         Self {
-            dir: dir.into(),
+            keys: Arc::new(FileLogKeys::of(&dir)),
+            dir,
             fsync,
             host: host.into(),
             policy: None,

@@ -21,6 +21,7 @@ mod index;
 mod key;
 mod layout;
 mod log;
+mod log_keys;
 mod ocsf;
 mod place;
 mod proof;
@@ -55,6 +56,7 @@ pub use event::*;
 pub(crate) use hex::encode as to_hex;
 pub use index::{IndexError, SessionIndex};
 pub use log::{Durability, Fsync, Log, LogConfig, Receipt, Tuning};
+pub use log_keys::{FileLogKeys, KeySlot, LogKeys};
 pub use ocsf::ocsf_events;
 pub use proof::{export_entries, prove_entry, prove_growth};
 pub use recording::{

@@ -76,8 +76,8 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
         .list_segments()
         .map_err(OpenError::io("list", layout.segments()))?;
     let name = origin(&config.host);
-    rotation::settle(layout, &name)?;
-    let key = SigningKey::open(layout, &name, segments.is_empty())?;
+    rotation::settle(layout, &config.keys, &name)?;
+    let key = SigningKey::open(layout, &config.keys, &name, segments.is_empty())?;
     let (mut checkpoints, signed, checkpoint_cut) = open_checkpoints(&layout.checkpoints(), &key)?;
     let mut cut = Cut {
         checkpoint_bytes: checkpoint_cut,
@@ -160,7 +160,8 @@ fn new_log(
         ));
     }
     let chain = Chain::default();
-    let note = checkpoint::sign(key, &chain.tree);
+    let note =
+        checkpoint::sign(key, &chain.tree).map_err(OpenError::io("sign", layout.checkpoints()))?;
     if signed.is_none() {
         checkpoints
             .append(&note)

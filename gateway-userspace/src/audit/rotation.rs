@@ -1,8 +1,6 @@
 //! Another signing key takes over: both keys sign a statement that says so.
 
-use std::{fs, io};
-
-use zeroize::Zeroizing;
+use std::{fs, io, sync::Arc};
 
 use super::{
     checkpoint,
@@ -13,6 +11,7 @@ use super::{
     key::SigningKey,
     layout::{Layout, sync_dir, write_whole},
     log::Shared,
+    log_keys::{KeySlot, LogKeys},
 };
 
 const FIRST_LINE: &str = "cordon key rotation v1";
@@ -39,20 +38,30 @@ pub(super) fn predecessors(layout: &Layout) -> io::Result<Vec<String>> {
 
 /// Ends a rotation that a crash cut short: the statement is there, so the new key signs; or it is
 /// not, so the new key never did.
-pub(super) fn settle(layout: &Layout, name: &str) -> Result<(), OpenError> {
-    let next = layout.next_key();
-    let bytes = match fs::read(&next) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(OpenError::io("read", next)(error)),
+pub(super) fn settle(
+    layout: &Layout,
+    keys: &Arc<dyn LogKeys>,
+    name: &str,
+) -> Result<(), OpenError> {
+    let error = |source| OpenError::Key {
+        path: layout.next_key(),
+        source,
     };
-    let stated = SigningKey::from_pkcs8(&bytes, name).is_some_and(|key| is_stated(layout, &key));
-    let done = if stated {
-        SigningKey::from_pkcs8(&bytes, name).map_or(Ok(()), |key| install(layout, &key))
+    let next = match keys.public(KeySlot::Next) {
+        Ok(None) => return Ok(()),
+        Ok(Some(public)) => SigningKey::new(Arc::clone(keys), KeySlot::Next, public, name),
+        // It was cut off when it was made, so it never signed.
+        Err(unreadable) if unreadable.kind() == io::ErrorKind::InvalidData => {
+            return keys.discard_next().map_err(error);
+        }
+        Err(unreadable) => return Err(error(unreadable)),
+    };
+    if is_stated(layout, &next) {
+        install(layout, &next)
     } else {
-        fs::remove_file(&next)
-    };
-    done.map_err(OpenError::io("settle", layout.next_key()))
+        keys.discard_next()
+    }
+    .map_err(error)
 }
 
 /// True if the statement that the key takes over is written.
@@ -65,7 +74,7 @@ fn is_stated(layout: &Layout, key: &SigningKey) -> bool {
 fn install(layout: &Layout, key: &SigningKey) -> io::Result<()> {
     let public = layout.public_key();
     write_whole(&public, format!("{}\n", key.verifier()).as_bytes())?;
-    fs::rename(layout.next_key(), layout.private_key())?;
+    key.keys().install_next()?;
     sync_dir(public.parent().unwrap_or(&public))
 }
 
@@ -75,11 +84,9 @@ impl Committer {
     pub(super) fn rotate_key(&mut self, shared: &Shared) -> io::Result<String> {
         let layout = &shared.layout;
         let name = self.key.name().to_owned();
-        let pkcs8 = SigningKey::generate()
-            .ok_or_else(|| io::Error::other("the system has no randomness"))?;
-        let new = SigningKey::from_pkcs8(&pkcs8, &name)
-            .ok_or_else(|| io::Error::other("a new key cannot be read"))?;
-        write_whole(&layout.next_key(), &pkcs8)?;
+        let keys = Arc::clone(self.key.keys());
+        let public = keys.make(KeySlot::Next)?;
+        let new = SigningKey::new(keys, KeySlot::Next, public, &name);
         let encoded = encode(Event::KeyRotated(KeyRotated {
             old: self.key.verifier(),
             new: new.verifier(),
@@ -105,7 +112,7 @@ impl Committer {
                 Err(error)
             }
         })?;
-        for part in [&text, "\n", &self.key.sign(&text), &new.sign(&text), "\n"] {
+        for part in [&text, "\n", &self.key.sign(&text)?, &new.sign(&text)?, "\n"] {
             rotations.push_str(part);
         }
         let stated = write_whole(&layout.rotations(), rotations.as_bytes());
@@ -118,13 +125,18 @@ impl Committer {
         let installed = install(layout, &new);
         let mut before = self.key.verifiers_before();
         before.push(self.key.verifier());
-        self.key = new.preceded_by(&before);
+        let slot = if installed.is_ok() {
+            KeySlot::Current
+        } else {
+            KeySlot::Next
+        };
+        self.key = new.in_slot(slot).preceded_by(&before);
         drop(state);
         // From here on the new key signs, whatever else fails: the next opening settles it.
         installed?;
         // It vouches for all there is, too.
         self.checkpoints
-            .append(&checkpoint::sign(&self.key, &tree))?;
+            .append(&checkpoint::sign(&self.key, &tree)?)?;
         Ok(self.key.verifier())
     }
 }

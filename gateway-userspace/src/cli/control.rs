@@ -1,6 +1,6 @@
 //! Ties the parts to the seams of jobs and of the control socket.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 
 use tokio::runtime::Handle;
 
@@ -16,26 +16,12 @@ use crate::{
     approval::{Approver, ApproverId},
     audit::{Durability, Event, JobEnded, JobRefused, JobStarted, Log, RoleChanged},
     config::Config,
-    identity::{Assurance, EndReason, Job, JobLedger, Jobs, KernelJobs, StartError, Starter},
-    intercept::Interceptor,
+    identity::{Assurance, EndReason, Job, JobLedger, Jobs, StartError, Starter},
     protocol::postgres::{Database, backend::Destination},
     session::{Gate, hex},
     sql::SavedCatalog,
     upstream::{RoleChange, RoleLedger},
 };
-
-/// The kernel's set of job cgroups.
-pub struct Kernel(pub Arc<Interceptor>);
-
-impl KernelJobs for Kernel {
-    fn add(&self, cgroup_id: u64) -> io::Result<()> {
-        self.0.add_job(cgroup_id).map_err(io::Error::other)
-    }
-
-    fn remove(&self, cgroup_id: u64) -> io::Result<()> {
-        self.0.remove_job(cgroup_id).map_err(io::Error::other)
-    }
-}
 
 /// The evidence of the lives of jobs; held statements go with their job.
 pub struct Ledger {
@@ -204,7 +190,7 @@ impl ControlPlane for Control {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: std::os::unix::process::parent_id(),
             policy: hex(&policy.digest()),
             policy_since: rfc3339(shown.since),
             policy_error: shown.error,

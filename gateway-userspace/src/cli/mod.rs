@@ -7,6 +7,8 @@ mod control;
 mod database;
 mod doctor;
 mod evidence;
+mod fit;
+mod gateway;
 mod job;
 mod logins;
 mod policy;
@@ -39,6 +41,9 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Run(run::RunArgs),
+    /// The part of the daemon that speaks with jobs and databases; `run` starts it.
+    #[command(hide = true)]
+    Gateway,
     /// Start, end and list jobs, or run a command as one.
     Job(job::JobArgs),
     /// List, show and answer held statements.
@@ -68,6 +73,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Gateway => gateway::run().map(|()| ExitCode::SUCCESS),
         Command::Job(args) => job::run(args),
         Command::Approvals(args) => {
             let control = args.control.clone();

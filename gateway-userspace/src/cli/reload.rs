@@ -2,22 +2,19 @@
 //! force leaves the last good one in force, and says so.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use ring::digest::{Context as Digest, SHA256};
 use tokio::{signal::unix::Signal, task::spawn_blocking, time::MissedTickBehavior};
 
-use super::run::{load_policy, warn_observing};
+use super::fit::{check_policy, warn_observing};
 use crate::{
     admin::{PolicyErrorView, rfc3339},
     audit::{Durability, Event, PolicyLoaded, PolicyRefused},
     config::Config,
-    policy::{Policy, PolicyError, is_policy_file},
+    policy::{Policy, PolicyError, PolicyFolder, Stamp},
     session::{Gate, hex},
 };
 
@@ -32,6 +29,7 @@ const MAX_PROBLEM: usize = 500;
 /// The policy's files and the policy in force.
 pub struct PolicyFiles {
     config: Arc<Config>,
+    folder: Arc<dyn PolicyFolder>,
     gate: Arc<Gate>,
     shown: Mutex<Shown>,
 }
@@ -43,53 +41,6 @@ pub struct Shown {
     pub since: SystemTime,
     /// Why the files are not in force, if they are not.
     pub error: Option<PolicyErrorView>,
-}
-
-/// What the file system says of the folder and of each of its files: another one whenever a file
-/// is written, replaced, added or removed, or a link on the way to it is turned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    files: Vec<(PathBuf, FileStamp)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum FileStamp {
-    File {
-        device: u64,
-        inode: u64,
-        size: u64,
-        modified: (i64, i64),
-        changed: (i64, i64),
-    },
-    Unreadable(io::ErrorKind),
-}
-
-impl Stamp {
-    fn of(dir: &Path) -> Self {
-        let mut files = vec![(dir.to_owned(), FileStamp::of(dir))];
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            files.push((path.clone(), FileStamp::of(&path)));
-        }
-        files.sort_by(|one, other| one.0.cmp(&other.0));
-        Self { files }
-    }
-}
-
-impl FileStamp {
-    fn of(path: &Path) -> Self {
-        // Follows links: what counts is what would be read.
-        match fs::metadata(path) {
-            Ok(metadata) => Self::File {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            },
-            Err(error) => Self::Unreadable(error.kind()),
-        }
-    }
 }
 
 /// What one look at the files asks for.
@@ -127,9 +78,10 @@ impl Rest {
 
 impl PolicyFiles {
     /// The files of the policy that the gate has just been given.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>) -> Arc<Self> {
+    pub fn new(config: Arc<Config>, folder: Arc<dyn PolicyFolder>, gate: Arc<Gate>) -> Arc<Self> {
         Arc::new(Self {
             config,
+            folder,
             gate,
             shown: Mutex::new(Shown {
                 since: SystemTime::now(),
@@ -150,7 +102,7 @@ impl PolicyFiles {
     pub async fn follow(self: Arc<Self>, mut reload: Signal) {
         let mut rest = Rest {
             // What changed since the start is found at the first look.
-            loaded: Stamp { files: Vec::new() },
+            loaded: Stamp::default(),
             seen: None,
         };
         let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -188,13 +140,17 @@ impl PolicyFiles {
     }
 
     async fn stamp(&self) -> Option<Stamp> {
-        let dir = self.config.policy_dir.clone();
-        spawn_blocking(move || Stamp::of(&dir)).await.ok()
+        let folder = self.folder.clone();
+        spawn_blocking(move || folder.stamp()).await.ok()?.ok()
     }
 
     async fn read(&self) -> anyhow::Result<Policy> {
-        let config = self.config.clone();
-        spawn_blocking(move || load_policy(&config)).await?
+        let (folder, config) = (self.folder.clone(), self.config.clone());
+        spawn_blocking(move || {
+            let policy = Policy::of(folder.sources()?)?;
+            check_policy(&config, &policy).map(|()| policy)
+        })
+        .await?
     }
 
     async fn install(&self, policy: Policy) {
@@ -221,8 +177,10 @@ impl PolicyFiles {
     async fn refuse(&self, error: &anyhow::Error) {
         tracing::error!(error = %format!("{error:#}"), "the policy stays as it was");
         let problems = problems(error);
-        let dir = self.config.policy_dir.clone();
-        let files_sha256 = spawn_blocking(move || digest(&dir)).await.ok().flatten();
+        let folder = self.folder.clone();
+        let digest = spawn_blocking(move || folder.digest()).await;
+        let digest = digest.ok().and_then(io::Result::ok).flatten();
+        let files_sha256 = digest.map(|digest| hex(&digest));
         let event = Event::PolicyRefused(PolicyRefused {
             problems: problems.clone(),
             files_sha256,
@@ -280,93 +238,16 @@ fn problems(error: &anyhow::Error) -> Vec<String> {
     shown
 }
 
-/// SHA-256 over names, lengths and contents of the policy's files, hex; `None` if one cannot be
-/// read.
-fn digest(dir: &Path) -> Option<String> {
-    let mut files: Vec<PathBuf> = fs::read_dir(dir)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_policy_file(path))
-        .collect();
-    files.sort();
-    let mut digest = Digest::new(&SHA256);
-    for file in files {
-        let name = file.file_name()?.as_encoded_bytes();
-        let content = fs::read(&file).ok()?;
-        for part in [name, &content] {
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-    }
-    Some(hex(digest.finish().as_ref()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, path::PathBuf};
 
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
-
-    #[test]
-    fn every_way_to_change_a_file_changes_the_stamp() {
-        let dir = folder(&[("a.yaml", "one"), ("b.yaml", "two")]);
-        let path = |name: &str| dir.path().join(name);
-        let mut before = Stamp::of(dir.path());
-        assert_eq!(before, Stamp::of(dir.path()));
-        let mut changed = |what: &str| {
-            let now = Stamp::of(dir.path());
-            assert_ne!(now, before, "{what}");
-            before = now;
-        };
-        fs::write(path("a.yaml"), "longer").unwrap();
-        changed("written in place");
-        fs::write(path(".new"), "longer").unwrap();
-        changed("a file beside it");
-        fs::rename(path(".new"), path("a.yaml")).unwrap();
-        changed("replaced by one of the same content");
-        fs::write(path("c.yaml"), "").unwrap();
-        changed("added");
-        fs::remove_file(path("c.yaml")).unwrap();
-        changed("removed");
-        // As a configuration map is mounted: the files are links through a link that is turned.
-        for version in ["1", "2"] {
-            fs::create_dir(path(version)).unwrap();
-            fs::write(path(version).join("m.yaml"), "same").unwrap();
-        }
-        symlink("1", path("..data")).unwrap();
-        symlink("..data/m.yaml", path("m.yaml")).unwrap();
-        changed("linked");
-        symlink("2", path("..tmp")).unwrap();
-        fs::rename(path("..tmp"), path("..data")).unwrap();
-        changed("the link turned");
-    }
-
-    #[test]
-    fn the_folder_may_be_a_link_that_is_turned() {
-        let one = folder(&[("a.yaml", "x")]);
-        let two = folder(&[("a.yaml", "x")]);
-        let root = tempfile::tempdir().unwrap();
-        let link = root.path().join("policy.d");
-        symlink(one.path(), &link).unwrap();
-        let before = Stamp::of(&link);
-        fs::remove_file(&link).unwrap();
-        let gone = Stamp::of(&link);
-        symlink(two.path(), &link).unwrap();
-        let after = Stamp::of(&link);
-        assert!(before != after && before != gone && gone != after);
-    }
-
     #[test]
     fn files_are_read_once_they_have_come_to_rest() {
-        let dir = folder(&[("a.yaml", "1")]);
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), "1").unwrap();
         let first = Stamp::of(dir.path());
         let mut rest = Rest {
             loaded: first.clone(),
@@ -384,7 +265,7 @@ mod tests {
         assert_eq!(rest.look(whole), Look::Nothing);
         // Changed and changed back: as if nothing had happened.
         rest.loaded(first.clone());
-        assert_eq!(rest.look(Stamp { files: Vec::new() }), Look::Nothing);
+        assert_eq!(rest.look(Stamp::default()), Look::Nothing);
         assert_eq!(rest.look(first), Look::Nothing);
         assert_eq!(rest.seen, None);
     }
@@ -400,20 +281,6 @@ mod tests {
         assert_eq!(
             lines[MAX_PROBLEMS],
             format!("and {} more", count - MAX_PROBLEMS)
-        );
-    }
-
-    #[test]
-    fn the_digest_of_files_tells_them_apart() {
-        let one = digest(folder(&[("a.yaml", "12"), ("b.yaml", "3")]).path());
-        assert!(one.is_some());
-        assert_eq!(
-            one,
-            digest(folder(&[("a.yaml", "12"), ("b.yaml", "3"), (".x", "")]).path())
-        );
-        assert_ne!(
-            one,
-            digest(folder(&[("a.yaml", "1"), ("b.yaml", "23")]).path())
         );
     }
 }

@@ -1,40 +1,29 @@
-//! `cordon run`: the daemon. Wires the parts together and takes them down in order.
+//! `cordon run`: the daemon. This process is its warden, which starts the gateway and serves it; see
+//! [`crate::warden`].
 
-use std::{io::Write, net::TcpListener as StdListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use rustix::process::Signal as Number;
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::mpsc,
 };
 
-use super::{control::Control, reload::PolicyFiles};
+use super::{fit::load_policy, service};
 use crate::{
     admin,
-    approval::{self, Approvals},
-    audit::{
-        self, Blot, Event, Log, LogConfig, PolicyLoaded, Recorder, RecorderConfig, SessionIndex,
-        ShipConfig, Shipper, Store, StoreConfig,
-    },
-    config::{self, Config, Scope, TlsMode},
+    config::{self, Config, Scope},
     console,
-    identity::{CgroupRoot, Jobs},
-    intercept::{self, AddressChanges, InterceptConfig, Interceptor},
-    listen::{self, Acceptor, BypassWatch, Namespaces, Served},
-    masking::{Blotter, MaskKey},
-    notify,
-    policy::{GrantRole, Policy},
-    protocol::postgres,
-    session::{Gate, Retention, hex},
-    sql::BigStack,
-    transport::{Authority, UpstreamTls},
-    upstream::{Admin, JobRoles, Logins, Server, Settings},
+    identity::CgroupRoot,
+    intercept::{self, AddressChanges, Attempts, InterceptConfig, Interceptor},
+    transport::AuthorityKey,
+    warden::{self, Events, Gateway, Hello, Keys, Listeners, NamespaceWatch, Said, Warden},
 };
 
-/// How long open sessions may take to end when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How often the scope's cgroups are looked up: a service that is restarted has a new one.
+const SCOPE_EVERY: Duration = Duration::from_secs(5);
 
 /// Run the daemon.
 #[derive(Args, Debug)]
@@ -44,125 +33,31 @@ pub struct RunArgs {
     config: PathBuf,
 }
 
-/// Runs until a signal says stop.
+/// Runs until a signal says stop, or the gateway ends.
 ///
 /// # Errors
-/// If the configuration, the policy, the evidence or the kernel side cannot be used.
+/// If the configuration, the policy or the kernel side cannot be used, or the gateway fails.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     crate::telemetry::init();
     let config = Config::load(&args.config)?;
-    let policy = load_policy(&config)?;
-    warn_observing(&policy);
-    tokio::runtime::Builder::new_multi_thread()
+    // Before anything is touched; the gateway reads it itself.
+    load_policy(&config)?;
+    // One thread, whose end is the gateway's end.
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot start")?
-        .block_on(serve(config, policy))
+        .block_on(serve(args.config.clone(), config))
 }
 
-/// Grants in observe mode refuse little: whoever runs the host must know.
-pub fn warn_observing(policy: &Policy) {
-    for grant in policy.observing() {
-        tracing::warn!(
-            grant = %grant.name,
-            "the grant is in observe mode: what it would refuse or hold is recorded, and passes"
-        );
-    }
-}
-
-/// Loads the policy and checks it against the configuration: what it names must exist.
-///
-/// # Errors
-/// Every problem, with its place.
-pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
-    let policy = Policy::load(&config.policy_dir)?;
-    let mut problems = Vec::new();
-    for group in policy.approver_groups() {
-        if !config.has_approvers(group) {
-            problems.push(format!(
-                "the group {group:?} is not among the configured approvers"
-            ));
-        }
-    }
-    for issuer in policy.issuers() {
-        if !config.issuers.iter().any(|known| known.name == issuer) {
-            problems.push(format!("the issuer {issuer:?} is not configured"));
-        }
-    }
-    for (database, role) in policy.roles() {
-        match config.databases.iter().find(|known| known.name == database) {
-            None => problems.push(format!("the database {database:?} is not configured")),
-            Some(known) => match role {
-                Some(GrantRole::Login(login)) if known.login(login).is_none() => {
-                    problems.push(format!(
-                        "the database {database:?} has no login {login:?} in the configuration"
-                    ));
-                }
-                Some(GrantRole::PerJob) if known.admin.is_none() => problems.push(format!(
-                    "the database {database:?} has no `admin` in the configuration, who makes the roles of jobs (`per_job`)"
-                )),
-                Some(GrantRole::Login(_) | GrantRole::PerJob) | None => {}
-            },
-        }
-    }
-    if problems.is_empty() {
-        Ok(policy)
-    } else {
-        bail!(
-            "the policy does not fit the configuration:\n  {}",
-            problems.join("\n  ")
-        )
-    }
-}
-
-async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
+async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
     // Before anything else: a signal that comes meanwhile must not cut the start short.
-    let signals = Signals {
+    let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         reload: signal(SignalKind::hangup())?,
     };
-    // The default for libraries that ask for one (the issuer's keys over https).
-    let _already = rustls::crypto::ring::default_provider().install_default();
-    private_dir(&config.state_dir)?;
-    std::fs::create_dir_all(&config.runtime_dir)
-        .with_context(|| format!("the folder {} cannot be made", config.runtime_dir.display()))?;
-
-    let policy_hex = hex(&policy.digest());
-    let files = policy.files().to_vec();
-    let (log, recovery) = Log::open(LogConfig {
-        policy: Some(policy_hex.clone()),
-        ..LogConfig::new(
-            config.state_dir.join("evidence"),
-            fsync(config.evidence.fsync),
-            host_name(),
-        )
-    })
-    .context("the evidence log cannot be opened")?;
-    if !recovery.clean {
-        tracing::warn!(
-            ?recovery,
-            "the evidence log was cut off; the cut is on record"
-        );
-    }
-    let (requests, left) = approval::Database::open(&config.state_dir.join("approvals.db"))
-        .context("the requests for approval cannot be used")?;
-    let (approvals, withdrawn) = Approvals::resume(log.clone(), requests, left);
-    notify::start(
-        &config.notify,
-        approvals.clone(),
-        approvals.subscribe(),
-        &withdrawn,
-    )?;
-    let stack = BigStack::start(2).context("the parser's threads cannot start")?;
-    let mask_key = MaskKey::open(&config.state_dir.join("mask.key"))
-        .context("the masks' key cannot be read or made")?;
-    let authority = Arc::new(
-        Authority::open(&config.state_dir.join("ca"))
-            .context("the certificate authority cannot be opened")?,
-    );
-    write_public(&config.ca_file(), &authority.certificate_pem())?;
-
+    let (_user, keys) = warden::prepare(&config)?;
     let interceptor = Arc::new(
         Interceptor::start(&InterceptConfig {
             pin_dir: config.intercept.pin_dir.clone(),
@@ -172,145 +67,146 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             protected: config.addresses().into_iter().collect(),
             jobs: Vec::new(),
             port: config.intercept.port,
-            gateway_cgroup: super::service::gateway_cgroup(),
+            gateway_cgroup: service::gateway_cgroup(),
             namespaces: config.intercept.namespaces == config::Namespaces::Serve,
         })
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
-    let gate = Gate::new(policy, log.clone(), approvals.clone(), stack, mask_key);
-    let recorder = recorder(&config, &log).context("sessions cannot be recorded")?;
-    if let Some((recorder, retention)) = &recorder {
-        gate.record_sessions(recorder.clone(), *retention);
-    }
-    gate.log()
-        .append(
-            Event::PolicyLoaded(PolicyLoaded {
-                digest: policy_hex,
-                files,
-            }),
-            audit::Durability::Now,
-        )
-        .await
-        .context("the evidence cannot be written")?;
-    let ledger = Arc::new(super::control::Ledger {
-        log: log.clone(),
-        approvals: approvals.clone(),
-        refusals: super::refusals::Refusals::default(),
-    });
-    let jobs = Jobs::new(
+    let listeners = listeners(&config, &interceptor)?;
+    let lock = interceptor.lock()?;
+    let mut gateway = Gateway::start().context("the gateway cannot be started")?;
+    interceptor.exempt(gateway.pid())?;
+    let (said, mut heard) = mpsc::unbounded_channel();
+    greet(
+        file,
         &config,
-        Arc::new(super::control::Kernel(interceptor.clone())),
-        ledger.clone(),
-    )
-    .context("the job cgroups cannot be used")?;
+        keys,
+        &gateway,
+        &interceptor,
+        listeners,
+        &lock,
+        said,
+    )?;
+    follow(&config, &interceptor, &gateway.events())?;
+    let beats = service::Beats::start();
+    loop {
+        tokio::select! {
+            said = heard.recv() => match said {
+                Some(Said::Ready) => {
+                    service::ready();
+                    println!("cordon: ready");
+                    std::io::stdout().flush().ok();
+                }
+                Some(Said::Alive) => beats.beat(),
+                None => bail!("the gateway has closed all ways to the warden"),
+            },
+            ended = gateway.ended() => {
+                let status = ended.context("the gateway cannot be waited for")?;
+                bail!("the gateway ended with {status}; protected databases stay out of reach until the next start");
+            }
+            _ = signals.reload.recv() => gateway.signal(Number::HUP),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    service::stopping();
+    gateway.signal(Number::TERM);
+    let status = gateway
+        .ended()
+        .await
+        .context("the gateway cannot be waited for")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the gateway ended with {status}")
+    }
+}
 
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+fn listeners(config: &Config, interceptor: &Interceptor) -> anyhow::Result<Listeners> {
+    let (v4, v6) = interceptor
+        .listen()
+        .context("the proxy's port cannot be listened on")?;
+    let socket = config.control_socket();
+    Ok(Listeners {
+        proxies: std::iter::once(v4).chain(v6).collect(),
+        control: admin::bind(&socket)
+            .with_context(|| format!("the control socket {}", socket.display()))?,
+        console: config
+            .console
+            .as_ref()
+            .map(console::bind)
+            .transpose()
+            .context("the console cannot listen; correct `console` in the configuration")?,
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts meet here")]
+fn greet(
+    file: PathBuf,
+    config: &Config,
+    keys: Keys,
+    gateway: &Gateway,
+    interceptor: &Arc<Interceptor>,
+    listeners: Listeners,
+    lock: &OwnedFd,
+    said: mpsc::UnboundedSender<Said>,
+) -> anyhow::Result<()> {
+    let hello = Hello {
+        config: std::path::absolute(file)?,
+        databases: config
+            .databases
+            .iter()
+            .map(|database| {
+                let addresses = (database.addrs.clone(), database.aliases.clone());
+                (database.name.clone(), addresses)
+            })
+            .collect(),
+        authority: (
+            keys.authority.certificate().to_vec(),
+            keys.authority.public().to_vec(),
+        ),
+        proxies: listeners.proxies.len(),
+        console: listeners.console.is_some(),
+        beat: service::beat(),
+    };
+    let warden = Warden::new(config.clone(), keys, interceptor.clone(), said)
+        .context("the job cgroups cannot be used")?;
+    let greeted = gateway.greet(&hello, &listeners, lock, &warden);
+    // They are the gateway's alone.
+    drop(listeners);
+    greeted.context("the gateway ended before it began; its log says why")
+}
+
+/// Tells the gateway what the kernel reports, and keeps the kernel's sets up to date.
+fn follow(
+    config: &Config,
+    interceptor: &Arc<Interceptor>,
+    events: &Arc<Events>,
+) -> anyhow::Result<()> {
     if let Some(attempts) = interceptor
         .attempts()
         .context("the kernel's reports cannot be read")?
     {
-        let watch = BypassWatch::new(jobs.clone(), gate.clone());
-        tokio::spawn(async move {
-            if let Err(error) = watch.run(attempts).await {
-                tracing::error!(%error, "attempts to get past the gateway are not recorded any more");
-            }
-        });
-    }
-
-    let databases = databases(&config, &ledger)?;
-    let served = databases.iter().map(|served| served.database.clone());
-    let served: Vec<_> = served.collect();
-    let acceptor = Arc::new(Acceptor {
-        jobs: jobs.clone(),
-        gate: gate.clone(),
-        postgres: postgres::Service::new(gate.clone(), authority),
-        databases,
-        places: Arc::new(tokio::sync::Semaphore::new(listen::room())),
-    });
-    let roles: Vec<_> = served
-        .iter()
-        .filter_map(|database| database.roles.clone())
-        .collect();
-    for roles in &roles {
-        tokio::spawn(super::roles::keep(roles.clone(), gate.clone()));
-    }
-    let (stop, stopped) = watch::channel(false);
-    let (v4, v6) = interceptor
-        .listen()
-        .context("the proxy's port cannot be listened on")?;
-    for listener in std::iter::once(v4).chain(v6) {
-        tokio::spawn(acceptor.clone().run(
-            tokio_listener(listener)?,
-            interceptor.clone(),
-            stopped.clone(),
-        ));
+        tokio::spawn(report(attempts, events.clone()));
     }
     if let Some(requests) = interceptor
         .namespaces()
         .context("the kernel's requests cannot be read")?
     {
-        let namespaces = Namespaces::new(interceptor.clone(), acceptor.clone());
-        tokio::spawn(namespaces.run(requests, stopped.clone()));
+        let namespaces = NamespaceWatch::new(interceptor.clone(), events.clone());
+        tokio::spawn(namespaces.run(requests));
         tokio::spawn(follow_addresses(interceptor.clone())?);
-    }
-    let shipper = match &config.evidence.ship {
-        None => None,
-        Some(ship) => {
-            let shipper = shipper(&config, ship)?;
-            gate.stop_with(shipper.clone());
-            tokio::spawn(shipper.clone().run());
-            Some(shipper)
-        }
-    };
-    let witnesses = match &config.evidence.witnesses {
-        None => None,
-        Some(configured) => {
-            let witnesses =
-                super::witness::witnesses(configured, config.state_dir.join("evidence"))?;
-            gate.witnessed_by(witnesses.clone());
-            tokio::spawn(witnesses.clone().run());
-            Some(witnesses)
-        }
-    };
-    tokio::spawn(index_sessions(config.state_dir.join("evidence")));
-    if let Some(keep) = config.evidence.keep {
-        tokio::spawn(remove_old(log.clone(), keep));
-    }
-    let config = Arc::new(config);
-    let policy_files = PolicyFiles::new(config.clone(), gate.clone());
-    let control = Arc::new(Control::new(
-        config.clone(),
-        gate.clone(),
-        jobs.clone(),
-        served,
-        policy_files.clone(),
-    ));
-    let admin = admin::listen(&config.control_socket())
-        .with_context(|| format!("the control socket {}", config.control_socket().display()))?;
-    tokio::spawn(admin::serve(
-        admin,
-        jobs.clone(),
-        config.clone(),
-        control.clone(),
-    ));
-    if let Some(settings) = config.console.clone() {
-        let listener = console::listen(&settings)
-            .await
-            .context("the console cannot listen; correct `console` in the configuration")?;
-        let app = console::App::new(
-            config.clone(),
-            settings,
-            gate.clone(),
-            jobs.clone(),
-            control,
-        )
-        .map_err(|error| anyhow::anyhow!("the console cannot start: {error}"))?;
-        tracing::info!(at = %app.place(), "the console listens");
-        tokio::spawn(console::serve(listener, Arc::new(app)));
     }
     if let Scope::Cgroups(_) = config.intercept.scope {
         let interceptor = interceptor.clone();
         tokio::spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            let mut tick = tokio::time::interval(SCOPE_EVERY);
             loop {
                 tick.tick().await;
                 if let Err(error) = interceptor.refresh_scope() {
@@ -319,40 +215,21 @@ async fn serve(config: Config, policy: Policy) -> anyhow::Result<()> {
             }
         });
     }
-
-    super::service::ready();
-    println!("cordon: ready");
-    std::io::stdout().flush().ok();
-    tracing::info!(
-        databases = config.databases.len(),
-        port = config.intercept.port,
-        "ready"
-    );
-    let following = tokio::spawn(policy_files.follow(signals.reload));
-    wait_for_stop(signals.terminate, signals.interrupt).await;
-    following.abort();
-    super::service::stopping();
-
-    tracing::info!("stopping; protected databases stay out of reach until the next start");
-    stop.send_replace(true);
-    jobs.shutdown();
-    drain(&gate, &roles).await;
-    if let Err(error) = approvals.flush().await {
-        tracing::error!(%error, "the last changes of requests for approval are not saved");
-    }
-    if let Some((recorder, _)) = recorder {
-        tokio::task::spawn_blocking(move || recorder.close()).await?;
-    }
-    log.close("the daemon was stopped")
-        .await
-        .context("the evidence log cannot be closed")?;
-    if let Some(witnesses) = witnesses {
-        witnesses.finish(DRAIN).await;
-    }
-    if let Some(shipper) = shipper {
-        shipper.finish(DRAIN).await;
-    }
     Ok(())
+}
+
+/// Hands on attempts to get past the gateway. While it does not take them, they wait in the kernel.
+async fn report(attempts: Attempts, events: Arc<Events>) {
+    let told = async {
+        let mut attempts = attempts.into_stream()?;
+        loop {
+            let event = warden::Event::Bypass(attempts.next().await?.into());
+            let events = events.clone();
+            tokio::task::spawn_blocking(move || events.tell(&event)).await??;
+        }
+    };
+    let Err::<std::convert::Infallible, std::io::Error>(error) = told.await;
+    tracing::error!(%error, "attempts to get past the gateway are not recorded any more");
 }
 
 /// Keeps protected what is new of this host's addresses: jobs in other network namespaces could reach
@@ -371,167 +248,6 @@ fn follow_addresses(
         }
         tracing::error!("changes of this host's addresses are not followed any more");
     })
-}
-
-/// Removes evidence that need not be kept any longer, once an hour.
-async fn remove_old(log: Arc<Log>, keep: Duration) {
-    let mut tick = tokio::time::interval(Duration::from_hours(1));
-    loop {
-        tick.tick().await;
-        let log = log.clone();
-        match tokio::task::spawn_blocking(move || log.prune(keep)).await {
-            Ok(Ok(removed)) if removed.segments + removed.recordings > 0 => {
-                tracing::info!(?removed, "old evidence was removed; the log says so");
-            }
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "old evidence cannot be removed"),
-            Err(error) => tracing::error!(%error, "removing old evidence failed"),
-        }
-    }
-}
-
-/// Keeps the index of recorded sessions up to date, for whoever lists them.
-async fn index_sessions(dir: PathBuf) {
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut index = None;
-    loop {
-        tick.tick().await;
-        let (dir, opened) = (dir.clone(), index.take());
-        let caught_up = tokio::task::spawn_blocking(move || {
-            let mut index = opened.map_or_else(|| SessionIndex::create(&dir), Ok)?;
-            index.catch_up().map(|()| index)
-        });
-        match caught_up.await {
-            Ok(Ok(current)) => index = Some(current),
-            // It is opened anew.
-            Ok(Err(error)) => tracing::warn!(%error, "lists of sessions read the log instead"),
-            Err(error) => tracing::error!(%error, "indexing the sessions failed"),
-        }
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
-}
-
-/// Waits for SIGTERM or SIGINT.
-async fn wait_for_stop(mut terminate: Signal, mut interrupt: Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-async fn drain(gate: &Arc<Gate>, roles: &[Arc<JobRoles>]) {
-    let drained = async {
-        while gate.sessions() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        for roles in roles {
-            roles.settled().await;
-        }
-    };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!(sessions = gate.sessions(), "sessions were cut off");
-    }
-}
-
-/// What ships the evidence.
-fn shipper(config: &Config, ship: &config::Ship) -> anyhow::Result<Arc<Shipper>> {
-    let store = Store::new(&store_config(ship))?;
-    let config = ShipConfig {
-        dir: config.state_dir.join("evidence"),
-        every: ship.every,
-        backlog: ship.backlog,
-    };
-    Ok(Shipper::new(config, store))
-}
-
-/// The store of a configuration.
-pub fn store_config(ship: &config::Ship) -> StoreConfig {
-    StoreConfig {
-        endpoint: ship.endpoint.clone(),
-        region: ship.region.clone(),
-        bucket: ship.bucket.clone(),
-        prefix: ship.prefix.clone(),
-        access_key: ship.access_key.expose().to_owned(),
-        secret_key: zeroize::Zeroizing::new(ship.secret_key.expose().to_owned()),
-    }
-}
-
-/// The thread that writes what the messages of sessions were.
-fn recorder(config: &Config, log: &Arc<Log>) -> anyhow::Result<Option<(Arc<Recorder>, Retention)>> {
-    let retention = match config.evidence.recording {
-        config::Recording::Full => Retention::contents_up_to(config.evidence.recorded_result),
-        config::Recording::Digests => Retention::contents_up_to(0),
-        config::Recording::Off => return Ok(None),
-    };
-    let blotter = Blotter::default();
-    let blot: Blot =
-        Arc::new(move |direction, tag, body| postgres::blot(&blotter, direction, tag, body));
-    let recorder = Recorder::start(log.clone(), RecorderConfig::new(blot))?;
-    Ok(Some((recorder, retention)))
-}
-
-fn databases(config: &Config, ledger: &Arc<super::control::Ledger>) -> anyhow::Result<Vec<Served>> {
-    let mark = super::roles::mark(&config.state_dir)
-        .context("the mark of this host's roles cannot be read or made")?;
-    config
-        .databases
-        .iter()
-        .map(|database| {
-            let tls = match database.tls {
-                TlsMode::VerifyFull => Some(UpstreamTls::verified(rustls::RootCertStore::clone(
-                    &database.roots,
-                ))?),
-                TlsMode::Require => Some(UpstreamTls::unverified()?),
-                TlsMode::Disable => None,
-            };
-            let address = *database
-                .addrs
-                .first()
-                .with_context(|| format!("the database {} has no address", database.name))?;
-            let roles = database.admin.as_ref().map(|admin| {
-                let server = Server {
-                    address: address.into(),
-                    host: database.host.clone(),
-                    tls: tls.clone(),
-                    dbname: database.dbname.clone(),
-                };
-                let settings = Settings {
-                    database: database.name.clone(),
-                    mark: mark.clone(),
-                    procedures: admin.procedures,
-                    connections: admin.connections,
-                    max_duration: config.jobs.max_duration,
-                };
-                let admin = Admin::new(server, admin.login.clone());
-                JobRoles::new(settings, admin, ledger.clone())
-            });
-            Ok(Served {
-                addresses: database.addresses().collect(),
-                database: Arc::new(postgres::Database {
-                    name: database.name.clone(),
-                    dbname: database.dbname.clone(),
-                    host: database.host.clone(),
-                    address: address.into(),
-                    tls,
-                    client_password: database
-                        .client_password
-                        .as_deref()
-                        .map(|password| {
-                            postgres::Verifier::new(password, &ring::rand::SystemRandom::new())
-                        })
-                        .transpose()?,
-                    logins: Logins::new(database.logins.values()),
-                    roles,
-                }),
-            })
-        })
-        .collect()
 }
 
 /// Which processes without a job are refused. What is left of ended jobs always is.
@@ -564,46 +280,4 @@ fn recognise(config: &Config) -> intercept::Recognise {
         cgroups: vec![PathBuf::from(config.jobs.cgroup.as_str())],
         except: written.except.iter().copied().collect(),
     }
-}
-
-fn fsync(fsync: config::Fsync) -> audit::Fsync {
-    match fsync {
-        config::Fsync::Always => audit::Fsync::Always,
-        config::Fsync::Risky => audit::Fsync::Risky,
-    }
-}
-
-fn tokio_listener(listener: StdListener) -> anyhow::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(listener)?)
-}
-
-/// The host's name, as the evidence has it.
-pub fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn private_dir(path: &std::path::Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if !path.is_dir() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("the folder {} cannot be made", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Replaces a file that everyone may read.
-fn write_public(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)
-        .and_then(|()| std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)))
-        .and_then(|()| std::fs::rename(&new, path))
-        .with_context(|| format!("the file {} cannot be written", path.display()))
 }

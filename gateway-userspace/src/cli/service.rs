@@ -7,28 +7,37 @@ use sd_notify::NotifyState;
 /// The gateway's cgroup where nobody has given it one.
 const OWN_CGROUP: &str = "cordon.gateway";
 
-/// Databases are protected, and jobs are served. Also begins to answer the watchdog: from the
-/// threads that serve sessions, so that a daemon that serves none is started anew.
+/// Databases are protected, and jobs are served.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
+}
+
+/// How often the watchdog wants to hear that sessions are served; `None`: there is none.
+pub fn beat() -> Option<Duration> {
     let mut microseconds = 0;
-    if sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0 {
-        let every = Duration::from_micros(microseconds / 3);
-        // Telling may block while systemd does not listen: that must hold up no session. One beat
-        // waits; a thread that is behind has told enough.
+    let enabled = sd_notify::watchdog_enabled(false, &mut microseconds);
+    (enabled && microseconds > 0).then(|| Duration::from_micros(microseconds / 3))
+}
+
+/// Answers the watchdog. Telling may block while systemd does not listen: that must hold up nobody.
+pub struct Beats(mpsc::SyncSender<()>);
+
+impl Beats {
+    /// Starts the thread that tells.
+    pub fn start() -> Self {
+        // One beat waits; a thread that is behind has told enough.
         let (beat, beats) = mpsc::sync_channel(1);
         std::thread::spawn(move || {
             while beats.recv().is_ok() {
                 tell(&[NotifyState::Watchdog]);
             }
         });
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(every);
-            loop {
-                tick.tick().await;
-                let _full_or_sent = beat.try_send(()).is_ok();
-            }
-        });
+        Self(beat)
+    }
+
+    /// The daemon lives.
+    pub fn beat(&self) {
+        let _full_or_sent = self.0.try_send(()).is_ok();
     }
 }
 

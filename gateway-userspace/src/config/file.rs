@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) version: Option<Spanned<u32>>,
     pub(super) state_dir: Option<Spanned<PathBuf>>,
     pub(super) runtime_dir: Option<Spanned<PathBuf>>,
+    pub(super) user: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) intercept: Intercept,
     #[serde(default)]

@@ -25,6 +25,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,7 +33,7 @@ pub use console::{Console, ConsoleAt, ConsoleLogin, ConsoleTcp};
 pub use database::{Admin, Database, Login, TlsMode};
 pub use error::ConfigError;
 pub use notify::{Notify, NotifyEvent, Webhook, WebhookFormat};
-pub use password::PasswordSource;
+pub use password::{LoginName, PasswordKeeper, PasswordSource};
 pub use secret::Secret;
 pub use witness::{Witness, Witnesses};
 
@@ -44,6 +45,8 @@ pub(crate) use certificates::{read_roots, system_roots};
 pub const DEFAULT_PATH: &str = "/etc/cordon/cordon.yaml";
 /// The runtime folder if nothing else is said; the control socket is in it.
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/cordon";
+/// The user of the process that speaks with jobs and databases, if nothing else is said.
+pub const GATEWAY_USER: &str = "cordon";
 /// File name of the control socket in the runtime folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -54,6 +57,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Control socket and the CA certificate.
     pub runtime_dir: PathBuf,
+    /// The user of the process that speaks with jobs and databases; `None`: this host does not have
+    /// the usual one, [`GATEWAY_USER`].
+    pub user: Option<GatewayUser>,
     /// What is intercepted, and how.
     pub intercept: Intercept,
     /// The life of jobs.
@@ -85,6 +91,43 @@ impl Config {
     /// relative paths in the text are relative to its folder.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         resolve::resolve(file::parse(text, path)?, path)
+    }
+
+    /// Forgets the passwords of databases: `keeper` is asked for them.
+    pub fn keep_passwords(&mut self, keeper: &Arc<dyn PasswordKeeper>) {
+        for database in &mut self.databases {
+            let named = |user: &str, admin| LoginName {
+                database: database.name.clone(),
+                user: user.to_owned(),
+                admin,
+            };
+            for login in database.logins.values_mut() {
+                login.password.kept_by(keeper, named(&login.user, false));
+            }
+            if let Some(admin) = &mut database.admin {
+                let login = &mut admin.login;
+                login.password.kept_by(keeper, named(&login.user, true));
+            }
+        }
+    }
+
+    /// Where the password of a login is.
+    pub fn password(&self, login: &LoginName) -> Option<&PasswordSource> {
+        let database = self
+            .databases
+            .iter()
+            .find(|database| database.name == login.database)?;
+        let found = if login.admin {
+            database.admin.as_ref().map(|admin| &admin.login)
+        } else {
+            database
+                .logins
+                .values()
+                .find(|known| known.user == login.user)
+        };
+        found
+            .filter(|found| found.user == login.user)
+            .map(|found| &found.password)
     }
 
     /// The database meant by a process that dialled `original` and asked for `requested_dbname`.
@@ -126,6 +169,21 @@ impl Config {
             || at_console.is_some_and(|login| login.approvers.contains_key(group))
     }
 
+    /// What the process that speaks with jobs and databases keeps: requests for approval, used tokens.
+    pub fn gateway_dir(&self) -> PathBuf {
+        self.state_dir.join("gateway")
+    }
+
+    /// The evidence.
+    pub fn evidence_dir(&self) -> PathBuf {
+        self.state_dir.join("evidence")
+    }
+
+    /// Private keys, which that process cannot read.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.state_dir.join("keys")
+    }
+
     /// Path of the control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.runtime_dir.join(CONTROL_SOCKET)
@@ -135,6 +193,15 @@ impl Config {
     pub fn ca_file(&self) -> PathBuf {
         self.runtime_dir.join("ca.pem")
     }
+}
+
+/// The user of the process that speaks with jobs and databases: nobody else's, and not root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GatewayUser {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// What is intercepted, and how.
@@ -248,7 +315,7 @@ pub struct Issuer {
     /// What the end of a token means for its job.
     pub token_expiry: TokenExpiry,
     /// Roots for its TLS connections; `None`: the system's.
-    pub roots: Option<std::sync::Arc<rustls::RootCertStore>>,
+    pub roots: Option<Arc<rustls::RootCertStore>>,
 }
 
 /// A CI system whose tokens and runners are known.

@@ -1,6 +1,7 @@
 //! Where the password of a login is, and how it is had.
 
 use std::{
+    fmt,
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -32,6 +33,38 @@ pub enum PasswordSource {
     Environment(Secret),
     /// What a command prints; it is started without a shell.
     Command(Arc<PasswordCommand>),
+    /// Another process has it.
+    Kept(KeptPassword),
+}
+
+/// Keeps the passwords of logins for a process that may not read them all.
+pub trait PasswordKeeper: fmt::Debug + Send + Sync {
+    /// The password of a login as it is now. May block for as long as a command may take.
+    ///
+    /// # Errors
+    /// What failed, without a word of what a command printed.
+    fn password(&self, login: &LoginName) -> Result<Secret, String>;
+
+    /// The server did not take the password.
+    fn refused(&self, login: &LoginName);
+}
+
+/// Names a login of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LoginName {
+    /// The configured name of the database.
+    pub database: String,
+    /// Its role.
+    pub user: String,
+    /// The one who makes the roles of jobs, not one of the logins.
+    pub admin: bool,
+}
+
+/// A password that another process keeps.
+#[derive(Clone, Debug)]
+pub struct KeptPassword {
+    keeper: Arc<dyn PasswordKeeper>,
+    login: LoginName,
 }
 
 /// A command that prints a password.
@@ -48,7 +81,15 @@ impl PartialEq for PasswordSource {
             (Self::File(one), Self::File(other)) => one == other,
             (Self::Environment(one), Self::Environment(other)) => one == other,
             (Self::Command(one), Self::Command(other)) => one.argv == other.argv,
-            (Self::None | Self::File(_) | Self::Environment(_) | Self::Command(_), _) => false,
+            (Self::Kept(one), Self::Kept(other)) => one.login == other.login,
+            (
+                Self::None
+                | Self::File(_)
+                | Self::Environment(_)
+                | Self::Command(_)
+                | Self::Kept(_),
+                _,
+            ) => false,
         }
     }
 }
@@ -116,16 +157,39 @@ impl PasswordSource {
             Self::File(path) => secret::read(path),
             Self::Environment(secret) => Ok(secret.clone()),
             Self::Command(command) => command.ask().await,
+            Self::Kept(kept) => {
+                let KeptPassword { keeper, login } = kept.clone();
+                tokio::task::spawn_blocking(move || keeper.password(&login))
+                    .await
+                    .map_err(|error| error.to_string())?
+            }
         }
     }
 
     /// The server did not take the password: what was kept of it is of no use.
     pub fn refused(&self) {
-        if let Self::Command(command) = self {
-            *command
-                .answer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = None;
+        match self {
+            Self::Command(command) => {
+                *command
+                    .answer
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            Self::Kept(kept) => kept.keeper.refused(&kept.login),
+            Self::None | Self::File(_) | Self::Environment(_) => {}
+        }
+    }
+
+    /// The same password, asked of a process that keeps it.
+    pub(super) fn kept_by(&mut self, keeper: &Arc<dyn PasswordKeeper>, login: LoginName) {
+        match self {
+            Self::None => {}
+            Self::File(_) | Self::Environment(_) | Self::Command(_) | Self::Kept(_) => {
+                *self = Self::Kept(KeptPassword {
+                    keeper: Arc::clone(keeper),
+                    login,
+                });
+            }
         }
     }
 }

@@ -13,8 +13,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{
     Admin, CgroupPath, Config, ConfigError, Console, DEFAULT_RUNTIME_DIR, Database, Evidence,
-    Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset, Recognise, Scope,
-    Ship, TlsMode, bytes, canonical, certificates, duration, file, secret, users,
+    GatewayUser, Intercept, Issuer, JobLimits, JwksSource, Login, PasswordSource, Preset,
+    Recognise, Scope, Ship, TlsMode, bytes, canonical, certificates, duration, file, secret, users,
 };
 
 const VERSION: u32 = 1;
@@ -59,6 +59,7 @@ pub(super) fn resolve(written: file::File, path: &Path) -> Result<Config, Config
     Ok(Config {
         state_dir: at.absolute(written.state_dir, "/var/lib/cordon", "state_dir")?,
         runtime_dir: at.absolute(written.runtime_dir, DEFAULT_RUNTIME_DIR, "runtime_dir")?,
+        user: at.user(written.user.as_ref())?,
         intercept: at.intercept(written.intercept)?,
         jobs,
         issuers: at.issuers(written.issuers)?,
@@ -132,6 +133,12 @@ impl Place<'_> {
                 range.end()
             ),
         ))
+    }
+
+    fn user(&self, written: Option<&Spanned<String>>) -> Result<Option<GatewayUser>, ConfigError> {
+        let place = written.map_or(Location::UNKNOWN, |user| user.referenced);
+        users::gateway(written.map(|user| user.value.as_str()))
+            .map_err(|message| self.error(place, message))
     }
 
     fn evidence(

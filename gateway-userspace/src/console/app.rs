@@ -103,14 +103,14 @@ impl App {
                     .map_err(|_unspecified| "the system has no randomness".to_owned())?;
                 Access::Socket(key)
             }
-            ConsoleAt::Tcp(tcp) => Access::Login(Box::new(Login::new(tcp)?)),
+            ConsoleAt::Tcp(tcp) => Access::Login(Box::new(Login::new(tcp, jobs.host())?)),
         };
         let provider = match &access {
             Access::Socket(_) => None,
             Access::Login(login) => Some(login.config().login.issuer.url.clone()),
         };
         Ok(Self {
-            evidence: config.state_dir.join("evidence"),
+            evidence: config.evidence_dir(),
             page: Page::new(provider.as_deref()),
             config,
             console,

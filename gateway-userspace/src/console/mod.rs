@@ -21,4 +21,4 @@ mod shown;
 
 pub use app::App;
 pub use person::{Person, Role};
-pub use server::{Listener, listen, serve};
+pub use server::{Listener, bind, serve};

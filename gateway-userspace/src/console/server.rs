@@ -1,6 +1,6 @@
 //! Connections of the console: bounded in number, size and time.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -40,14 +40,34 @@ pub enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
-/// Begins to listen. Must be called within a tokio runtime.
-pub async fn listen(console: &Console) -> io::Result<Listener> {
+/// Begins to listen.
+///
+/// # Errors
+/// If the address or the path cannot be had.
+pub fn bind(console: &Console) -> io::Result<OwnedFd> {
     match &console.at {
-        ConsoleAt::Socket(path) => admin::listen(path).map(Listener::Socket),
-        ConsoleAt::Tcp(tcp) => Ok(Listener::Tcp(
-            TcpListener::bind(tcp.address).await?,
-            tcp.tls.clone().map(TlsAcceptor::from),
-        )),
+        ConsoleAt::Socket(path) => admin::bind(path).map(Into::into),
+        ConsoleAt::Tcp(tcp) => {
+            let listener = std::net::TcpListener::bind(tcp.address)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener.into())
+        }
+    }
+}
+
+impl Listener {
+    /// What [`bind`] has given. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the runtime does not take it.
+    pub fn new(console: &Console, bound: OwnedFd) -> io::Result<Self> {
+        Ok(match &console.at {
+            ConsoleAt::Socket(_) => Self::Socket(UnixListener::from_std(bound.into())?),
+            ConsoleAt::Tcp(tcp) => Self::Tcp(
+                TcpListener::from_std(bound.into())?,
+                tcp.tls.clone().map(TlsAcceptor::from),
+            ),
+        })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    os::unix::fs::MetadataExt,
-    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::fetch::Fetcher;
+use super::{Host, fetch::Fetcher};
 use crate::config::{Issuer, JwksSource};
 
 /// An unknown key makes the set be fetched again, but not more often than this.
@@ -22,7 +21,6 @@ const REFRESH_AFTER: Duration = Duration::from_hours(1);
 /// If it cannot be fetched, the last good set is used this long.
 const KEEP_LAST_GOOD: Duration = Duration::from_hours(24);
 const MAX_KEYS: usize = 1000;
-const MAX_FILE: u64 = 1024 * 1024;
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 const P256_COORDINATE: usize = 32;
@@ -56,11 +54,11 @@ pub(super) struct VerifyingKey {
 }
 
 /// The keys of one issuer.
-#[derive(Debug)]
 pub(super) struct IssuerKeys {
     name: String,
     url: String,
     source: JwksSource,
+    host: Arc<dyn Host>,
     fetcher: Result<Fetcher, String>,
     cache: Mutex<Cache>,
 }
@@ -74,11 +72,12 @@ struct Cache {
 }
 
 impl IssuerKeys {
-    pub(super) fn new(issuer: &Issuer) -> Self {
+    pub(super) fn new(issuer: &Issuer, host: &Arc<dyn Host>) -> Self {
         Self {
             name: issuer.name.clone(),
             url: issuer.url.clone(),
             source: issuer.jwks.clone(),
+            host: Arc::clone(host),
             fetcher: Fetcher::new(issuer.roots.clone()),
             cache: Mutex::default(),
         }
@@ -133,7 +132,10 @@ impl IssuerKeys {
 
     async fn fetch(&self) -> Result<HashMap<String, VerifyingKey>, String> {
         let document = match &self.source {
-            JwksSource::File(path) => read_file(path)?,
+            JwksSource::File(path) => self
+                .host
+                .key_set(path)
+                .map_err(|error| format!("cannot read the key set {}: {error}", path.display()))?,
             JwksSource::Url(url) => self.get(url).await?,
             JwksSource::Discovery => self.get(&self.discover().await?).await?,
         };
@@ -168,25 +170,6 @@ impl IssuerKeys {
         }
         Ok(found.jwks_uri)
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let wrong =
-        |error: std::io::Error| format!("cannot read the key set {}: {error}", path.display());
-    let meta = std::fs::metadata(path).map_err(wrong)?;
-    if meta.mode() & 0o002 != 0 {
-        return Err(format!(
-            "every user of this host can change the key set {0}; run `chmod o-w {0}`",
-            path.display()
-        ));
-    }
-    if meta.len() > MAX_FILE {
-        return Err(format!(
-            "the key set {} is larger than {MAX_FILE} bytes",
-            path.display()
-        ));
-    }
-    std::fs::read(path).map_err(wrong)
 }
 
 /// A key as published. References to keys elsewhere (`jku`, `x5u`) are not even read.

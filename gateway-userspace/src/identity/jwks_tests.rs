@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::identity::testing::{TestKey, Web, issuer_at};
+use crate::identity::testing::{TestKey, Web, issuer_at, keys_of};
 
 fn set(keys: &[serde_json::Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
 fn keys_at(web: &Web) -> IssuerKeys {
-    IssuerKeys::new(&issuer_at(
+    keys_of(&issuer_at(
         "https://issuer.test",
         JwksSource::Url(web.url("/jwks")),
     ))
@@ -103,7 +103,7 @@ async fn an_issuer_that_is_down_is_said_to_be_and_is_asked_again() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let down = IssuerKeys::new(&issuer_at(
+    let down = keys_of(&issuer_at(
         "https://issuer.test",
         JwksSource::Url(format!("http://{closed}/jwks")),
     ));
@@ -127,7 +127,7 @@ async fn an_issuer_that_is_down_is_said_to_be_and_is_asked_again() {
 async fn an_issuer_that_does_not_answer_in_time_is_given_up() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
-    let keys = IssuerKeys::new(&issuer_at(
+    let keys = keys_of(&issuer_at(
         crate::identity::testing::ISSUER,
         JwksSource::Url(url),
     ));
@@ -208,7 +208,7 @@ async fn keys_are_found_through_the_discovery_document_of_this_issuer_only() {
     let (web, jwks) = (Web::start(), Web::start());
     jwks.body(&set(&[TestKey::es256().jwk("a")]));
     let url = web.url("");
-    let keys = || IssuerKeys::new(&issuer_at(&url, JwksSource::Discovery));
+    let keys = || keys_of(&issuer_at(&url, JwksSource::Discovery));
     web.body(&json!({ "issuer": url, "jwks_uri": jwks.url("/keys") }).to_string());
     keys().key("a", Instant::now()).await.unwrap();
     web.body(&json!({ "issuer": "https://other.test", "jwks_uri": jwks.url("/keys") }).to_string());
@@ -229,7 +229,7 @@ async fn a_key_set_that_everybody_can_change_is_refused() {
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, set(&[TestKey::es256().jwk("a")])).unwrap();
     let keys = || {
-        IssuerKeys::new(&issuer_at(
+        keys_of(&issuer_at(
             "https://issuer.test",
             JwksSource::File(path.clone()),
         ))

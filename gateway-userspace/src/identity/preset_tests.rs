@@ -10,7 +10,7 @@ use crate::{
     config::Issuer,
     identity::{
         TokenError, Tokens, VerifiedToken,
-        testing::{ISSUER, TestKey, issuer},
+        testing::{ISSUER, TestKey, issuer, tokens},
     },
 };
 
@@ -57,7 +57,7 @@ impl Issued {
         issuer.preset = Some(preset);
         issuer.max_lifetime = preset.max_lifetime();
         change(&mut issuer);
-        let tokens = Tokens::new(&[issuer]);
+        let tokens = tokens(issuer);
         Self {
             _folder: folder,
             key,

@@ -11,7 +11,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::{ProcessEvidence, cgroup, tree};
+use super::{Host, ProcessEvidence, cgroup, tree};
 use crate::intercept::InterceptedConn;
 
 const MAX_COMMAND_LINE: u64 = 4096;
@@ -70,11 +70,11 @@ impl Target {
     ///
     /// # Errors
     /// If there is none.
-    pub fn worker_above(hook: &Self, executable: &str) -> Result<Self, String> {
-        let pid = tree::worker_above(hook.pid, executable)?;
+    pub fn worker_above(host: &dyn Host, hook: &Self, executable: &str) -> Result<Self, String> {
+        let pid = tree::worker_above(host, hook.pid, executable)?;
         let worker = Self::open(pid).map_err(|error| error.to_string())?;
         // Again, now that its number is held: that of the process below the hook's.
-        if hook.is_alive() && tree::worker_above(hook.pid, executable) == Ok(pid) {
+        if hook.is_alive() && tree::worker_above(host, hook.pid, executable) == Ok(pid) {
             Ok(worker)
         } else {
             Err(format!(
@@ -122,7 +122,7 @@ pub(crate) fn is_alive(handle: &OwnedFd) -> bool {
 }
 
 /// Evidence about the process that dialled. What cannot be read any more is left out.
-pub(super) fn evidence(conn: &InterceptedConn) -> ProcessEvidence {
+pub(super) fn evidence(host: &dyn Host, conn: &InterceptedConn) -> ProcessEvidence {
     let kernel_only = ProcessEvidence {
         pid: conn.pid,
         uid: conn.uid,
@@ -136,7 +136,7 @@ pub(super) fn evidence(conn: &InterceptedConn) -> ProcessEvidence {
     else {
         return kernel_only;
     };
-    let executable = std::fs::read_link(format!("/proc/{}/exe", conn.pid)).ok();
+    let executable = host.executable(conn.pid).ok();
     let read = ProcessEvidence {
         executable: executable.map(|path| path.to_string_lossy().into_owned()),
         command_line: command_line(conn.pid),
@@ -237,7 +237,7 @@ pub(super) fn read(pid: u32, name: &str, cap: u64) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::testing::{Sleeper, conn};
+    use crate::identity::testing::{Sleeper, conn, host};
 
     #[test]
     fn a_process_name_with_parentheses_does_not_move_the_start_time() {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn evidence_of_a_live_process_names_its_executable_and_command_line() {
         let sleeper = Sleeper::start();
-        let evidence = evidence(&conn(sleeper.pid(), None));
+        let evidence = evidence(&*host(), &conn(sleeper.pid(), None));
         assert!(evidence.executable.unwrap().contains("sleep"));
         assert_eq!(evidence.command_line.unwrap(), "sleep 1000");
         assert!(evidence.start_time.is_some());
@@ -261,7 +261,7 @@ mod tests {
         let mut sleeper = Sleeper::start();
         let conn = conn(sleeper.pid(), None);
         sleeper.kill();
-        let evidence = evidence(&conn);
+        let evidence = evidence(&*host(), &conn);
         assert_eq!((evidence.pid, evidence.comm.as_str()), (conn.pid, "test"));
         assert_eq!(
             (
@@ -279,7 +279,7 @@ mod tests {
         let sleeper = Sleeper::start();
         let mut conn = conn(sleeper.pid(), None);
         conn.boot_ns = 1;
-        assert_eq!(evidence(&conn).executable, None);
+        assert_eq!(evidence(&*host(), &conn).executable, None);
         assert_eq!(current_cgroup(&conn), None);
     }
 

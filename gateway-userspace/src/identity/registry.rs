@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    Cgroup, CgroupRoot, EndReason, Job, JobLedger, KernelJobs, Life, Proof, Start, StartError,
-    Starter, Target, Tokens, local_socket, replay::UsedTokens, start::fault, tree,
+    CgroupRoot, EndReason, Host, Job, JobLedger, Life, Proof, Start, StartError, Starter, Target,
+    Tokens, local_socket, replay::UsedTokens, start::fault, tree,
 };
 use crate::config::{CgroupPath, Config, UnixSockets};
 
@@ -32,7 +32,7 @@ pub struct Jobs {
     unix_sockets: UnixSockets,
     tokens: Tokens,
     used: UsedTokens,
-    kernel: Arc<dyn KernelJobs>,
+    host: Arc<dyn Host>,
     ledger: Arc<dyn JobLedger>,
     /// Jobs by cgroup id: read by every new connection, so readers never wait.
     live: ArcSwap<HashMap<u64, Arc<Job>>>,
@@ -47,7 +47,6 @@ pub struct Jobs {
 struct Ended {
     job: String,
     reason: EndReason,
-    cgroup: Cgroup,
 }
 
 impl Jobs {
@@ -55,7 +54,7 @@ impl Jobs {
     /// they are empty, removed: their jobs ended with that daemon.
     pub fn new(
         config: &Config,
-        kernel: Arc<dyn KernelJobs>,
+        host: Arc<dyn Host>,
         ledger: Arc<dyn JobLedger>,
     ) -> io::Result<Arc<Self>> {
         let jobs = Self {
@@ -64,9 +63,9 @@ impl Jobs {
             max_duration: config.jobs.max_duration,
             local_ports: local_socket::local_ports(&config.databases),
             unix_sockets: config.intercept.unix_sockets,
-            tokens: Tokens::new(&config.issuers),
-            used: UsedTokens::open(&config.state_dir.join("used-tokens"), SystemTime::now())?,
-            kernel,
+            tokens: Tokens::new(&config.issuers, &host),
+            used: UsedTokens::open(&config.gateway_dir().join("used-tokens"), SystemTime::now())?,
+            host,
             ledger,
             live: ArcSwap::default(),
             ended: Mutex::default(),
@@ -114,8 +113,9 @@ impl Jobs {
             .transpose()
             .map_err(|error| fault("hold on to the runner's process", error))?;
         let cgroup = self
-            .root
-            .create(&self.parent, &id)
+            .host
+            .make_cgroup(&id)
+            .and_then(|()| self.root.open(&self.path(&id)?))
             .map_err(|error| fault("make the job's cgroup", error))?;
         let job = Arc::new(Job {
             identity: Arc::new(identity),
@@ -130,7 +130,7 @@ impl Jobs {
         });
         if let Err(error) = self.admit(&job, target) {
             // Empty, as the process did not get there; else it stays, without access.
-            let _ = job.cgroup.remove();
+            let _ = self.host.remove_cgroup(job.id());
             self.reap();
             return Err(error);
         }
@@ -153,8 +153,8 @@ impl Jobs {
         // Again, now that nobody else can be putting it into a job.
         self.check_target(target, job.worker.is_some())?;
         let id = job.cgroup.id();
-        self.kernel
-            .add(id)
+        self.host
+            .register(job.id())
             .map_err(|error| fault("register the job with the kernel", error))?;
         if let Err(error) = self.ledger.started(job) {
             job.life.end(EndReason::StartFailed);
@@ -166,9 +166,9 @@ impl Jobs {
         });
         // Last, so that the process is never in a job's cgroup without a job.
         let moved = if job.worker.is_some() {
-            tree::move_into(&job.cgroup, target.pid())
+            tree::move_into(&*self.host, job.id(), &job.cgroup, target.pid())
         } else {
-            job.cgroup.add(target.pid())
+            self.host.join_cgroup(job.id(), target.pid())
         };
         if moved.is_ok() && target.is_alive() {
             return Ok(());
@@ -220,7 +220,11 @@ impl Jobs {
 
     /// What is on a file system cannot be intercepted.
     fn check_local_databases(&self, target: &Target) -> Result<(), StartError> {
-        let socket = match local_socket::in_reach(target.pid(), &self.local_ports) {
+        if self.local_ports.is_empty() {
+            return Ok(());
+        }
+        let found = self.host.local_socket(target.pid(), &self.local_ports);
+        let socket = match found {
             Ok(None) => return Ok(()),
             Ok(Some(socket)) => socket.display().to_string(),
             Err(error) => return Err(fault("look for databases' Unix sockets", error)),
@@ -236,6 +240,15 @@ impl Jobs {
                 Ok(())
             }
         }
+    }
+
+    /// What takes rights on this host.
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    fn path(&self, job: &str) -> io::Result<CgroupPath> {
+        CgroupPath::new(&format!("{}/{job}", self.parent)).map_err(io::Error::other)
     }
 
     /// The name of the job cgroup that a cgroup path is in or below.
@@ -366,13 +379,12 @@ impl Jobs {
                 Ended {
                     job: job.id().to_owned(),
                     reason,
-                    cgroup: job.cgroup.clone(),
                 },
             );
         });
         self.unregister(job);
         if job.kills(reason)
-            && let Err(error) = job.cgroup.kill()
+            && let Err(error) = self.host.kill_cgroup(job.id())
         {
             tracing::error!(job = job.id(), error = %error, "cannot kill what is left of the job");
         }
@@ -383,7 +395,7 @@ impl Jobs {
 
     fn unregister(&self, job: &Job) {
         // Not fatal: the registry, which has the last word, does not know the job any more.
-        if let Err(error) = self.kernel.remove(job.cgroup.id()) {
+        if let Err(error) = self.host.unregister(job.cgroup.id()) {
             tracing::error!(job = job.id(), error = %error, "cannot unregister the ended job from the kernel");
         }
     }
@@ -391,30 +403,26 @@ impl Jobs {
     /// Removes the cgroups of ended jobs that are empty by now.
     fn reap(&self) {
         self.lock()
-            .retain(|_, ended| ended.cgroup.remove().is_err());
+            .retain(|_, ended| self.host.remove_cgroup(&ended.job).is_err());
     }
 
     fn sweep(&self) -> io::Result<()> {
         let mut ended = self.lock();
         for path in self.root.children(&self.parent)? {
-            let Some(name) = self
-                .job_name(path.as_str())
-                .filter(|name| name.starts_with(PREFIX))
-            else {
+            let Some(name) = self.job_name(path.as_str()).filter(|name| is_job_id(name)) else {
                 continue;
             };
             let Ok(cgroup) = self.root.open(&path) else {
                 continue;
             };
-            self.kernel.remove(cgroup.id())?;
-            if cgroup.remove().is_err() {
+            self.host.unregister(cgroup.id())?;
+            if self.host.remove_cgroup(name).is_err() {
                 let job = name.to_owned();
                 ended.insert(
                     cgroup.id(),
                     Ended {
                         job,
                         reason: EndReason::Shutdown,
-                        cgroup,
                     },
                 );
             }
@@ -433,6 +441,12 @@ impl Jobs {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Ended>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this can be the id of a job, and so the name of its cgroup.
+pub(super) fn is_job_id(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// 64 random bits: never the same twice.

@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     config::{Evidence, Intercept, JobLimits, Scope},
     identity::{
-        Environment, IdentityRefusal, resolve,
-        testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer},
+        Environment, IdentityRefusal, KernelJobs as _, resolve,
+        testing::{Recorder, Sleeper, TestKey, TestParent, claims, conn, issuer, jobs},
     },
 };
 
@@ -40,13 +40,14 @@ impl Host {
             Duration::from_hours(1),
         );
         change(&mut config.issuers[0]);
-        host.jobs = Jobs::new(&config, host.recorder.clone(), host.recorder.clone()).unwrap();
+        host.jobs = jobs(&config, &host.recorder).unwrap();
         host
     }
 
     fn with_max_duration(max_duration: Duration) -> Self {
         let parent = TestParent::new();
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("gateway")).unwrap();
         let key = TestKey::es256();
         let recorder = Recorder::new();
         let jobs = daemon(&parent, &folder, &key, &recorder, max_duration);
@@ -122,13 +123,14 @@ fn daemon(
     max_duration: Duration,
 ) -> Arc<Jobs> {
     let config = config(parent, folder, key, max_duration);
-    Jobs::new(&config, recorder.clone(), recorder.clone()).unwrap()
+    jobs(&config, recorder).unwrap()
 }
 
 fn config(parent: &TestParent, folder: &TempDir, key: &TestKey, max_duration: Duration) -> Config {
     Config {
         state_dir: folder.path().to_owned(),
         runtime_dir: folder.path().to_owned(),
+        user: None,
         intercept: Intercept {
             namespaces: crate::config::Namespaces::Refuse,
             scope: Scope::Host,
@@ -450,6 +452,7 @@ struct Worker {
 impl Worker {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("gateway")).unwrap();
         let program = folder.path().join("Runner.Worker");
         std::fs::copy("/bin/sh", &program).unwrap();
         let mut child = std::process::Command::new(&program)
@@ -473,8 +476,8 @@ impl Worker {
     async fn register(&self, host: &Host, proof: Proof<'_>) -> Result<Arc<Job>, StartError> {
         let hook = Target::open(self.step).unwrap();
         let path = self.folder.path().join("Runner.Worker");
-        let target =
-            Target::worker_above(&hook, path.to_str().unwrap()).map_err(StartError::Process)?;
+        let target = Target::worker_above(&**host.jobs.host(), &hook, path.to_str().unwrap())
+            .map_err(StartError::Process)?;
         let environment = Environment::parsed(
             b"GITHUB_REPOSITORY_ID=123456\0GITHUB_RUN_ID=1\0GITHUB_RUN_ATTEMPT=1",
         );

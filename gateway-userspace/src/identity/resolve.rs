@@ -97,7 +97,7 @@ pub fn resolve(conn: &InterceptedConn, jobs: &Jobs) -> Result<Principal, Identit
     }
     let principal = Principal {
         job: job.identity().clone(),
-        process: process::evidence(conn),
+        process: process::evidence(&**jobs.host(), conn),
         life: job.life().clone(),
     };
     // Last: it may have ended meanwhile. Whoever holds the principal watches its life from here.
@@ -114,5 +114,8 @@ pub fn attribute(conn: &InterceptedConn, jobs: &Jobs) -> (Option<String>, Option
         let ended = jobs.ended_in(conn.job_cgroup_id.unwrap_or(conn.cgroup_id));
         ended.map(|(job, _)| job)
     });
-    (job, (conn.pid != 0).then(|| process::evidence(conn)))
+    (
+        job,
+        (conn.pid != 0).then(|| process::evidence(&**jobs.host(), conn)),
+    )
 }

@@ -1,9 +1,7 @@
 //! Where people find a job in its CI system, and which of its steps a process belongs to.
 
-use super::{JobIdentity, ProcessEvidence, process};
+use super::{Host, JobIdentity, ProcessEvidence, process};
 
-/// Largest environment looked at, in bytes.
-const MAX_ENVIRONMENT: u64 = 256 * 1024;
 /// Longest step shown, in bytes.
 const MAX_STEP: usize = 200;
 
@@ -74,9 +72,9 @@ fn is_path(text: &str) -> bool {
 
 /// The step that a process belongs to, as its own environment says: nobody vouches for that.
 /// `None` if the process is gone or does not say. Blocks on `/proc`.
-pub fn step(process: &ProcessEvidence) -> Option<String> {
+pub fn step(host: &dyn Host, process: &ProcessEvidence) -> Option<String> {
     let started = process.start_time?;
-    let environment = process::read(process.pid, "environ", MAX_ENVIRONMENT)?;
+    let environment = host.environment(process.pid).ok()?;
     if process::start_time(process.pid) != Some(started) {
         return None;
     }

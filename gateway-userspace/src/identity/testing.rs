@@ -22,9 +22,12 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-use super::{CgroupRoot, EndReason, Job, JobLedger, KernelJobs, StartError, Starter};
+use super::{
+    CgroupRoot, EndReason, Host, Job, JobLedger, Jobs, KernelJobs, LocalHost, StartError, Starter,
+    Tokens, jwks::IssuerKeys,
+};
 use crate::{
-    config::{CgroupPath, Issuer, JwksSource, TokenExpiry},
+    config::{CgroupPath, Config, Issuer, JwksSource, TokenExpiry},
     intercept::InterceptedConn,
 };
 
@@ -51,6 +54,45 @@ impl TestParent {
             .expect("these tests make cgroups, so they run as root");
         Self { root, path }
     }
+
+    /// What does things for the jobs below it.
+    pub(crate) fn host(&self, kernel: Arc<dyn KernelJobs>) -> LocalHost {
+        LocalHost::at(self.root.clone(), self.path.clone(), kernel)
+    }
+}
+
+/// A registry that tells the recorder all.
+pub(crate) fn jobs(config: &Config, recorder: &Arc<Recorder>) -> std::io::Result<Arc<Jobs>> {
+    let host = LocalHost::new(config, recorder.clone())?;
+    Jobs::new(config, Arc::new(host), recorder.clone())
+}
+
+fn no_jobs() -> LocalHost {
+    let path = CgroupPath::new("cordon-test-none").unwrap();
+    LocalHost::at(CgroupRoot::find().unwrap(), path, Recorder::new())
+}
+
+/// What sees processes.
+pub(crate) fn host() -> Arc<dyn Host> {
+    Arc::new(no_jobs())
+}
+
+fn reader_of(issuer: &Issuer) -> Arc<dyn Host> {
+    match &issuer.jwks {
+        JwksSource::File(path) => Arc::new(no_jobs().with_key_set(path.clone())),
+        JwksSource::Discovery | JwksSource::Url(_) => host(),
+    }
+}
+
+/// Verifies the tokens of one issuer.
+pub(super) fn tokens(issuer: Issuer) -> Tokens {
+    let host = reader_of(&issuer);
+    Tokens::new(&[issuer], &host)
+}
+
+/// An issuer's keys.
+pub(super) fn keys_of(issuer: &Issuer) -> IssuerKeys {
+    IssuerKeys::new(issuer, &reader_of(issuer))
 }
 
 impl Drop for TestParent {

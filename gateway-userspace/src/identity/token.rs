@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    crypto,
+    Host, crypto,
     jwks::{IssuerKeys, KeysError, shown},
     preset::{self, Mismatch},
 };
@@ -141,19 +142,18 @@ impl VerifiedToken {
 }
 
 /// Verifies tokens of the configured issuers.
-#[derive(Debug)]
 pub struct Tokens {
     issuers: Vec<(Issuer, IssuerKeys)>,
 }
 
 impl Tokens {
     /// Prepares the check; keys are fetched when the first token needs them.
-    pub fn new(issuers: &[Issuer]) -> Self {
+    pub fn new(issuers: &[Issuer], host: &Arc<dyn Host>) -> Self {
         crypto::install();
         Self {
             issuers: issuers
                 .iter()
-                .map(|issuer| (issuer.clone(), IssuerKeys::new(issuer)))
+                .map(|issuer| (issuer.clone(), IssuerKeys::new(issuer, host)))
                 .collect(),
         }
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::identity::testing::{AUDIENCE, ISSUER, TestKey, b64, claims, issuer};
+use crate::identity::testing::{AUDIENCE, ISSUER, TestKey, b64, claims, issuer, tokens};
 
 struct Setup {
     _folder: TempDir,
@@ -15,7 +15,7 @@ struct Setup {
 
 fn setup_with(key: TestKey) -> Setup {
     let folder = tempfile::tempdir().unwrap();
-    let tokens = Tokens::new(&[issuer(folder.path(), &[key.jwk("key-1")])]);
+    let tokens = tokens(issuer(folder.path(), &[key.jwk("key-1")]));
     Setup {
         _folder: folder,
         key,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, io, path::Path};
 
-use super::{Cgroup, process};
+use super::{Cgroup, Host, process};
 
 /// How far above a hook its worker is looked for.
 const MAX_ABOVE: usize = 32;
@@ -11,7 +11,7 @@ const MAX_LOOKS: usize = 200;
 
 /// The nearest process above `pid` whose executable is `wanted`: a path, or the name of a file.
 /// It runs as the same user and began no later than the process below it.
-pub(super) fn worker_above(pid: u32, wanted: &str) -> Result<u32, String> {
+pub(super) fn worker_above(host: &dyn Host, pid: u32, wanted: &str) -> Result<u32, String> {
     let mut below = pid;
     for _ in 0..MAX_ABOVE {
         let parent = process::parent(below).filter(|parent| *parent > 1).ok_or_else(|| {
@@ -22,8 +22,10 @@ pub(super) fn worker_above(pid: u32, wanted: &str) -> Result<u32, String> {
         if began(parent)? > began(below)? {
             return Err(format!("process {below} has lost its parent"));
         }
-        let executable = fs::read_link(format!("/proc/{parent}/exe"));
-        if executable.is_ok_and(|found| is_wanted(&found, wanted)) {
+        if host
+            .executable(parent)
+            .is_ok_and(|found| is_wanted(&found, wanted))
+        {
             return Ok(parent);
         }
         below = parent;
@@ -67,7 +69,7 @@ pub(super) fn tree(root: u32) -> io::Result<Vec<u32>> {
 
 /// Moves a tree into a cgroup. Parents go first: whatever they start then is born inside; and it is
 /// looked again until a look finds nothing outside.
-pub(super) fn move_into(cgroup: &Cgroup, root: u32) -> io::Result<()> {
+pub(super) fn move_into(host: &dyn Host, job: &str, cgroup: &Cgroup, root: u32) -> io::Result<()> {
     for _ in 0..MAX_LOOKS {
         let mut outside = tree(root)?;
         outside.retain(|pid| process::runs(*pid) && !cgroup.holds(*pid));
@@ -75,7 +77,7 @@ pub(super) fn move_into(cgroup: &Cgroup, root: u32) -> io::Result<()> {
             return Ok(());
         }
         for pid in outside {
-            match cgroup.add(pid) {
+            match host.join_cgroup(job, pid) {
                 Ok(()) => {}
                 // It has exited meanwhile.
                 Err(error)
@@ -97,7 +99,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::identity::testing::TestParent;
+    use crate::identity::testing::{Recorder, TestParent, host};
 
     struct Shell(Child);
 
@@ -125,12 +127,15 @@ mod tests {
             .unwrap();
         let shell = Shell(child);
         let below: u32 = line.trim().parse().unwrap();
-        assert_eq!(worker_above(below, "Runner.Worker"), Ok(shell.0.id()));
+        assert_eq!(
+            worker_above(&*host(), below, "Runner.Worker"),
+            Ok(shell.0.id())
+        );
         let path = worker.to_str().unwrap();
-        assert_eq!(worker_above(below, path), Ok(shell.0.id()));
-        assert!(worker_above(below, "/opt/other/Runner.Worker").is_err());
+        assert_eq!(worker_above(&*host(), below, path), Ok(shell.0.id()));
+        assert!(worker_above(&*host(), below, "/opt/other/Runner.Worker").is_err());
         assert!(
-            worker_above(below, "Runner.Listener")
+            worker_above(&*host(), below, "Runner.Listener")
                 .unwrap_err()
                 .contains("Runner.Listener")
         );
@@ -146,7 +151,8 @@ mod tests {
     #[test]
     fn nothing_of_a_tree_that_keeps_forking_stays_outside() {
         let parent = TestParent::new();
-        let cgroup = parent.root.create(&parent.path, "storm").unwrap();
+        let job = "job-0123456789abcdef";
+        let cgroup = parent.root.create(&parent.path, job).unwrap();
         // Two generations of short-lived children, without a pause, and some that stay.
         let mut child = Command::new("/bin/sh")
             .args([
@@ -162,7 +168,7 @@ mod tests {
         out.read_line(&mut line).unwrap();
         let mut input = child.stdin.take().unwrap();
         let shell = Shell(child);
-        move_into(&cgroup, shell.0.id()).unwrap();
+        move_into(&parent.host(Recorder::new()), job, &cgroup, shell.0.id()).unwrap();
         let outside: Vec<u32> = tree(shell.0.id())
             .unwrap()
             .into_iter()

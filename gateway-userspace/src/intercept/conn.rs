@@ -7,7 +7,7 @@ use gateway_common::ConnRecord;
 use super::address;
 
 /// The kernel's evidence for one accepted connection. Evidence, not identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct InterceptedConn {
     /// The address the process dialled, before it was redirected. IPv4-mapped IPv6 is
     /// reported as IPv4.

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -60,7 +60,7 @@ pub struct Interceptor {
     namespaces: Mutex<Option<RingBuf<MapData>>>,
     state: Mutex<State>,
     // Declared last: the lock is let go only after all else.
-    _pins: PinDir,
+    pins: PinDir,
 }
 
 /// What changes while the daemon runs.
@@ -70,6 +70,8 @@ struct State {
     scope_set: KernelSet<u64>,
     scope: Scope,
     recognise: Recognise,
+    /// The process that may dial protected databases.
+    gateway: u32,
     /// Counts the changes of `protected`.
     epoch: u32,
     /// What is to be protected, before it is resolved to endpoints.
@@ -110,6 +112,7 @@ impl Interceptor {
             scope_set: maps.scope,
             scope: config.scope.clone(),
             recognise: config.recognise.clone(),
+            gateway: std::process::id(),
             epoch: 0,
             addresses: config.protected.clone(),
             netns_cookie,
@@ -137,7 +140,7 @@ impl Interceptor {
             attempts: Mutex::new(Some(maps.attempts)),
             namespaces: Mutex::new(config.namespaces.then_some(maps.namespaces)),
             state: Mutex::new(state),
-            _pins: pins,
+            pins,
         })
     }
 
@@ -221,6 +224,22 @@ impl Interceptor {
             .write_scope(&self.root, self.port, self.gateway_cgroup_id)
     }
 
+    /// From now on this process of the gateway's cgroup may dial protected databases, and no other;
+    /// until then it is the one that started the programs.
+    pub fn exempt(&self, pid: u32) -> Result<(), InterceptError> {
+        let mut state = self.state();
+        state.gateway = pid;
+        state
+            .write_scope(&self.root, self.port, self.gateway_cgroup_id)
+            .map(drop)
+    }
+
+    /// A second hold on the lock of the pin directory: no other daemon starts as long as somebody
+    /// holds it.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        self.pins.lock()
+    }
+
     /// Makes a cgroup a job's.
     pub fn add_job(&self, cgroup_id: u64) -> Result<(), InterceptError> {
         self.state().jobs.add(&cgroup_id)
@@ -264,7 +283,8 @@ impl Claim for Interceptor {
 }
 
 impl Interceptor {
-    pub(super) fn claim_in(
+    /// As [`Claim::claim`], in the network namespace of this cookie.
+    pub fn claim_in(
         &self,
         netns_cookie: u64,
         peer: SocketAddr,
@@ -308,7 +328,7 @@ impl State {
         }
         let settings = Settings {
             gateway_cgroup_id,
-            gateway_tgid: std::process::id(),
+            gateway_tgid: self.gateway,
             proxy_port: u32::from(port),
             scope: self.scope.code(),
             recognise: self.recognise.action.code(),

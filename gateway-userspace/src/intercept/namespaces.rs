@@ -3,12 +3,11 @@
 use std::{
     fs::File,
     io,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::{
         fd::{AsFd, AsRawFd, RawFd},
         unix::fs::MetadataExt,
     },
-    sync::Arc,
     thread,
 };
 
@@ -17,7 +16,7 @@ use gateway_common::NamespaceRequest;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Claim, InterceptedConn, Interceptor, kernel, listener};
+use super::{Interceptor, kernel, listener};
 
 /// A job dialled a database in a network namespace where nobody listens.
 pub type NamespaceWanted = NamespaceRequest;
@@ -68,27 +67,7 @@ impl NamespaceStream {
     }
 }
 
-/// The kernel's evidence of connections in one namespace.
-struct ClaimsIn {
-    interceptor: Arc<Interceptor>,
-    netns_cookie: u64,
-}
-
-impl Claim for ClaimsIn {
-    fn claim(&self, peer: SocketAddr, local: SocketAddr) -> Option<InterceptedConn> {
-        self.interceptor.claim_in(self.netns_cookie, peer, local)
-    }
-}
-
 impl Interceptor {
-    /// The evidence of connections accepted in another namespace.
-    pub fn claims_in(self: &Arc<Self>, netns_cookie: u64) -> Arc<dyn Claim> {
-        Arc::new(ClaimsIn {
-            interceptor: self.clone(),
-            netns_cookie,
-        })
-    }
-
     /// Listens in the namespace of the thread that asked for it. Blocks.
     ///
     /// # Errors

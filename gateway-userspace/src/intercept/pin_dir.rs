@@ -3,13 +3,21 @@
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::fs::FlockOperation;
 
 use super::InterceptError;
+
+/// How long another daemon may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 const BPFFS: &str = "/sys/fs/bpf";
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
@@ -65,16 +73,32 @@ impl PinDir {
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
 
         let lock = File::open(path).map_err(failed("open"))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                lock,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(InterceptError::AlreadyRunning {
-                path: path.to_owned(),
-            }),
-            Err(errno) => Err(failed("lock")(errno.into())),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Self {
+                        path: path.to_owned(),
+                        lock,
+                    });
+                }
+                // What is left of a daemon that was killed holds it until the kernel has ended it, too.
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(InterceptError::AlreadyRunning {
+                        path: path.to_owned(),
+                    });
+                }
+                Err(errno) => return Err(failed("lock")(errno.into())),
+            }
         }
+    }
+
+    /// A second hold on the lock.
+    pub(super) fn lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
     }
 
     pub(super) fn path(&self) -> &Path {

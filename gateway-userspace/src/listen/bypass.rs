@@ -2,15 +2,16 @@
 
 use std::{
     collections::HashMap,
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     audit::BypassAttempted,
     identity::{Jobs, attribute},
-    intercept::{Attempts, BypassAttempt, Way},
+    intercept::{BypassAttempt, Way},
     session::{Gate, process_record},
 };
 
@@ -48,16 +49,15 @@ impl BypassWatch {
         }
     }
 
-    /// Runs until the daemon ends.
-    ///
-    /// # Errors
-    /// If the programs' reports cannot be waited for.
-    pub async fn run(mut self, attempts: Attempts) -> io::Result<()> {
-        let mut attempts = attempts.into_stream()?;
+    /// Runs for as long as attempts may come.
+    pub async fn run(mut self, mut attempts: mpsc::Receiver<BypassAttempt>) {
         let mut tick = tokio::time::interval(FLUSH);
         loop {
             tokio::select! {
-                attempt = attempts.next() => self.take(attempt?, Instant::now()).await,
+                attempt = attempts.recv() => match attempt {
+                    Some(attempt) => self.take(attempt, Instant::now()).await,
+                    None => return,
+                },
                 _ = tick.tick() => self.flush(Instant::now()).await,
             }
         }

@@ -1,182 +1,52 @@
 //! Serves jobs in other network namespaces: containers, mostly.
 //!
-//! The proxy listens in a namespace once a job has dialled a database there; that first connect waits
-//! in the kernel meanwhile. A listener keeps its namespace alive, so it goes when no process is left
-//! in it.
+//! The warden listens there and hands the listeners over.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    os::unix::fs::MetadataExt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::TcpListener as StdListener, sync::Arc};
 
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use super::Acceptor;
-use crate::intercept::{Interceptor, NamespaceFile, NamespaceStream, NamespaceWanted};
-
-/// How often it is looked for namespaces that nobody is in any more.
-const SWEEP_EVERY: Duration = Duration::from_secs(2);
-/// Namespaces that are served at the same time.
-const MAX_NAMESPACES: usize = 1024;
-/// Of these those of one job: none can take the place of all others.
-const MAX_OF_A_JOB: usize = 64;
+use crate::intercept::Claim;
 
 /// The namespaces that are served.
 pub struct Namespaces {
-    interceptor: Arc<Interceptor>,
     acceptor: Arc<Acceptor>,
-    /// By cookie.
-    open: HashMap<u64, Open>,
-}
-
-struct Open {
-    file: NamespaceFile,
-    /// cgroup of the job that came first.
-    job: u64,
-    /// Closes the listeners when it is dropped.
-    _stop: watch::Sender<bool>,
+    /// By cookie; dropping one closes its listeners.
+    open: HashMap<u64, watch::Sender<bool>>,
 }
 
 impl Namespaces {
     /// None is served yet.
-    pub fn new(interceptor: Arc<Interceptor>, acceptor: Arc<Acceptor>) -> Self {
+    pub fn new(acceptor: Arc<Acceptor>) -> Self {
         Self {
-            interceptor,
             acceptor,
             open: HashMap::new(),
         }
     }
 
-    /// Opens and closes listeners until `stop` turns true.
-    pub async fn run(mut self, mut requests: NamespaceStream, mut stop: watch::Receiver<bool>) {
-        let mut sweep = interval(SWEEP_EVERY);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                wanted = requests.next() => match wanted {
-                    Ok(wanted) => self.open(wanted).await,
-                    Err(error) => {
-                        tracing::error!(%error, "jobs in new network namespaces are not served any more");
-                        return;
-                    }
-                },
-                _ = sweep.tick(), if !self.open.is_empty() => self.sweep().await,
-                () = stopped(&mut stop) => return,
-            }
-        }
-    }
-
-    async fn open(&mut self, wanted: NamespaceWanted) {
-        // Asked by every connect that comes before the listener.
-        if self.open.contains_key(&wanted.netns_cookie) {
-            return;
-        }
-        let of_job = |open: &&Open| open.job == wanted.job_cgroup_id;
-        if self.open.len() >= MAX_NAMESPACES
-            || self.open.values().filter(of_job).count() >= MAX_OF_A_JOB
-        {
-            tracing::warn!(
-                job_cgroup = wanted.job_cgroup_id,
-                pid = wanted.pid,
-                "too many network namespaces: this one is not served"
-            );
-            return;
-        }
-        let interceptor = self.interceptor.clone();
-        let listening = match spawn_blocking(move || interceptor.listen_in(&wanted)).await {
-            Ok(Ok(listening)) => listening,
-            Ok(Err(error)) => {
-                tracing::warn!(pid = wanted.pid, %error, "cannot listen in the network namespace of a job");
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot listen in the network namespace of a job");
-                return;
-            }
-        };
-        let claims = self.interceptor.claims_in(wanted.netns_cookie);
+    /// Serves one from now on. To be called within a runtime.
+    pub fn open(
+        &mut self,
+        netns_cookie: u64,
+        listeners: Vec<StdListener>,
+        claims: &Arc<dyn Claim>,
+    ) {
         let (stop, stopped) = watch::channel(false);
-        for listener in listening.listeners {
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => {
-                    tracing::error!(%error, "a listener cannot be used");
-                    return;
+        for listener in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let acceptor = self.acceptor.clone();
+                    tokio::spawn(acceptor.run(listener, claims.clone(), stopped.clone()));
                 }
-            };
-            tokio::spawn(
-                self.acceptor
-                    .clone()
-                    .run(listener, claims.clone(), stopped.clone()),
-            );
-        }
-        tracing::info!(
-            netns_cookie = wanted.netns_cookie,
-            pid = wanted.pid,
-            "a network namespace of a job is served"
-        );
-        self.open.insert(
-            wanted.netns_cookie,
-            Open {
-                file: listening.file,
-                job: wanted.job_cgroup_id,
-                _stop: stop,
-            },
-        );
-    }
-
-    /// Closes the listeners of namespaces that no process is in.
-    async fn sweep(&mut self) {
-        let Ok(inhabited) = spawn_blocking(inhabited).await else {
-            return;
-        };
-        self.open.retain(|cookie, open| {
-            let lives = inhabited.contains(&open.file);
-            if !lives {
-                tracing::info!(
-                    netns_cookie = cookie,
-                    "a network namespace is empty: not served any more"
-                );
+                Err(error) => tracing::error!(%error, "a listener cannot be used"),
             }
-            lives
-        });
+        }
+        self.open.insert(netns_cookie, stop);
     }
-}
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _stopped_or_dropped = stop.wait_for(|stop| *stop).await.is_ok();
-}
-
-/// The namespaces that processes are in.
-fn inhabited() -> HashSet<NamespaceFile> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-        })
-        .filter_map(|entry| fs::metadata(entry.path().join("ns/net")).ok())
-        .map(|namespace| (namespace.dev(), namespace.ino()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_namespace_of_a_process_is_inhabited() {
-        let own = fs::metadata("/proc/self/ns/net").unwrap();
-        assert!(inhabited().contains(&(own.dev(), own.ino())));
+    /// Serves it no more: nobody is in it.
+    pub fn close(&mut self, netns_cookie: u64) {
+        self.open.remove(&netns_cookie);
     }
 }

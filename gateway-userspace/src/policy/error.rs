@@ -51,7 +51,7 @@ impl fmt::Display for PolicyError {
 }
 
 /// One problem. Prints as `file:line:column: message`, with the line below.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     /// The file, or the folder.
     pub file: PathBuf,
@@ -64,7 +64,7 @@ pub struct Problem {
 }
 
 /// The line of a problem, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Excerpt {
     /// Its number, from 1.
     pub line: u64,

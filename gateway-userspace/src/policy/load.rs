@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     error::{PolicyError, Problem},
     policy::Policy,
@@ -15,20 +17,50 @@ use super::{
 /// Larger files are a mistake, or an attack on the daemon's memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-impl Policy {
-    /// Loads every `*.yaml` of a folder, in order of their names. Hidden files and test cases
-    /// (`*.test.yaml`) are left out. If anything is wrong with any of them, nothing is loaded and every problem is reported.
-    pub fn load(dir: &Path) -> Result<Self, PolicyError> {
-        let files = list(dir).map_err(|problem| PolicyError::new(vec![problem]))?;
-        let mut sources = Vec::new();
-        let mut problems = Vec::new();
-        for file in files {
-            match read(&file) {
-                Ok(text) => sources.push((file, text)),
-                Err(problem) => problems.push(problem),
+/// The texts of a folder's policy files, and what could not be read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sources {
+    texts: Vec<(PathBuf, String)>,
+    problems: Vec<Problem>,
+}
+
+impl Sources {
+    /// Reads every `*.yaml` of a folder, in order of their names. Hidden files and test cases
+    /// (`*.test.yaml`) are left out.
+    pub fn read(dir: &Path) -> Self {
+        let mut sources = Self::default();
+        match list(dir) {
+            Err(problem) => sources.problems.push(problem),
+            Ok(files) => {
+                for file in files {
+                    match read(&file) {
+                        Ok(text) => sources.texts.push((file, text)),
+                        Err(problem) => sources.problems.push(problem),
+                    }
+                }
             }
         }
-        match Self::from_sources(&sources) {
+        sources
+    }
+}
+
+impl Policy {
+    /// Loads the policy files of a folder. If anything is wrong with any of them, nothing is loaded
+    /// and every problem is reported.
+    pub fn load(dir: &Path) -> Result<Self, PolicyError> {
+        Self::of(Sources::read(dir))
+    }
+
+    /// As [`Policy::load`], of files that are read already.
+    pub fn of(sources: Sources) -> Result<Self, PolicyError> {
+        let Sources {
+            texts,
+            mut problems,
+        } = sources;
+        if texts.is_empty() && !problems.is_empty() {
+            return Err(PolicyError::new(problems));
+        }
+        match Self::from_sources(&texts) {
             Ok(policy) if problems.is_empty() => Ok(policy),
             Ok(_) => Err(PolicyError::new(problems)),
             Err(error) => {

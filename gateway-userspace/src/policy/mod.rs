@@ -9,6 +9,7 @@ mod error;
 mod evaluate;
 pub mod explain;
 mod fields;
+mod folder;
 mod glob;
 mod grant;
 mod kinship;
@@ -35,13 +36,14 @@ mod yaml;
 pub use admit::Admission;
 pub use error::{Excerpt, PolicyError, Problem};
 pub use evaluate::{evaluate, evaluate_in};
+pub use folder::{LocalFolder, PolicyFolder, Stamp};
 pub use glob::Glob;
 pub use grant::{
     ApproveRule, FilterUse, Grant, GrantRole, JOB_ROLE_PREFIX, MaskRule, Mode, Rule, Verb, Who,
 };
 pub use kinship::Kinship;
 pub use limits::{DEFAULT_HOLD, GrantLimits, Limit, LimitKind, LimitReached, Limits};
-pub use load::{is_policy_file, is_test_file};
+pub use load::{Sources, is_policy_file, is_test_file};
 pub use pattern::{ColumnPattern, ObjectPattern, PatternError, Target};
 pub use policy::Policy;
 pub use schema::schema;

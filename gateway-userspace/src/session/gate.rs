@@ -27,7 +27,7 @@ use super::{
 use crate::{
     approval::Approvals,
     audit::{self, Durability, Log, Shipper, Witnesses},
-    identity::{Principal, SessionGuard},
+    identity::{Host, Principal, SessionGuard},
     masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
     sql::{BigStack, Catalog, Namespace, StatementKind},
@@ -57,6 +57,8 @@ pub struct Gate {
     pub(super) sessions: AtomicU32,
     /// How often jobs send statements.
     pub(super) rates: Rates,
+    /// Absent: which step of its run a process belongs to is not known.
+    pub(super) host: OnceLock<Arc<dyn Host>>,
     /// Counts definitions made through Cordon: whoever sees it rise looks its names up again.
     pub(super) epoch: AtomicU64,
 }
@@ -80,6 +82,7 @@ impl Gate {
             recordings: OnceLock::new(),
             shipper: OnceLock::new(),
             witnesses: OnceLock::new(),
+            host: OnceLock::new(),
             snapshots: Mutex::default(),
             readings: Readings::default(),
             confirmed: Mutex::default(),

@@ -145,7 +145,8 @@ impl Session {
         }
         let process = self.principal.process().clone();
         // Reads what the kernel has to say about a process, which may take its time.
-        let step = tokio::task::spawn_blocking(move || step(&process))
+        let host = self.gate.host.get().cloned();
+        let step = tokio::task::spawn_blocking(move || step(&*host?, &process))
             .await
             .unwrap_or_default();
         let job = self.principal.job();

@@ -9,6 +9,7 @@ pub use crate::{
 };
 use crate::{
     audit::{Recorder, Shipper, WitnessStates, Witnesses},
+    identity::Host,
     policy::{Reason, ReasonCode},
 };
 
@@ -69,6 +70,12 @@ impl Gate {
         if self.witnesses.set(witnesses).is_err() {
             tracing::error!("the evidence has witnesses already");
         }
+    }
+
+    /// Has processes looked at by `host`. Once.
+    pub fn sees_processes_with(&self, host: Arc<dyn Host>) {
+        // Set once, at the start.
+        let _twice = self.host.set(host);
     }
 
     /// Refuses new sessions while too much evidence is not shipped. Once.

@@ -12,7 +12,8 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
+    SigningKey,
 };
 use ring::digest;
 use rustls::{
@@ -54,9 +55,49 @@ pub enum TlsError {
     Name(String),
 }
 
+/// Signs as the host's certificate authority: ECDSA over P-256 with SHA-256, in ASN.1 DER.
+pub trait AuthorityKey: Send + Sync {
+    /// The public key: an uncompressed point, 65 bytes.
+    fn public(&self) -> &[u8];
+
+    /// The signature of `data`.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    fn sign(&self, data: &[u8]) -> io::Result<Vec<u8>>;
+}
+
+/// The authority's key and certificate in files: `ca.key` (0600) and `ca.pem`.
+pub struct AuthorityFiles {
+    key: KeyPair,
+    certificate: CertificateDer<'static>,
+}
+
+/// As rcgen wants it.
+struct Signer(Arc<dyn AuthorityKey>);
+
+impl PublicKeyData for Signer {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for Signer {
+    fn sign(&self, data: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(data).map_err(|error| {
+            tracing::error!(%error, "the authority's key cannot be used");
+            rcgen::Error::RemoteKeyError
+        })
+    }
+}
+
 /// The host's own certificate authority; jobs trust its certificate.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Signer>,
     certificate: CertificateDer<'static>,
     leaves: Mutex<HashMap<(String, IpAddr), Leaf>>,
     provider: Arc<CryptoProvider>,
@@ -79,8 +120,8 @@ pub struct Accepted {
     pub certificate_hash: Vec<u8>,
 }
 
-impl Authority {
-    /// Opens the authority below `dir`, or makes it: `ca.key` (0600) and `ca.pem`.
+impl AuthorityFiles {
+    /// Opens the authority below `dir`, or makes it.
     ///
     /// # Errors
     /// If its files cannot be read, written or understood.
@@ -121,9 +162,49 @@ impl Authority {
             }
             Err(error) => return Err(file(&cert_path, error)),
         };
+        Ok(Self { key, certificate })
+    }
+
+    /// The authority's certificate in DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The authority's certificate in PEM, for the jobs' trust stores.
+    pub fn certificate_pem(&self) -> String {
+        pem(&self.certificate)
+    }
+}
+
+impl AuthorityKey for AuthorityFiles {
+    fn public(&self) -> &[u8] {
+        self.key.der_bytes()
+    }
+
+    fn sign(&self, data: &[u8]) -> io::Result<Vec<u8>> {
+        SigningKey::sign(&self.key, data).map_err(io::Error::other)
+    }
+}
+
+impl Authority {
+    /// The authority below `dir`, which is made if there is none.
+    ///
+    /// # Errors
+    /// If its files cannot be read, written or understood.
+    pub fn open(dir: &Path) -> Result<Self, TlsError> {
+        let files = AuthorityFiles::open(dir)?;
+        let certificate = files.certificate.to_vec();
+        Self::new(Arc::new(files), certificate)
+    }
+
+    /// The authority of this certificate (DER), with a key that may be elsewhere.
+    ///
+    /// # Errors
+    /// Never, as its parameters are ours.
+    pub fn new(key: Arc<dyn AuthorityKey>, certificate: Vec<u8>) -> Result<Self, TlsError> {
         Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
+            issuer: Issuer::new(authority_params()?, Signer(key)),
+            certificate: certificate.into(),
             leaves: Mutex::new(HashMap::new()),
             provider: Arc::new(rustls::crypto::ring::default_provider()),
         })
@@ -131,18 +212,7 @@ impl Authority {
 
     /// The authority's certificate in PEM, for the jobs' trust stores.
     pub fn certificate_pem(&self) -> String {
-        use base64::Engine;
-        let body = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
-        let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-        let mut rest = body.as_str();
-        while !rest.is_empty() {
-            let (line, tail) = rest.split_at(rest.len().min(64));
-            pem.push_str(line);
-            pem.push('\n');
-            rest = tail;
-        }
-        pem.push_str("-----END CERTIFICATE-----\n");
-        pem
+        pem(&self.certificate)
     }
 
     /// Answers a TLS client hello with a leaf for the name it asks for (SNI), or `fallback`
@@ -226,6 +296,21 @@ impl Authority {
 }
 
 const ALPN: &[u8] = b"postgresql";
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let body = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = tail;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
 
 fn authority_params() -> Result<CertificateParams, TlsError> {
     let mut params = CertificateParams::new(Vec::new())?;

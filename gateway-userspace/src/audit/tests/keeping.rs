@@ -308,8 +308,8 @@ async fn a_rotation_that_a_crash_cut_short_is_ended_or_undone() {
     let dir = dir.path();
     let first = long_log(dir).await;
     // Behind the making of the key.
-    let next = key::SigningKey::generate().unwrap();
-    fs::write(dir.join("keys/next.key"), &*next).unwrap();
+    FileLogKeys::of(dir).make(KeySlot::Next).unwrap();
+    assert!(dir.join("keys/next.key").exists());
     let (log, _) = open(dir);
     log.close("test").await.unwrap();
     assert!(!dir.join("keys/next.key").exists());

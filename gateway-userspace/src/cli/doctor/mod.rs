@@ -19,7 +19,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, ValueEnum};
 
 use self::finding::{Finding, Report};
-use super::{client::OutputArgs, run::load_policy};
+use super::{client::OutputArgs, fit::load_policy};
 use crate::config::{self, Config};
 
 /// Check this host: what is missing for Cordon to hold, and how to mend it.

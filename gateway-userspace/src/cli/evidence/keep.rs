@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::super::{
     client,
-    run::{host_name, store_config},
+    gateway::{host_name, store_config},
     style::Output,
 };
 use crate::{

@@ -14,7 +14,7 @@ use crate::{
     cli::{
         catalog,
         client::{self, ControlArgs, runtime},
-        run::load_policy,
+        fit::load_policy,
     },
     config::{Config, DEFAULT_PATH},
     policy::Policy,

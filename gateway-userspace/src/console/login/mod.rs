@@ -31,7 +31,10 @@ use super::{
     person::Person,
     refused::Refused,
 };
-use crate::{config::ConsoleTcp, identity::Tokens};
+use crate::{
+    config::ConsoleTcp,
+    identity::{Host, Tokens},
+};
 
 pub use session::SessionKey;
 
@@ -53,10 +56,10 @@ impl Login {
     ///
     /// # Errors
     /// If TLS towards the provider cannot be set up.
-    pub fn new(config: &ConsoleTcp) -> Result<Self, String> {
+    pub fn new(config: &ConsoleTcp, host: &Arc<dyn Host>) -> Result<Self, String> {
         Ok(Self {
             provider: Provider::new(&config.login, format!("{}/callback", config.origin))?,
-            tokens: Tokens::new(std::slice::from_ref(&config.login.issuer)),
+            tokens: Tokens::new(std::slice::from_ref(&config.login.issuer), host),
             pending: Pending::default(),
             sessions: Sessions::new(config.login.idle, config.login.max_duration),
             rate: Rate::default(),

@@ -1,0 +1,204 @@
+//! What is done on this host with rights that its users do not have.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Cgroup, CgroupRoot, Host, KernelJobs, local_socket, registry::is_job_id};
+use crate::config::{CgroupPath, Config, Console, JwksSource};
+
+/// Longest environment that is read, in bytes.
+const MAX_ENVIRONMENT: u64 = 4 * 1024 * 1024;
+/// Largest key set, in bytes.
+const MAX_KEY_SET: u64 = 1024 * 1024;
+
+/// Does it in this process. Whoever asks is not trusted: cgroups other than jobs', and files other
+/// than the configured key sets, are out of reach.
+pub struct LocalHost {
+    root: CgroupRoot,
+    parent: CgroupPath,
+    key_sets: BTreeSet<PathBuf>,
+    kernel: Arc<dyn KernelJobs>,
+}
+
+impl LocalHost {
+    /// For the jobs of a configuration.
+    ///
+    /// # Errors
+    /// If there is no cgroup v2 hierarchy.
+    pub fn new(config: &Config, kernel: Arc<dyn KernelJobs>) -> io::Result<Self> {
+        let at_console = config.console.as_ref().and_then(Console::login);
+        let issuers = config.issuers.iter();
+        let issuers = issuers.chain(at_console.map(|login| &login.issuer));
+        let files = issuers.filter_map(|issuer| match &issuer.jwks {
+            JwksSource::File(path) => Some(path.clone()),
+            JwksSource::Discovery | JwksSource::Url(_) => None,
+        });
+        Ok(Self {
+            root: CgroupRoot::find()?,
+            parent: config.jobs.cgroup.clone(),
+            key_sets: files.collect(),
+            kernel,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(root: CgroupRoot, parent: CgroupPath, kernel: Arc<dyn KernelJobs>) -> Self {
+        Self {
+            root,
+            parent,
+            key_sets: BTreeSet::new(),
+            kernel,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_key_set(mut self, path: PathBuf) -> Self {
+        self.key_sets.insert(path);
+        self
+    }
+
+    fn path(&self, job: &str) -> io::Result<CgroupPath> {
+        if !is_job_id(job) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{job:?} is not the name of a job's cgroup"),
+            ));
+        }
+        CgroupPath::new(&format!("{}/{job}", self.parent)).map_err(io::Error::other)
+    }
+
+    fn cgroup(&self, job: &str) -> io::Result<Cgroup> {
+        self.root.open(&self.path(job)?)
+    }
+}
+
+impl Host for LocalHost {
+    fn make_cgroup(&self, job: &str) -> io::Result<()> {
+        self.path(job)?;
+        self.root.create(&self.parent, job).map(drop)
+    }
+
+    fn join_cgroup(&self, job: &str, pid: u32) -> io::Result<()> {
+        self.cgroup(job)?.add(pid)
+    }
+
+    fn kill_cgroup(&self, job: &str) -> io::Result<()> {
+        self.cgroup(job)?.kill()
+    }
+
+    fn remove_cgroup(&self, job: &str) -> io::Result<()> {
+        match self.cgroup(job) {
+            Ok(cgroup) => cgroup.remove(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn register(&self, job: &str) -> io::Result<()> {
+        self.kernel.add(self.root.id(&self.path(job)?)?)
+    }
+
+    fn unregister(&self, cgroup_id: u64) -> io::Result<()> {
+        self.kernel.remove(cgroup_id)
+    }
+
+    fn executable(&self, pid: u32) -> io::Result<PathBuf> {
+        fs::read_link(format!("/proc/{pid}/exe"))
+    }
+
+    fn environment(&self, pid: u32) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(format!("/proc/{pid}/environ"))?
+            .take(MAX_ENVIRONMENT)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn local_socket(&self, pid: u32, ports: &BTreeSet<u16>) -> io::Result<Option<PathBuf>> {
+        local_socket::in_reach(pid, ports)
+    }
+
+    fn key_set(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if !self.key_sets.contains(path) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "no configured issuer has this key set",
+            ));
+        }
+        let metadata = fs::metadata(path)?;
+        if metadata.mode() & 0o002 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "every user of this host can change it; run `chmod o-w {}`",
+                    path.display()
+                ),
+            ));
+        }
+        if metadata.len() > MAX_KEY_SET {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is larger than {MAX_KEY_SET} bytes"),
+            ));
+        }
+        fs::read(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::testing::{Recorder, TestParent};
+
+    #[test]
+    fn cgroups_that_are_no_jobs_and_files_that_are_no_key_sets_are_out_of_reach() {
+        let parent = TestParent::new();
+        let host = parent.host(Recorder::new());
+        parent.root.create(&parent.path, "others").unwrap();
+        let inner = "job-0123456789abcdef/inner";
+        for name in [
+            "others",
+            "",
+            ".",
+            "..",
+            "../init",
+            "job-",
+            "job-1/../..",
+            inner,
+        ] {
+            let kind = |outcome: io::Result<()>| outcome.unwrap_err().kind();
+            assert_eq!(
+                kind(host.kill_cgroup(name)),
+                io::ErrorKind::InvalidInput,
+                "{name}"
+            );
+            assert_eq!(kind(host.join_cgroup(name, 1)), io::ErrorKind::InvalidInput);
+            assert_eq!(kind(host.make_cgroup(name)), io::ErrorKind::InvalidInput);
+            assert_eq!(kind(host.remove_cgroup(name)), io::ErrorKind::InvalidInput);
+            assert_eq!(kind(host.register(name)), io::ErrorKind::InvalidInput);
+        }
+        let refused = host.key_set(Path::new("/etc/shadow")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_jobs_cgroup_is_made_once_and_removed_as_often_as_one_likes() {
+        let parent = TestParent::new();
+        let host = parent.host(Recorder::new());
+        let job = "job-0123456789abcdef";
+        host.make_cgroup(job).unwrap();
+        assert_eq!(
+            host.make_cgroup(job).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        host.register(job).unwrap();
+        host.remove_cgroup(job).unwrap();
+        host.remove_cgroup(job).unwrap();
+    }
+}
