@@ -155,3 +155,20 @@ async fn terminate_upstream(upstream: &Upstream, login: &str) -> Result<(), Back
     );
     ask(&destination, &[&query]).await.map(|_answers| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room_for<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_keeps_no_room_for_what_it_does_at_times() {
+        let task = room_for(Opened::serve);
+        assert!(task <= 1_536, "the task of a session takes {task} bytes");
+        let connection = size_of::<Connection>();
+        assert!(connection <= 2_048, "a connection takes {connection} bytes");
+    }
+}
