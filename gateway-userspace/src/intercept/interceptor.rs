@@ -336,7 +336,7 @@ impl State {
             epoch: self.epoch,
             netns_cookie: self.netns_cookie,
             namespaces: u32::from(self.namespaces),
-            zero: 0,
+            warden_tgid: std::process::id(),
         };
         // For cgroups, the set comes before the switch that trusts it; for the host, after.
         let set_first = matches!(self.scope, Scope::Cgroups(_));

@@ -18,6 +18,15 @@ use crate::{
 /// Deepest nesting of the folders of the evidence.
 const MAX_DEPTH: u32 = 16;
 
+/// Where the state of a daemon of one process is, and where it belongs.
+const MOVED: [(&str, &str); 5] = [
+    ("evidence/keys/log.key", "keys/log.key"),
+    ("evidence/keys/next.key", "keys/next.key"),
+    ("approvals.db", "gateway/approvals.db"),
+    ("approvals.db-wal", "gateway/approvals.db-wal"),
+    ("used-tokens", "gateway/used-tokens"),
+];
+
 /// Makes the folders of the state, gives the gateway its own, and opens the private keys, which it
 /// cannot reach.
 ///
@@ -34,6 +43,10 @@ pub fn prepare(config: &Config) -> anyhow::Result<(GatewayUser, Keys)> {
     make(state, 0o711)?;
     allow_passing(state)?;
     make(&config.keys_dir(), 0o700)?;
+    make(&config.gateway_dir(), 0o700)?;
+    for (from, to) in MOVED {
+        move_over(&state.join(from), &state.join(to))?;
+    }
     for dir in [config.gateway_dir(), config.evidence_dir()] {
         make(&dir, 0o700)?;
         give(&dir, user, MAX_DEPTH).with_context(|| {
@@ -63,6 +76,16 @@ fn make(dir: &Path, mode: u32) -> anyhow::Result<()> {
             .with_context(|| format!("the folder {} cannot be made", dir.display()))?;
     }
     Ok(())
+}
+
+/// Moves a file that is there to where there is none.
+fn move_over(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() || !from.exists() {
+        return Ok(());
+    }
+    tracing::info!(from = %from.display(), to = %to.display(), "moved");
+    fs::rename(from, to)
+        .with_context(|| format!("{} cannot be moved to {}", from.display(), to.display()))
 }
 
 fn allow_passing(dir: &Path) -> anyhow::Result<()> {
