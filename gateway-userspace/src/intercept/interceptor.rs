@@ -94,6 +94,9 @@ impl Interceptor {
         if config.port == 0 {
             return Err(InterceptError::PortZero);
         }
+        if !kernel::is_initial_pid_namespace() {
+            return Err(InterceptError::PidNamespace);
+        }
         let root = match &config.cgroup_root {
             Some(root) => root.clone(),
             None => cgroup::find_root()?,

@@ -65,7 +65,7 @@ impl PortSet {
     pub(super) fn add(&mut self, ports: impl Iterator<Item = u16>) -> Result<(), InterceptError> {
         let mut words = self.words.clone();
         mark(&mut words, ports);
-        self.write(words)
+        self.write(&words)
     }
 
     /// Makes the set equal to these ports.
@@ -75,11 +75,11 @@ impl PortSet {
     ) -> Result<(), InterceptError> {
         let mut words = vec![0; PORT_WORDS];
         mark(&mut words, ports);
-        self.write(words)
+        self.write(&words)
     }
 
-    fn write(&mut self, words: Vec<u64>) -> Result<(), InterceptError> {
-        for ((at, new), old) in (0..).zip(&words).zip(&mut self.words) {
+    fn write(&mut self, words: &[u64]) -> Result<(), InterceptError> {
+        for ((at, new), old) in (0..).zip(words).zip(&mut self.words) {
             if new != old {
                 self.map
                     .set(at, new, 0)
