@@ -234,10 +234,10 @@ fn h7_without_a_job_and_at_the_namespaces_own_loopback_connects_are_refused() ->
 #[test]
 fn h7_where_the_configuration_says_so_jobs_in_other_namespaces_are_refused() -> Result<()> {
     let stand = stand(FAR, "", &[])?;
-    let config = std::fs::read_to_string(stand.daemon.config())?;
+    let config = fs::read_to_string(stand.daemon.config())?;
     let mut stand = stand;
     stand.daemon.terminate()?;
-    std::fs::write(
+    fs::write(
         stand.daemon.config(),
         config.replace("intercept:\n", "intercept:\n  namespaces: refuse\n"),
     )?;

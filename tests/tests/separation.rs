@@ -1,19 +1,14 @@
 //! Privilege separation: what speaks with jobs and databases has no rights on the host, what has them
 //! reads nothing of theirs, and neither outlives the other.
 
-use std::{
-    fs::{self, File},
-    os::unix::fs::FileExt,
-    path::Path,
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cordon_tests::{
-    Output, Stand,
+    Output, Stand, canary,
     daemon::GATEWAY_UID,
     host::{self, eventually},
-    policies,
+    policies, tools,
 };
 use ring::digest::{SHA512, digest};
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,6 +48,15 @@ fn what_reads_bytes_of_jobs_and_databases_is_nobody_and_has_no_capability() -> R
     let groups = field(gateway, "Groups")?;
     ensure!(groups == GATEWAY_UID.to_string(), "{groups}");
     ensure!(field(gateway, "NoNewPrivs")? == "1" && field(gateway, "Seccomp")? == "2");
+    // It has inherited nothing of the kernel side.
+    for entry in fs::read_dir(format!("/proc/{gateway}/fd"))? {
+        let target = fs::read_link(entry?.path())?;
+        ensure!(
+            !target.to_string_lossy().contains("anon_inode:bpf"),
+            "{}",
+            target.display()
+        );
+    }
     // The sockets of jobs and databases are the gateway's: the warden has none that is connected.
     ensure!(connected(gateway)? > 0 || stand.daemon.sessions()? == 0);
     let mut session = stand.job().live()?;
@@ -97,27 +101,34 @@ fn connected(pid: u32) -> Result<usize> {
     Ok(count)
 }
 
+/// Looks through what a process may write of its memory.
+const REMEMBERS: &str = r"
+import sys
+pid, wanted = sys.argv[1], bytes.fromhex(sys.argv[2])
+with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb', 0) as memory:
+    for line in maps:
+        place, rights = line.split()[:2]
+        if not rights.startswith('rw'):
+            continue
+        start, end = (int(part, 16) for part in place.split('-'))
+        try:
+            memory.seek(start)
+            held = memory.read(end - start)
+        except OSError:
+            continue
+        if wanted in held:
+            print('yes')
+            break
+";
+
 /// Whether the memory of a process holds these bytes.
 fn remembers(pid: u32, wanted: &[u8]) -> Result<bool> {
-    let memory = File::open(format!("/proc/{pid}/mem"))?;
-    for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (range, rights) = (fields.next().context("a line")?, fields.next());
-        if !rights.is_some_and(|rights| rights.starts_with("rw")) {
-            continue;
-        }
-        let (from, to) = range.split_once('-').context("a range")?;
-        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
-        let mut bytes = vec![0; usize::try_from(to - from)?];
-        // Guard pages and what went meanwhile.
-        if memory.read_exact_at(&mut bytes, from).is_err() {
-            continue;
-        }
-        if bytes.windows(wanted.len()).any(|window| window == wanted) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let hex: String = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
+    let output: Output = Command::new(tools::PYTHON)
+        .args(["-c", REMEMBERS, &pid.to_string(), &hex])
+        .output()?
+        .into();
+    Ok(output.success()?.stdout.trim() == "yes")
 }
 
 #[test]
@@ -133,6 +144,14 @@ fn the_key_of_the_evidence_is_in_the_wardens_memory_and_not_in_the_gateways() ->
     let gateway = stand.daemon.gateway_pid()?;
     ensure!(!remembers(gateway, prefix)?, "the gateway has the key");
     ensure!(!remembers(gateway, seed)?, "the gateway has the key");
+    // Nor the password of a login that no job has used; of the one that was, it may.
+    let [_, unused] = canary::GATEWAY_PASSWORDS else {
+        bail!("two logins have passwords");
+    };
+    ensure!(
+        !remembers(gateway, unused.as_bytes())?,
+        "the gateway has all passwords"
+    );
     // It does look: the gateway knows the log's origin.
     ensure!(remembers(gateway, b"/cordon-evidence")?);
     stand.daemon.verify_evidence()?.success()?;

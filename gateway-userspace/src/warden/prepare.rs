@@ -27,17 +27,25 @@ const MOVED: [(&str, &str); 5] = [
     ("used-tokens", "gateway/used-tokens"),
 ];
 
-/// Makes the folders of the state, gives the gateway its own, and opens the private keys, which it
-/// cannot reach.
+/// The user of the gateway.
 ///
 /// # Errors
-/// If there is no user for the gateway, or it could not get to its folders.
-pub fn prepare(config: &Config) -> anyhow::Result<(GatewayUser, Keys)> {
-    let Some(user) = config.user else {
-        bail!(
+/// If there is none.
+pub fn gateway_user(config: &Config) -> anyhow::Result<GatewayUser> {
+    match config.user {
+        Some(user) => Ok(user),
+        None => bail!(
             "there is no user {GATEWAY_USER} on this host, as which databases and jobs are spoken with: run `useradd --system --no-create-home --shell /usr/sbin/nologin {GATEWAY_USER}`, or name another user of its own with `user:` in the configuration"
-        );
-    };
+        ),
+    }
+}
+
+/// Makes the folders of the state, gives the gateway its own, and opens the private keys, which it
+/// cannot reach. No gateway may run meanwhile: it could turn its folders into links to others'.
+///
+/// # Errors
+/// If it could not get to its folders, or a key is damaged.
+pub fn prepare(config: &Config, user: GatewayUser) -> anyhow::Result<Keys> {
     let state = &config.state_dir;
     // To be passed through on the way to its own folders, not to be listed.
     make(state, 0o711)?;
@@ -64,7 +72,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<(GatewayUser, Keys)> {
             .context("the certificate authority cannot be opened")?,
     };
     write_public(&config.ca_file(), &keys.authority.certificate_pem())?;
-    Ok((user, keys))
+    Ok(keys)
 }
 
 fn make(dir: &Path, mode: u32) -> anyhow::Result<()> {
