@@ -22,6 +22,9 @@ pub use settings::{
     RECOGNISE_OFF, RECOGNISE_REFUSE, RECOGNISE_REPORT, SCOPE_CGROUPS, SCOPE_HOST, Settings,
 };
 
+/// Words of the set of ports of protected destinations: port `p` is bit `p % 64` of word `p / 64`.
+pub const PORT_WORDS: usize = 1024;
+
 /// How many levels of the cgroup tree, counted from the root, the ancestor walk looks at. A job
 /// or scope cgroup deeper than this cannot be registered; processes may nest as deep as they
 /// like below one.

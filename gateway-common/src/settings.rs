@@ -20,7 +20,7 @@ pub struct Settings {
     pub gateway_cgroup_id: u64,
     /// Cookie of the gateway's own network namespace.
     pub netns_cookie: u64,
-    /// Process id (tgid) of the gateway.
+    /// Process id (tgid) of the gateway: the one that may dial protected destinations.
     pub gateway_tgid: u32,
     /// Loopback port of the proxy, host byte order.
     pub proxy_port: u32,
@@ -36,6 +36,6 @@ pub struct Settings {
     pub epoch: u32,
     /// 1 if jobs in other network namespaces are served, 0 if they are refused.
     pub namespaces: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// Process id (tgid) of the warden: the one that may take the proxy's port.
+    pub warden_tgid: u32,
 }

@@ -1,4 +1,4 @@
-//! `bind`: the proxy's port is the gateway's.
+//! `bind`: the proxy's port is the warden's, who hands its listeners to the gateway.
 
 use gateway_common::Counter;
 
@@ -16,7 +16,7 @@ pub fn bind(call: &SockAddr) -> Verdict {
     let Some(settings) = caller::settings() else {
         return Verdict::Pass;
     };
-    if settings.proxy_port != u32::from(call.port()) || caller::is_gateway(settings) {
+    if settings.proxy_port != u32::from(call.port()) || caller::is_warden(settings) {
         return Verdict::Pass;
     }
     count(Counter::RefusedBind);

@@ -30,6 +30,17 @@ pub fn settings() -> Option<&'static Settings> {
 /// itself into the gateway's cgroup is not the gateway.
 #[inline(always)]
 pub fn is_gateway(settings: &Settings) -> bool {
+    is(settings, settings.gateway_tgid)
+}
+
+/// Whether the caller is the warden, in the gateway's cgroup, too.
+#[inline(always)]
+pub fn is_warden(settings: &Settings) -> bool {
+    is(settings, settings.warden_tgid)
+}
+
+#[inline(always)]
+fn is(settings: &Settings, wanted: u32) -> bool {
     // SAFETY: helpers without arguments.
     let (tgid, cgroup) = unsafe {
         (
@@ -37,7 +48,7 @@ pub fn is_gateway(settings: &Settings) -> bool {
             bpf_get_current_cgroup_id(),
         )
     };
-    tgid != 0 && tgid == settings.gateway_tgid && cgroup == settings.gateway_cgroup_id
+    tgid != 0 && tgid == wanted && cgroup == settings.gateway_cgroup_id
 }
 
 /// Whether everybody on the host is in scope.

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release};
 use gateway_common::Endpoint;
 
-use crate::maps::PROTECTED;
+use crate::maps::{PORTS, PROTECTED};
 
 pub const LOOPBACK_V4: [u8; 4] = [127, 0, 0, 1];
 pub const LOOPBACK_V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -43,6 +43,9 @@ pub fn is_loopback(to: &Endpoint) -> bool {
 /// host is protected on all its addresses and somebody listens there.
 #[inline(always)]
 pub fn is_protected<C>(ctx: *mut C, to: &Endpoint) -> bool {
+    if !is_protected_port(to.port) {
+        return false;
+    }
     // SAFETY: the value is not used, so it does not matter if it is replaced meanwhile.
     if unsafe { PROTECTED.get(to) }.is_some() {
         return true;
@@ -52,6 +55,14 @@ pub fn is_protected<C>(ctx: *mut C, to: &Endpoint) -> bool {
         return false;
     }
     is_loopback(to) || with_listener(ctx, to, |_| ()).is_some()
+}
+
+/// Whether anything of this port is protected. One that cannot be looked up may be.
+#[inline(always)]
+fn is_protected_port(port: u16) -> bool {
+    PORTS
+        .get(u32::from(port >> 6))
+        .is_none_or(|word| *word & (1 << (port & 63)) != 0)
 }
 
 /// Runs `f` on the socket that listens at `at` in the current network namespace.

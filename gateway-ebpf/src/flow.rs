@@ -118,14 +118,27 @@ unsafe fn begin(flow: *mut Flow, caller: Caller, netns_cookie: u64, epoch: u32) 
     }
 }
 
-/// Whether all of this socket's packets may pass unread: its flow was judged, while the same
-/// destinations were protected.
+/// Whether this packet may pass unread, while the same destinations are protected as when its flow
+/// began: all of the flow was judged, or it has sent no data yet, nor with this packet.
 #[inline(always)]
-pub fn is_clean(sk: *mut bpf_sock, settings: &Settings) -> bool {
+pub fn needs_no_look(sk: *mut bpf_sock, settings: &Settings) -> bool {
     // SAFETY: the verifier knows the socket, which outlives the program's run.
     let flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, false) };
     // SAFETY: owned by this socket.
-    !flow.is_null() && unsafe { (*flow).phase == CLEAN && (*flow).epoch == settings.epoch }
+    if flow.is_null() || unsafe { (*flow).epoch } != settings.epoch {
+        return false;
+    }
+    // SAFETY: as above.
+    match unsafe { (*flow).phase } {
+        CLEAN => true,
+        NEW => {
+            // SAFETY: the verifier knows the socket.
+            let tcp = unsafe { bpf_tcp_sock(sk) };
+            // SAFETY: not null. Packets are counted before they come here.
+            !tcp.is_null() && unsafe { (&raw const (*tcp).data_segs_out).read_volatile() } == 0
+        }
+        _ => false,
+    }
 }
 
 /// Reports a packet to a protected destination, once for a socket.

@@ -28,7 +28,7 @@ pub fn may_leave(ctx: &SkBuffContext) -> bool {
     let settings = caller::settings();
     if !sk.is_null()
         && let Some(settings) = settings
-        && flow::is_clean(sk, settings)
+        && flow::needs_no_look(sk, settings)
     {
         return true;
     }

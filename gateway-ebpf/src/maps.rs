@@ -9,13 +9,21 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use gateway_common::{Attempt, ConnKey, ConnRecord, Counter, Endpoint, NamespaceRequest, Settings};
+use gateway_common::{
+    Attempt, ConnKey, ConnRecord, Counter, Endpoint, NamespaceRequest, PORT_WORDS, Settings,
+};
 
 use crate::flow::Flow;
 
 /// Protected destinations. Written and deleted by the daemon.
 #[btf_map]
 pub static PROTECTED: HashMap<Endpoint, u32, 16384> = HashMap::new();
+
+/// The ports of protected destinations, a bit each: most connects and packets go elsewhere, and are
+/// told by this alone. Written by the daemon, which sets bits before it protects and clears them
+/// after.
+#[btf_map]
+pub static PORTS: Array<u64, PORT_WORDS> = Array::new();
 
 /// cgroup id of a live job. Written and deleted by the daemon.
 #[btf_map]

@@ -1,10 +1,13 @@
 //! A database, an issuer and a daemon together.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    process::Command,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Result, anyhow};
 
-use crate::{Cluster, Daemon, Issuer, JobCommand, Setup};
+use crate::{Cluster, Daemon, Issuer, JobCommand, Output, Setup, tools};
 
 /// Everything a test needs. The daemon goes first on drop, then the database.
 #[derive(Debug)]
@@ -56,5 +59,20 @@ impl Stand {
     /// A job of the tests' repository.
     pub fn job(&self) -> JobCommand<'_> {
         self.daemon.job()
+    }
+
+    /// psql of the shop's own user, with the database's own password, from the runner's cgroup and
+    /// without a job.
+    pub fn dial_without_job(&self) -> Result<Output> {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+            .arg(self.daemon.runner_cgroup().procs())
+            .arg(tools::postgres("psql")?)
+            .args(["-X", "-c", "SELECT 1"])
+            .env_clear()
+            .envs(self.cluster.client_env("app", "app-direct-2b7d"))
+            .current_dir("/");
+        Ok(command.output()?.into())
     }
 }

@@ -129,7 +129,7 @@ fn g1_no_way_round_while_the_daemon_is_stopped_or_killed() -> Result<()> {
     }
     stand.daemon.restart()?;
     stand.daemon.terminate()?;
-    let refused = Output::from(in_runner_cgroup(&stand)?);
+    let refused = stand.dial_without_job()?;
     ensure!(
         refused.code == Some(2),
         "served after a clean stop: {}",
@@ -147,21 +147,6 @@ fn g1_no_way_round_while_the_daemon_is_stopped_or_killed() -> Result<()> {
     let _ = child.kill();
     child.wait()?;
     Ok(())
-}
-
-fn in_runner_cgroup(stand: &Stand) -> Result<std::process::Output> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
-        .arg(stand.daemon.runner_cgroup().procs());
-    command
-        .arg(tools::postgres("psql")?)
-        .args(["-X", "-c", "SELECT 1"]);
-    command
-        .env_clear()
-        .envs(stand.cluster.client_env("app", "app-direct-2b7d"))
-        .current_dir("/");
-    Ok(command.output()?)
 }
 
 #[test]

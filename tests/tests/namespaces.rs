@@ -1,9 +1,15 @@
 //! H7: jobs and others in network namespaces of their own, as containers are.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use cordon_tests::{Cluster, Daemon, Issuer, JobCommand, Output, Setup, Stand, host, raw, tools};
+use serde_json::json;
 
 const IP: &str = "/usr/sbin/ip";
 /// An address of the database's without a route to it: only Cordon can serve it.
@@ -91,6 +97,77 @@ fn h7_a_job_in_a_namespace_of_its_own_is_served_from_its_first_connect_on() -> R
     Ok(())
 }
 
+/// A container as the OCI says: this host's programs behind namespaces of its own, with loopback and no
+/// other network. Gives the folder of its bundle.
+fn bundle(stand: &Stand, name: &str, user: u32, args: &[&str]) -> Result<PathBuf> {
+    let bundle = stand.daemon.scratch().path().join(name);
+    let root = bundle.join("rootfs");
+    for folder in ["usr", "etc", "proc", "dev", "tmp"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    for link in ["bin", "lib", "lib64"] {
+        symlink(format!("usr/{link}"), root.join(link))?;
+    }
+    let bind = |path: &str| json!({ "destination": path, "source": path, "type": "bind", "options": ["rbind", "ro"] });
+    let namespaces = ["pid", "mount", "ipc", "uts", "network"];
+    let env: Vec<String> = stand
+        .cluster
+        .client_env("app", PASSWORD)
+        .into_iter()
+        .map(|(key, value)| format!("{key}={}", if key == "PGHOST" { FAR } else { &value }))
+        .collect();
+    let config = json!({
+        "ociVersion": "1.0.0",
+        "root": { "path": "rootfs", "readonly": true },
+        "process": {
+            "user": { "uid": user, "gid": user },
+            "args": args,
+            "env": env,
+            "cwd": "/",
+            "noNewPrivileges": true,
+        },
+        "mounts": [
+            bind("/usr"),
+            bind("/etc"),
+            { "destination": "/proc", "source": "proc", "type": "proc" },
+            { "destination": "/dev", "source": "tmpfs", "type": "tmpfs" },
+        ],
+        "linux": {
+            "namespaces": namespaces.map(|kind| json!({ "type": kind })),
+        },
+    });
+    fs::write(bundle.join("config.json"), config.to_string())?;
+    Ok(bundle)
+}
+
+#[test]
+fn h7_containers_of_a_real_runtime_are_served_as_the_job_that_runs_them() -> Result<()> {
+    let stand = stand(FAR, "", &[])?;
+    let psql = tools::postgres("psql")?.display().to_string();
+    let query = "SELECT current_user, (SELECT email FROM public.customers WHERE id = 1)";
+    let args = [psql.as_str(), "-X", "-A", "-t", "-c", query];
+    for (name, user) in [("first", 0), ("second", 65534)] {
+        let bundle = bundle(&stand, name, user, &args)?.display().to_string();
+        let container = format!("cordon-test-{}-{name}", host::unique());
+        // It stays in the job's cgroup, as containers of rootless engines do. The runtime does not
+        // take hosts that mount both versions of cgroups.
+        let script = format!(
+            "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && \
+             exec /usr/bin/crun --cgroup-manager=disabled run --bundle {bundle} {container}"
+        );
+        let job = stand.job().user("root");
+        let output = job.run(&["/usr/bin/unshare", "--mount", "/bin/sh", "-c", &script])?;
+        let line = output.success()?.stdout.trim().to_owned();
+        ensure!(
+            line.starts_with("agent_rw|") && line.contains("***"),
+            "{line}"
+        );
+    }
+    ensure!(passed(&stand)? == 0, "a login of the container's own");
+    stand.daemon.verify_evidence()?.success()?;
+    Ok(())
+}
+
 #[test]
 fn h7_many_namespaces_at_once_are_each_served_as_their_own_job() -> Result<()> {
     let stand = stand(FAR, "", &[])?;
@@ -157,10 +234,10 @@ fn h7_without_a_job_and_at_the_namespaces_own_loopback_connects_are_refused() ->
 #[test]
 fn h7_where_the_configuration_says_so_jobs_in_other_namespaces_are_refused() -> Result<()> {
     let stand = stand(FAR, "", &[])?;
-    let config = std::fs::read_to_string(stand.daemon.config())?;
+    let config = fs::read_to_string(stand.daemon.config())?;
     let mut stand = stand;
     stand.daemon.terminate()?;
-    std::fs::write(
+    fs::write(
         stand.daemon.config(),
         config.replace("intercept:\n", "intercept:\n  namespaces: refuse\n"),
     )?;

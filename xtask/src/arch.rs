@@ -63,6 +63,25 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "warden",
+        &[
+            "audit::FileLogKeys",
+            "audit::KeySlot",
+            "audit::LogKeys",
+            "config",
+            "identity::Host",
+            "identity::KernelJobs",
+            "identity::LocalHost",
+            "intercept",
+            "policy::LocalFolder",
+            "policy::PolicyFolder",
+            "policy::Sources",
+            "policy::Stamp",
+            "transport::AuthorityFiles",
+            "transport::AuthorityKey",
+        ],
+    ),
+    (
         "listen",
         &[
             "audit::BypassAttempted",

@@ -43,6 +43,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("systemd", "systemd-analyze"),
     // Network namespaces, as containers have them.
     ("iproute2", "/usr/sbin/ip"),
+    // A container runtime.
+    ("crun", "crun"),
     // Drivers.
     ("nodejs", "node"),
     ("npm", "npm"),

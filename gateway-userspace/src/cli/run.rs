@@ -57,7 +57,7 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
         interrupt: signal(SignalKind::interrupt())?,
         reload: signal(SignalKind::hangup())?,
     };
-    let (_user, keys) = warden::prepare(&config)?;
+    let user = warden::gateway_user(&config)?;
     let interceptor = Arc::new(
         Interceptor::start(&InterceptConfig {
             pin_dir: config.intercept.pin_dir.clone(),
@@ -72,6 +72,8 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
         })
         .context("the kernel side cannot start; see `cordon run --help` for what it needs")?,
     );
+    // Behind the lock of the programs: no gateway of another daemon runs any more.
+    let keys = warden::prepare(&config, user)?;
     let listeners = listeners(&config, &interceptor)?;
     let lock = interceptor.lock()?;
     let mut gateway = Gateway::start().context("the gateway cannot be started")?;
@@ -91,14 +93,14 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
     let beats = service::Beats::start();
     loop {
         tokio::select! {
-            said = heard.recv() => match said {
-                Some(Said::Ready) => {
+            // None any more when the gateway is about to have ended.
+            Some(said) = heard.recv() => match said {
+                Said::Ready => {
                     service::ready();
                     println!("cordon: ready");
                     std::io::stdout().flush().ok();
                 }
-                Some(Said::Alive) => beats.beat(),
-                None => bail!("the gateway has closed all ways to the warden"),
+                Said::Alive => beats.beat(),
             },
             ended = gateway.ended() => {
                 let status = ended.context("the gateway cannot be waited for")?;

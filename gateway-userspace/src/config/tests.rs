@@ -134,6 +134,7 @@ fn the_example_is_accepted_with_every_key_in_it() {
         .replace("db.internal:5432", "127.0.0.1:5432")
         .replace("/etc/cordon/db-ca.pem", "ca.pem")
         .replace("/etc/cordon/secrets/orders_agent", "password")
+        .replace("user: cordon", "user: \"4711\"")
         .replace("[runner]", "[root, 1234]")
         .replace("[alice, bob]", "[nobody, 1001]")
         .replace("[carol]", "[1002]");

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cgroup, CgroupRoot, Host, KernelJobs, local_socket, registry::is_job_id};
+use super::{Cgroup, CgroupRoot, Host, KernelJobs, cgroup, local_socket, registry::is_job_id};
 use crate::config::{CgroupPath, Config, Console, JwksSource};
 
 /// Longest environment that is read, in bytes.
@@ -17,11 +17,13 @@ const MAX_ENVIRONMENT: u64 = 4 * 1024 * 1024;
 /// Largest key set, in bytes.
 const MAX_KEY_SET: u64 = 1024 * 1024;
 
-/// Does it in this process. Whoever asks is not trusted: cgroups other than jobs', and files other
-/// than the configured key sets, are out of reach.
+/// Does it in this process. Whoever asks is not trusted: cgroups other than jobs', files other than
+/// the configured key sets, and environments other than those of runners, jobs and Cordon's own
+/// commands are out of reach.
 pub struct LocalHost {
     root: CgroupRoot,
     parent: CgroupPath,
+    runners: BTreeSet<u32>,
     key_sets: BTreeSet<PathBuf>,
     kernel: Arc<dyn KernelJobs>,
 }
@@ -42,6 +44,7 @@ impl LocalHost {
         Ok(Self {
             root: CgroupRoot::find()?,
             parent: config.jobs.cgroup.clone(),
+            runners: config.jobs.runners.clone(),
             key_sets: files.collect(),
             kernel,
         })
@@ -52,6 +55,7 @@ impl LocalHost {
         Self {
             root,
             parent,
+            runners: BTreeSet::new(),
             key_sets: BTreeSet::new(),
             kernel,
         }
@@ -76,6 +80,23 @@ impl LocalHost {
     fn cgroup(&self, job: &str) -> io::Result<Cgroup> {
         self.root.open(&self.path(job)?)
     }
+
+    /// Whether what a process was told at its start is of use for jobs, and nobody else's.
+    fn is_of_jobs(&self, pid: u32) -> io::Result<bool> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        if self.runners.contains(&fs::metadata(&process)?.uid()) {
+            return Ok(true);
+        }
+        if cgroup::path_of(pid).is_some_and(|path| self.parent.contains(&path)) {
+            return Ok(true);
+        }
+        // A command like `cordon job run`, of whomever: it says of its caller what a hook would.
+        let (theirs, own) = (
+            fs::metadata(process.join("exe"))?,
+            fs::metadata("/proc/self/exe")?,
+        );
+        Ok((theirs.dev(), theirs.ino()) == (own.dev(), own.ino()))
+    }
 }
 
 impl Host for LocalHost {
@@ -85,7 +106,15 @@ impl Host for LocalHost {
     }
 
     fn join_cgroup(&self, job: &str, pid: u32) -> io::Result<()> {
-        self.cgroup(job)?.add(pid)
+        let cgroup = self.cgroup(job)?;
+        let own = cgroup::path_of(std::process::id());
+        if pid <= 1 || cgroup::path_of(pid).is_some_and(|path| Some(path) == own) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "neither process 1 nor the daemon can become a job",
+            ));
+        }
+        cgroup.add(pid)
     }
 
     fn kill_cgroup(&self, job: &str) -> io::Result<()> {
@@ -113,6 +142,12 @@ impl Host for LocalHost {
     }
 
     fn environment(&self, pid: u32) -> io::Result<Vec<u8>> {
+        if !self.is_of_jobs(pid)? {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is neither a runner's process nor a job's",
+            ));
+        }
         let mut bytes = Vec::new();
         File::open(format!("/proc/{pid}/environ"))?
             .take(MAX_ENVIRONMENT)
@@ -154,7 +189,7 @@ impl Host for LocalHost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::testing::{Recorder, TestParent};
+    use crate::identity::testing::{Recorder, Sleeper, TestParent};
 
     #[test]
     fn cgroups_that_are_no_jobs_and_files_that_are_no_key_sets_are_out_of_reach() {
@@ -185,6 +220,36 @@ mod tests {
         }
         let refused = host.key_set(Path::new("/etc/shadow")).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn environments_are_seen_of_jobs_and_of_runners_alone() {
+        let parent = TestParent::new();
+        let mut host = parent.host(Recorder::new());
+        let job = "job-0123456789abcdef";
+        host.make_cgroup(job).unwrap();
+        let (inside, outside) = (Sleeper::start(), Sleeper::start());
+        host.join_cgroup(job, inside.pid()).unwrap();
+        assert!(!host.environment(inside.pid()).unwrap().is_empty());
+        let refused = host.environment(outside.pid()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        // Of this very program.
+        assert!(host.environment(std::process::id()).is_ok());
+        host.runners.insert(0);
+        assert!(host.environment(outside.pid()).is_ok());
+        drop(inside);
+    }
+
+    #[test]
+    fn process_1_and_the_daemon_do_not_become_jobs() {
+        let parent = TestParent::new();
+        let host = parent.host(Recorder::new());
+        let job = "job-0123456789abcdef";
+        host.make_cgroup(job).unwrap();
+        for pid in [0, 1, std::process::id()] {
+            let refused = host.join_cgroup(job, pid).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{pid}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! All jobs of this host, from start to end.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt::Write as _,
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -19,6 +19,8 @@ use crate::config::{CgroupPath, Config, UnixSockets};
 
 /// Names of job cgroups begin so; others below the parent are not touched.
 const PREFIX: &str = "job-";
+/// Ended jobs that are remembered when their cgroups are gone.
+const REMEMBERED: usize = 256;
 /// How long killed processes may take to go before their cgroup is left for later.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,9 @@ pub struct Jobs {
     live: ArcSwap<HashMap<u64, Arc<Job>>>,
     /// What is left of ended jobs. Also held while `live` is changed; never while waiting.
     ended: Mutex<HashMap<u64, Ended>>,
+    /// The last cgroups of ended jobs that were removed, newest first: what they tried is reported a
+    /// moment later.
+    gone: Mutex<VecDeque<(u64, String)>>,
     /// Held while a job is admitted, so that no process is put into two.
     admission: Mutex<()>,
 }
@@ -69,6 +74,7 @@ impl Jobs {
             ledger,
             live: ArcSwap::default(),
             ended: Mutex::default(),
+            gone: Mutex::default(),
             admission: Mutex::default(),
         };
         jobs.sweep()?;
@@ -315,6 +321,13 @@ impl Jobs {
             .map(|ended| (ended.job.clone(), ended.reason))
     }
 
+    /// The job that this cgroup was of, which is gone: one of the last that ended.
+    pub(super) fn gone(&self, cgroup_id: u64) -> Option<String> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = gone.iter().find(|(id, _)| *id == cgroup_id);
+        found.map(|(_, job)| job.clone())
+    }
+
     /// Live jobs, oldest first.
     pub fn list(&self) -> Vec<Arc<Job>> {
         let mut jobs: Vec<_> = self.live.load().values().cloned().collect();
@@ -402,8 +415,15 @@ impl Jobs {
 
     /// Removes the cgroups of ended jobs that are empty by now.
     fn reap(&self) {
-        self.lock()
-            .retain(|_, ended| self.host.remove_cgroup(&ended.job).is_err());
+        self.lock().retain(|id, ended| {
+            let left = self.host.remove_cgroup(&ended.job).is_err();
+            if !left {
+                let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+                gone.truncate(REMEMBERED - 1);
+                gone.push_front((*id, ended.job.clone()));
+            }
+            left
+        });
     }
 
     fn sweep(&self) -> io::Result<()> {

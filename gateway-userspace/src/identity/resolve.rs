@@ -111,8 +111,9 @@ pub fn resolve(conn: &InterceptedConn, jobs: &Jobs) -> Result<Principal, Identit
 pub fn attribute(conn: &InterceptedConn, jobs: &Jobs) -> (Option<String>, Option<ProcessEvidence>) {
     let live = conn.job_cgroup_id.and_then(|id| jobs.by_cgroup(id));
     let job = live.map(|job| job.id().to_owned()).or_else(|| {
-        let ended = jobs.ended_in(conn.job_cgroup_id.unwrap_or(conn.cgroup_id));
-        ended.map(|(job, _)| job)
+        let cgroup = conn.job_cgroup_id.unwrap_or(conn.cgroup_id);
+        let ended = jobs.ended_in(cgroup).map(|(job, _)| job);
+        ended.or_else(|| jobs.gone(cgroup))
     });
     (
         job,

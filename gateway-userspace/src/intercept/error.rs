@@ -100,6 +100,11 @@ pub enum InterceptError {
     /// A port of zero cannot be protected or served.
     #[error("port 0 is not a port: name the port that clients dial")]
     PortZero,
+    /// The programs know processes by their numbers on the host.
+    #[error(
+        "this is not the host's own pid namespace; start the daemon on the host, or its container with the host's (`--pid=host`)"
+    )]
+    PidNamespace,
     /// The host's own addresses could not be listed.
     #[error("cannot list the addresses of this host")]
     Addresses(#[source] io::Error),

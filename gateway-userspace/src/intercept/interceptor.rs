@@ -14,7 +14,7 @@ use gateway_common::{ConnKey, ConnRecord, Endpoint, Settings};
 use super::{
     Attempts, Claim, Counters, InterceptError, InterceptedConn, Recognise, Scope, address, cgroup,
     kernel, links, listener,
-    loader::{self, KernelSet, map_error},
+    loader::{self, KernelSet, PortSet, map_error},
     namespaces::NamespaceStream,
     pin_dir::PinDir,
 };
@@ -66,6 +66,7 @@ pub struct Interceptor {
 /// What changes while the daemon runs.
 struct State {
     protected: KernelSet<Endpoint>,
+    ports: PortSet,
     jobs: KernelSet<u64>,
     scope_set: KernelSet<u64>,
     scope: Scope,
@@ -93,6 +94,9 @@ impl Interceptor {
         if config.port == 0 {
             return Err(InterceptError::PortZero);
         }
+        if !kernel::is_initial_pid_namespace() {
+            return Err(InterceptError::PidNamespace);
+        }
         let root = match &config.cgroup_root {
             Some(root) => root.clone(),
             None => cgroup::find_root()?,
@@ -108,6 +112,7 @@ impl Interceptor {
         let (mut ebpf, maps) = loader::load()?;
         let mut state = State {
             protected: maps.protected,
+            ports: maps.ports,
             jobs: maps.jobs,
             scope_set: maps.scope,
             scope: config.scope.clone(),
@@ -120,7 +125,7 @@ impl Interceptor {
             settings: maps.settings,
             listeners: maps.listeners,
         };
-        state.protected.replace(&endpoints(&config.protected)?)?;
+        state.protect(&endpoints(&config.protected)?)?;
         state.jobs.replace(&config.jobs)?;
         let mut exceptions = maps.exceptions;
         exceptions.replace(&config.recognise.exceptions())?;
@@ -191,7 +196,7 @@ impl Interceptor {
         let wanted = endpoints(addresses)?;
         let mut state = self.state();
         state.addresses = addresses.to_vec();
-        state.protected.replace(&wanted)?;
+        state.protect(&wanted)?;
         // Flows that were found clean are looked up again.
         state.epoch = state.epoch.wrapping_add(1);
         state
@@ -307,6 +312,15 @@ impl Interceptor {
 }
 
 impl State {
+    /// Protects exactly these. A port is known before anything of it is protected, and as long as
+    /// something of it is.
+    fn protect(&mut self, wanted: &[Endpoint]) -> Result<(), InterceptError> {
+        let ports = || wanted.iter().map(|endpoint| endpoint.port);
+        self.ports.add(ports())?;
+        self.protected.replace(wanted)?;
+        self.ports.replace(ports())
+    }
+
     /// Writes scope and settings. The wider of the two is written first.
     fn write_scope(
         &mut self,
@@ -336,7 +350,7 @@ impl State {
             epoch: self.epoch,
             netns_cookie: self.netns_cookie,
             namespaces: u32::from(self.namespaces),
-            zero: 0,
+            warden_tgid: std::process::id(),
         };
         // For cgroups, the set comes before the switch that trusts it; for the host, after.
         let set_first = matches!(self.scope, Scope::Cgroups(_));

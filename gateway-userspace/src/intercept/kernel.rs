@@ -162,3 +162,12 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<libc::c_int> {
 fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
 }
+
+/// Whether the numbers of processes are here what they are to the programs. Where that cannot be told,
+/// they are taken to be.
+pub(super) fn is_initial_pid_namespace() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // PROC_PID_INIT_INO, linux/proc_ns.h.
+    const INITIAL: u64 = 0xEFFF_FFFC;
+    std::fs::metadata("/proc/self/ns/pid").map_or(true, |namespace| namespace.ino() == INITIAL)
+}

@@ -4,7 +4,7 @@ use aya::{
     Ebpf, EbpfLoader, Pod, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SkStorage},
 };
-use gateway_common::{ConnKey, ConnRecord, Endpoint, Settings};
+use gateway_common::{ConnKey, ConnRecord, Endpoint, PORT_WORDS, Settings};
 
 use super::InterceptError;
 
@@ -54,9 +54,55 @@ impl<K: Pod + PartialEq> KernelSet<K> {
     }
 }
 
+/// The ports of protected destinations, which the programs look at first.
+pub(super) struct PortSet {
+    map: Array<MapData, u64>,
+    words: Vec<u64>,
+}
+
+impl PortSet {
+    /// Adds these ports.
+    pub(super) fn add(&mut self, ports: impl Iterator<Item = u16>) -> Result<(), InterceptError> {
+        let mut words = self.words.clone();
+        mark(&mut words, ports);
+        self.write(&words)
+    }
+
+    /// Makes the set equal to these ports.
+    pub(super) fn replace(
+        &mut self,
+        ports: impl Iterator<Item = u16>,
+    ) -> Result<(), InterceptError> {
+        let mut words = vec![0; PORT_WORDS];
+        mark(&mut words, ports);
+        self.write(&words)
+    }
+
+    fn write(&mut self, words: &[u64]) -> Result<(), InterceptError> {
+        for ((at, new), old) in (0..).zip(words).zip(&mut self.words) {
+            if new != old {
+                self.map
+                    .set(at, new, 0)
+                    .map_err(map_error("write a word", "PORTS"))?;
+                *old = *new;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mark(words: &mut [u64], ports: impl Iterator<Item = u16>) {
+    for port in ports {
+        if let Some(word) = words.get_mut(usize::from(port >> 6)) {
+            *word |= 1 << (port & 63);
+        }
+    }
+}
+
 /// The maps of one load, taken out of it.
 pub(super) struct Maps {
     pub(super) protected: KernelSet<Endpoint>,
+    pub(super) ports: PortSet,
     pub(super) jobs: KernelSet<u64>,
     pub(super) scope: KernelSet<u64>,
     pub(super) exceptions: KernelSet<Endpoint>,
@@ -75,6 +121,10 @@ pub(super) fn load() -> Result<(Ebpf, Maps), InterceptError> {
         .map_err(|error| InterceptError::Load(Box::new(error)))?;
     let maps = Maps {
         protected: set(&mut ebpf, "PROTECTED")?,
+        ports: PortSet {
+            map: take(&mut ebpf, "PORTS")?,
+            words: vec![0; PORT_WORDS],
+        },
         jobs: set(&mut ebpf, "JOBS")?,
         scope: set(&mut ebpf, "SCOPE")?,
         exceptions: set(&mut ebpf, "EXCEPTIONS")?,

@@ -320,6 +320,19 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        net::{TcpListener, TcpStream},
+        os::unix::{fs::PermissionsExt, net::UnixDatagram},
+        path::Path,
+        process::Command,
+    };
+
+    use rustix::{
+        net::{AddressFamily, SocketType},
+        process::kill_process,
+    };
+
     use super::*;
 
     /// What an attacker in the gateway would go on with.
@@ -388,5 +401,86 @@ mod tests {
             SeccompFilter::new(rules().unwrap(), deny, SeccompAction::Allow, arch).unwrap();
         let program: BpfProgram = filter.try_into().unwrap();
         assert!(!program.is_empty());
+    }
+
+    /// A user that no Debian has.
+    const UID: u32 = 64_647;
+
+    #[test]
+    fn a_confined_process_does_its_work_and_gets_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let open = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        };
+        open(dir.path());
+        for folder in ["read", "write", "other"] {
+            fs::create_dir(at(folder)).unwrap();
+            open(&at(folder));
+            fs::write(at(folder).join("file"), "x").unwrap();
+            open(&at(folder).join("file"));
+        }
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture"])
+            .arg("warden::confine::tests::in_the_confinement")
+            .env(FOLDER, dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+
+    const FOLDER: &str = "CORDON_TEST_CONFINED";
+
+    #[test]
+    #[ignore = "confines the process; the test above runs it in one of its own"]
+    fn in_the_confinement() {
+        let dir = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+        let file = |folder: &str| dir.join(folder).join("file");
+        let before = Command::new("/bin/true").status();
+        assert!(before.is_ok_and(|status| status.success()));
+        assert!(fs::read(file("other")).is_ok());
+        let user = GatewayUser { uid: UID, gid: UID };
+        let landlocked = confine(&Confinement {
+            user,
+            read: vec![dir.join("read")],
+            write: vec![dir.join("write")],
+        })
+        .unwrap();
+
+        // What it is there for.
+        fs::read(file("read")).unwrap();
+        fs::write(dir.join("write/new"), "x").unwrap();
+        fs::rename(dir.join("write/new"), file("write")).unwrap();
+        std::thread::spawn(|| ()).join().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(rustix::process::getuid().as_raw(), UID);
+
+        // What it is not there for.
+        assert!(fs::write(file("read"), "y").is_err() || !landlocked);
+        assert!(fs::read(file("other")).is_err() || !landlocked);
+        assert!(fs::read("/etc/shadow").is_err());
+        assert!(Command::new("/bin/true").status().is_err());
+        assert!(UnixDatagram::unbound().is_err());
+        assert!(setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_err());
+        let parent = rustix::process::getppid().unwrap();
+        assert!(kill_process(parent, Signal::CONT).is_err());
+        assert!(rustix::process::test_kill_process(parent).is_err());
+        let memory = format!("/proc/{}/mem", parent.as_raw_nonzero());
+        assert!(fs::File::open(memory).is_err());
+        for (family, kind) in [
+            (AddressFamily::PACKET, SocketType::RAW),
+            (AddressFamily::INET, SocketType::RAW),
+            (AddressFamily::VSOCK, SocketType::STREAM),
+        ] {
+            assert!(
+                rustix::net::socket(family, kind, None).is_err(),
+                "{family:?}"
+            );
+        }
     }
 }

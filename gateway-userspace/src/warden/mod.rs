@@ -23,6 +23,6 @@ pub use client::{ClaimsIn, Client};
 pub use confine::{Confinement, confine};
 pub use message::{Event, Hello, Request, Said};
 pub use namespaces::NamespaceWatch;
-pub use prepare::prepare;
+pub use prepare::{gateway_user, prepare};
 pub use server::{Keys, Warden};
 pub use spawn::{Events, Gateway, Link, Listeners};

@@ -18,22 +18,43 @@ use crate::{
 /// Deepest nesting of the folders of the evidence.
 const MAX_DEPTH: u32 = 16;
 
-/// Makes the folders of the state, gives the gateway its own, and opens the private keys, which it
-/// cannot reach.
+/// Where the state of a daemon of one process is, and where it belongs.
+const MOVED: [(&str, &str); 5] = [
+    ("evidence/keys/log.key", "keys/log.key"),
+    ("evidence/keys/next.key", "keys/next.key"),
+    ("approvals.db", "gateway/approvals.db"),
+    ("approvals.db-wal", "gateway/approvals.db-wal"),
+    ("used-tokens", "gateway/used-tokens"),
+];
+
+/// The user of the gateway.
 ///
 /// # Errors
-/// If there is no user for the gateway, or it could not get to its folders.
-pub fn prepare(config: &Config) -> anyhow::Result<(GatewayUser, Keys)> {
-    let Some(user) = config.user else {
-        bail!(
+/// If there is none.
+pub fn gateway_user(config: &Config) -> anyhow::Result<GatewayUser> {
+    match config.user {
+        Some(user) => Ok(user),
+        None => bail!(
             "there is no user {GATEWAY_USER} on this host, as which databases and jobs are spoken with: run `useradd --system --no-create-home --shell /usr/sbin/nologin {GATEWAY_USER}`, or name another user of its own with `user:` in the configuration"
-        );
-    };
+        ),
+    }
+}
+
+/// Makes the folders of the state, gives the gateway its own, and opens the private keys, which it
+/// cannot reach. No gateway may run meanwhile: it could turn its folders into links to others'.
+///
+/// # Errors
+/// If it could not get to its folders, or a key is damaged.
+pub fn prepare(config: &Config, user: GatewayUser) -> anyhow::Result<Keys> {
     let state = &config.state_dir;
     // To be passed through on the way to its own folders, not to be listed.
     make(state, 0o711)?;
     allow_passing(state)?;
     make(&config.keys_dir(), 0o700)?;
+    make(&config.gateway_dir(), 0o700)?;
+    for (from, to) in MOVED {
+        move_over(&state.join(from), &state.join(to))?;
+    }
     for dir in [config.gateway_dir(), config.evidence_dir()] {
         make(&dir, 0o700)?;
         give(&dir, user, MAX_DEPTH).with_context(|| {
@@ -51,7 +72,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<(GatewayUser, Keys)> {
             .context("the certificate authority cannot be opened")?,
     };
     write_public(&config.ca_file(), &keys.authority.certificate_pem())?;
-    Ok((user, keys))
+    Ok(keys)
 }
 
 fn make(dir: &Path, mode: u32) -> anyhow::Result<()> {
@@ -63,6 +84,16 @@ fn make(dir: &Path, mode: u32) -> anyhow::Result<()> {
             .with_context(|| format!("the folder {} cannot be made", dir.display()))?;
     }
     Ok(())
+}
+
+/// Moves a file that is there to where there is none.
+fn move_over(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() || !from.exists() {
+        return Ok(());
+    }
+    tracing::info!(from = %from.display(), to = %to.display(), "moved");
+    fs::rename(from, to)
+        .with_context(|| format!("{} cannot be moved to {}", from.display(), to.display()))
 }
 
 fn allow_passing(dir: &Path) -> anyhow::Result<()> {
