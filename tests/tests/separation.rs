@@ -1,7 +1,7 @@
 //! Privilege separation: what speaks with jobs and databases has no rights on the host, what has them
 //! reads nothing of theirs, and neither outlives the other.
 
-use std::{fs, path::Path, process::Command};
+use std::{fmt::Write, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 use cordon_tests::{
@@ -123,7 +123,10 @@ with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb', 0) as mem
 
 /// Whether the memory of a process holds these bytes.
 fn remembers(pid: u32, wanted: &[u8]) -> Result<bool> {
-    let hex: String = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = wanted.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     let output: Output = Command::new(tools::PYTHON)
         .args(["-c", REMEMBERS, &pid.to_string(), &hex])
         .output()?

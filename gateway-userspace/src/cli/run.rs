@@ -1,7 +1,13 @@
 //! `cordon run`: the daemon. This process is its warden, which starts the gateway and serves it; see
 //! [`crate::warden`].
 
-use std::{io::Write, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -91,11 +97,17 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
     )?;
     follow(&config, &interceptor, &gateway.events())?;
     let beats = service::Beats::start();
+    // Until then a signal would end the gateway instead of telling it something.
+    let (mut ready, mut reload) = (false, false);
     loop {
         tokio::select! {
             // None any more when the gateway is about to have ended.
             Some(said) = heard.recv() => match said {
                 Said::Ready => {
+                    ready = true;
+                    if reload {
+                        gateway.signal(Number::HUP);
+                    }
                     service::ready();
                     println!("cordon: ready");
                     std::io::stdout().flush().ok();
@@ -106,7 +118,11 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
                 let status = ended.context("the gateway cannot be waited for")?;
                 bail!("the gateway ended with {status}; protected databases stay out of reach until the next start");
             }
-            _ = signals.reload.recv() => gateway.signal(Number::HUP),
+            _ = signals.reload.recv() => if ready {
+                gateway.signal(Number::HUP);
+            } else {
+                reload = true;
+            },
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -117,7 +133,7 @@ async fn serve(file: PathBuf, config: Config) -> anyhow::Result<()> {
         .ended()
         .await
         .context("the gateway cannot be waited for")?;
-    if status.success() {
+    if status.success() || !ready && status.signal() == Some(Number::TERM.as_raw()) {
         Ok(())
     } else {
         bail!("the gateway ended with {status}")

@@ -9,7 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cgroup, CgroupRoot, Host, KernelJobs, cgroup, local_socket, registry::is_job_id};
+use super::{
+    Cgroup, CgroupRoot, Host, KernelJobs, cgroup, local_socket, process, registry::is_job_id,
+};
 use crate::config::{CgroupPath, Config, Console, JwksSource};
 
 /// Longest environment that is read, in bytes.
@@ -83,20 +85,30 @@ impl LocalHost {
 
     /// Whether what a process was told at its start is of use for jobs, and nobody else's.
     fn is_of_jobs(&self, pid: u32) -> io::Result<bool> {
-        let process = PathBuf::from(format!("/proc/{pid}"));
-        if self.runners.contains(&fs::metadata(&process)?.uid()) {
+        if self
+            .runners
+            .contains(&fs::metadata(format!("/proc/{pid}"))?.uid())
+        {
             return Ok(true);
         }
         if cgroup::path_of(pid).is_some_and(|path| self.parent.contains(&path)) {
             return Ok(true);
         }
         // A command like `cordon job run`, of whomever: it says of its caller what a hook would.
-        let (theirs, own) = (
-            fs::metadata(process.join("exe"))?,
-            fs::metadata("/proc/self/exe")?,
-        );
-        Ok((theirs.dev(), theirs.ino()) == (own.dev(), own.ino()))
+        runs_this_program(pid)
     }
+}
+
+fn runs_this_program(pid: u32) -> io::Result<bool> {
+    let theirs = fs::metadata(format!("/proc/{pid}/exe"))?;
+    let own = fs::metadata("/proc/self/exe")?;
+    Ok((theirs.dev(), theirs.ino()) == (own.dev(), own.ino()))
+}
+
+/// Whether it is this process, or the part of the daemon that this process has started.
+fn is_daemons(pid: u32) -> io::Result<bool> {
+    let own = std::process::id();
+    Ok(pid == own || (process::parent(pid) == Some(own) && runs_this_program(pid)?))
 }
 
 impl Host for LocalHost {
@@ -107,8 +119,7 @@ impl Host for LocalHost {
 
     fn join_cgroup(&self, job: &str, pid: u32) -> io::Result<()> {
         let cgroup = self.cgroup(job)?;
-        let own = cgroup::path_of(std::process::id());
-        if pid <= 1 || cgroup::path_of(pid).is_some_and(|path| Some(path) == own) {
+        if pid <= 1 || is_daemons(pid)? {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "neither process 1 nor the daemon can become a job",
