@@ -15,6 +15,7 @@ use super::{
     key::SigningKey,
     layout::{sync_dir, write_whole},
     log::Shared,
+    recover::Lock,
     segment::{Header, Segment},
     state::State,
 };
@@ -29,7 +30,7 @@ pub(super) struct Committer {
     pub(super) key: SigningKey,
     pub(super) checkpoints: NoteFile,
     /// Held for as long as the log is open.
-    pub(super) lock: std::fs::File,
+    pub(super) lock: Lock,
     /// Memory for frames that are written and not synced.
     pub(super) spare: Vec<u8>,
 }

@@ -132,11 +132,25 @@ pub(super) fn recover(layout: &Layout, config: &LogConfig) -> Result<Recovered, 
     })
 }
 
-fn take_lock(layout: &Layout, dir: &Path) -> Result<fs::File, OpenError> {
+/// The hold on a log that nobody else writes.
+#[derive(Debug)]
+pub(super) struct Lock(fs::File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started holds a copy until it
+        // executes its program.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the evidence log cannot be unlocked");
+        }
+    }
+}
+
+fn take_lock(layout: &Layout, dir: &Path) -> Result<Lock, OpenError> {
     let path = layout.lock();
     let file = open_rw(&path).map_err(OpenError::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(OpenError::Io {
             doing: "lock",
