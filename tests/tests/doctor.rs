@@ -70,6 +70,7 @@ fn a_healthy_host_has_no_problem_and_every_connect_was_tried() -> Result<()> {
         ("shop login agent_rw", "certificate verified"),
         ("shop login reader", "PostgreSQL 15"),
         ("runner daemon", "no root"),
+        ("gateway's user", "uid 64646"),
     ] {
         let text =
             |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();

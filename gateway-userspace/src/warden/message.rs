@@ -17,7 +17,7 @@ use crate::{
     intercept::{BypassAttempt, InterceptedConn},
 };
 
-/// What the gateway asks of the warden. Each is answered by a [`Reply`] of what it asks for.
+/// What the gateway asks of the warden. Each is answered by a `Reply` of what it asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// The kernel's evidence of a connection, taken out: `Option<InterceptedConn>`.

@@ -11,7 +11,11 @@ const AREA: &str = "host";
 const OLDEST: (u32, u32) = (5, 18);
 
 /// Capabilities that the daemon needs, by their numbers in `capabilities(7)`.
-const CAPABILITIES: [(u32, &str); 4] = [
+const CAPABILITIES: [(u32, &str); 8] = [
+    (0, "CAP_CHOWN"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
     (12, "CAP_NET_ADMIN"),
     (19, "CAP_SYS_PTRACE"),
     (21, "CAP_SYS_ADMIN"),
@@ -130,7 +134,7 @@ mod tests {
     fn what_a_process_lacks_is_named() {
         assert!(lacking("Name:\tx\nCapEff:\t000001ffffffffff\n").is_empty());
         assert_eq!(
-            lacking("CapEff:\t0000000000201000\n"),
+            lacking("CapEff:\t00000000002010e1\n"),
             ["CAP_SYS_PTRACE", "CAP_BPF"]
         );
         assert_eq!(lacking("").len(), CAPABILITIES.len());

@@ -20,7 +20,10 @@ use clap::{Args, ValueEnum};
 
 use self::finding::{Finding, Report};
 use super::{client::OutputArgs, fit::load_policy};
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    warden,
+};
 
 /// Check this host: what is missing for Cordon to hold, and how to mend it.
 #[derive(Args, Debug)]
@@ -113,7 +116,7 @@ fn examine(args: &DoctorArgs) -> Vec<Finding> {
     findings
 }
 
-fn configuration(args: &DoctorArgs, config: &Config) -> [Finding; 2] {
+fn configuration(args: &DoctorArgs, config: &Config) -> [Finding; 3] {
     let read = Finding::ok(
         "config",
         "configuration",
@@ -148,5 +151,14 @@ fn configuration(args: &DoctorArgs, config: &Config) -> [Finding; 2] {
             "correct the policy's files (`cordon policy check`); until then the last good ones stay in force, and a daemon that is stopped does not start",
         ),
     };
-    [read, policy]
+    let user = match warden::gateway_user(config) {
+        Ok(user) => Finding::ok("config", "gateway's user", format!("uid {}", user.uid)),
+        Err(error) => Finding::problem(
+            "config",
+            "gateway's user",
+            error.to_string(),
+            "the daemon does not start until then",
+        ),
+    };
+    [read, policy, user]
 }
