@@ -408,6 +408,11 @@ mod tests {
 
     #[test]
     fn a_confined_process_does_its_work_and_gets_nowhere_else() {
+        // This test again, in a process of its own.
+        if let Some(dir) = std::env::var_os(FOLDER) {
+            in_the_confinement(Path::new(&dir));
+            return;
+        }
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let open = |path: &Path| {
@@ -421,8 +426,8 @@ mod tests {
             open(&at(folder).join("file"));
         }
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "--nocapture"])
-            .arg("warden::confine::tests::in_the_confinement")
+            .args(["--exact", "--nocapture"])
+            .arg("warden::confine::tests::a_confined_process_does_its_work_and_gets_nowhere_else")
             .env(FOLDER, dir.path())
             .output()
             .unwrap();
@@ -435,10 +440,7 @@ mod tests {
 
     const FOLDER: &str = "CORDON_TEST_CONFINED";
 
-    #[test]
-    #[ignore = "confines the process; the test above runs it in one of its own"]
-    fn in_the_confinement() {
-        let dir = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    fn in_the_confinement(dir: &Path) {
         let file = |folder: &str| dir.join(folder).join("file");
         let before = Command::new("/bin/true").status();
         assert!(before.is_ok_and(|status| status.success()));
