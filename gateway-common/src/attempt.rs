@@ -80,6 +80,11 @@ pub struct Attempt {
     pub client: Endpoint,
     /// Where it was going; zero for a socket.
     pub server: Endpoint,
+    /// Where the socket is connected to, which the host's own NAT may have changed to `server`; zero
+    /// if it is not connected.
+    pub peer: Endpoint,
+    /// Index of the interface that the socket is bound to; 0 for none.
+    pub interface: u32,
     /// A [`Way`].
     pub way: u32,
     /// 1 if it was stopped, 0 if it was only reported.

@@ -19,7 +19,7 @@ assert_layout!(ConnRecord, 88, 8);
 assert_layout!(Settings, 48, 8);
 assert_layout!(NamespaceRequest, 24, 8);
 assert_layout!(Caller, 40, 8);
-assert_layout!(Attempt, 112, 8);
+assert_layout!(Attempt, 136, 8);
 
 // The sums of the fields' sizes.
 const _: () = assert!(size_of::<Endpoint>() == 16 + 2 + 2);
@@ -29,7 +29,7 @@ const _: () = assert!(size_of::<Settings>() == 2 * 8 + 8 * 4);
 const _: () = assert!(size_of::<NamespaceRequest>() == 2 * 8 + 2 * 4);
 const _: () = assert!(size_of::<Caller>() == 2 * 8 + 2 * 4 + 16);
 const _: () = assert!(
-    size_of::<Attempt>() == 3 * 8 + size_of::<Caller>() + 2 * size_of::<Endpoint>() + 2 * 4
+    size_of::<Attempt>() == 3 * 8 + size_of::<Caller>() + 3 * size_of::<Endpoint>() + 3 * 4
 );
 
 // A way is its code.

@@ -10,7 +10,7 @@ use crate::{
     flow, listener,
     maps::{RECORDS, storage_delete, storage_get},
     namespace,
-    report::{self, NOWHERE, Socket},
+    report::{self, Socket},
     sock_addr::{EACCES, ECONNREFUSED, ENOMEM, Family, SockAddr, Verdict},
 };
 
@@ -62,18 +62,12 @@ fn unprotected(call: &SockAddr, to: &Endpoint) -> Verdict {
             Standing::Job(id) => id,
             Standing::NoJob | Standing::Outside => 0,
         };
-        let socket = Socket {
-            cookie: 0,
-            netns_cookie: call.netns_cookie(),
-            client: NOWHERE,
-            server: *to,
-        };
+        let socket = Socket::unconnected(call.netns_cookie(), *to);
         report::report(Way::DirectDial, true, &report::caller(job), &socket);
         return Verdict::Refuse(EACCES);
     }
     clear_record(call);
-    flow::watch(call);
-    Verdict::Pass
+    flow::watch(call, to)
 }
 
 #[inline(always)]

@@ -59,7 +59,7 @@ pub fn is_protected<C>(ctx: *mut C, to: &Endpoint) -> bool {
 
 /// Whether anything of this port is protected. One that cannot be looked up may be.
 #[inline(always)]
-fn is_protected_port(port: u16) -> bool {
+pub fn is_protected_port(port: u16) -> bool {
     PORTS
         .get(u32::from(port >> 6))
         .is_none_or(|word| *word & (1 << (port & 63)) != 0)
@@ -132,4 +132,14 @@ pub fn is_v4(addr: &[u8; 16]) -> bool {
 fn is_zero(addr: &[u8; 16]) -> bool {
     let (words, _) = addr.as_chunks::<4>();
     words[0] == [0; 4] && words[1] == [0; 4] && words[2] == [0; 4] && words[3] == [0; 4]
+}
+
+/// The bytes of an IPv6 address, which the kernel gives in words.
+#[inline(always)]
+pub fn bytes_of(words: [u32; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = word.to_ne_bytes();
+    }
+    bytes
 }

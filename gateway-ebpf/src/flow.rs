@@ -5,7 +5,7 @@
 //! bytes.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_sock},
+    bindings::{__sk_buff, BPF_TCP_SYN_SENT, bpf_sock, bpf_tcp_sock},
     helpers::generated::{
         bpf_get_socket_cookie, bpf_sk_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
         bpf_tcp_sock,
@@ -17,14 +17,17 @@ use gateway_common::{Caller, Counter, Endpoint, RECOGNISE_REFUSE, Settings, Way}
 use crate::{
     caller::{self, Standing},
     count::count,
-    destination,
+    destination::{self, bytes_of},
     hello::{self, Hello, Offer},
     maps::{EXCEPTIONS, FLOWS, RECORDS, storage_delete, storage_get},
-    packet::{Packet, Segment},
+    packet::{Packet, Segment, TCP},
     report::{self, Socket},
-    sock_addr::SockAddr,
+    sock_addr::{ENOMEM, SockAddr, Verdict},
     startup::{self, Guess},
 };
+
+const AF_INET: u32 = 2;
+const SOCK_STREAM: u32 = 1;
 
 /// No data was seen yet.
 const NEW: u32 = 0;
@@ -58,9 +61,9 @@ pub struct Flow {
 /// Watches the flow that a connect to an unprotected destination begins, if it is one of a job or
 /// of the scope; forgets what an earlier connect of the same socket left.
 #[inline(always)]
-pub fn watch(call: &SockAddr) {
+pub fn watch(call: &SockAddr, to: &Endpoint) -> Verdict {
     if !call.is_tcp() {
-        return;
+        return Verdict::Pass;
     }
     if let Some(settings) = caller::settings()
         && caller::recognises(settings)
@@ -75,8 +78,16 @@ pub fn watch(call: &SockAddr) {
             // SAFETY: the socket is the context's own.
             let flow: *mut Flow = unsafe { storage_get(&FLOWS, call.sk(), true) };
             if flow.is_null() {
+                // A process can use up what its socket may hold, or the host has no memory.
                 count(Counter::FlowNoStorage);
-                return;
+                let refused = settings.recognise == RECOGNISE_REFUSE;
+                let socket = Socket::unconnected(call.netns_cookie(), *to);
+                report::report(Way::Obscured, refused, &report::caller(job), &socket);
+                return if refused {
+                    Verdict::Refuse(ENOMEM)
+                } else {
+                    Verdict::Pass
+                };
             }
             // SAFETY: not null, and owned by this socket, which `connect` holds locked.
             unsafe {
@@ -88,10 +99,11 @@ pub fn watch(call: &SockAddr) {
                 );
             };
             count(Counter::FlowWatched);
-            return;
+            return Verdict::Pass;
         }
     }
     forget(call);
+    Verdict::Pass
 }
 
 /// Removes what is known of the flow of an earlier connect.
@@ -118,26 +130,86 @@ unsafe fn begin(flow: *mut Flow, caller: Caller, netns_cookie: u64, epoch: u32) 
     }
 }
 
-/// Whether this packet may pass unread, while the same destinations are protected as when its flow
-/// began: all of the flow was judged, or it has sent no data yet, nor with this packet.
+/// Whether this packet of a TCP connection may pass unread: its flow was judged, or has no data yet.
+/// The first packet is always read, because it may not go where the socket is connected to: the
+/// host's own NAT was here before; so is the first one with data.
 #[inline(always)]
 pub fn needs_no_look(sk: *mut bpf_sock, settings: &Settings) -> bool {
-    // SAFETY: the verifier knows the socket, which outlives the program's run.
-    let flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, false) };
-    // SAFETY: owned by this socket.
-    if flow.is_null() || unsafe { (*flow).epoch } != settings.epoch {
+    // SAFETY: the verifier knows the socket. A raw socket's packets go anywhere.
+    let (kind, protocol, state, port) = unsafe {
+        (
+            (&raw const (*sk).type_).read_volatile(),
+            (&raw const (*sk).protocol).read_volatile(),
+            (&raw const (*sk).state).read_volatile(),
+            (&raw const (*sk).dst_port).read_volatile(),
+        )
+    };
+    if kind != SOCK_STREAM || protocol != u32::from(TCP) || state == BPF_TCP_SYN_SENT {
         return false;
     }
     // SAFETY: as above.
-    match unsafe { (*flow).phase } {
-        CLEAN => true,
-        NEW => {
-            // SAFETY: the verifier knows the socket.
-            let tcp = unsafe { bpf_tcp_sock(sk) };
-            // SAFETY: not null. Packets are counted before they come here.
-            !tcp.is_null() && unsafe { (&raw const (*tcp).data_segs_out).read_volatile() } == 0
-        }
-        _ => false,
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return false;
+    }
+    // SAFETY: as above; the socket outlives the program's run.
+    let flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, false) };
+    if flow.is_null() {
+        return !has_sent(tcp) && !destination::is_protected_port(u16::from_be(port));
+    }
+    // SAFETY: owned by this socket.
+    let (phase, epoch) = unsafe { ((*flow).phase, (*flow).epoch) };
+    // Else what is protected may be another by now.
+    epoch == settings.epoch && (phase == CLEAN || (phase == NEW && !has_sent(tcp)))
+}
+
+/// Whether data was sent, this packet's included.
+#[inline(always)]
+fn has_sent(tcp: *mut bpf_tcp_sock) -> bool {
+    // SAFETY: not null, and known to the verifier. Packets are counted before they come here.
+    unsafe { (&raw const (*tcp).data_segs_out).read_volatile() != 0 }
+}
+
+/// Where the stream of a flow that nobody noted stands, or `None` for another socket than TCP's.
+#[inline(always)]
+fn progress(sk: *mut bpf_sock) -> Option<Progress> {
+    // SAFETY: the verifier knows the socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and known to the verifier.
+    let (unacknowledged, acknowledged) = unsafe {
+        (
+            (&raw const (*tcp).snd_una).read_volatile(),
+            (&raw const (*tcp).bytes_acked).read_volatile(),
+        )
+    };
+    Some(Progress {
+        began: unacknowledged.wrapping_sub(acknowledged as u32),
+        acknowledged,
+    })
+}
+
+struct Progress {
+    /// Number of the stream's first byte, or of the SYN before it: of an accepted connection the
+    /// SYN is not counted.
+    began: u32,
+    /// What the other end has acknowledged, in bytes. One of them may be the SYN's.
+    acknowledged: u64,
+}
+
+impl Progress {
+    /// Whether the stream's first data has arrived.
+    #[inline(always)]
+    fn is_past_first(&self) -> bool {
+        self.acknowledged > 1
+    }
+
+    /// Whether this is the stream's first data, sent again perhaps.
+    #[inline(always)]
+    fn is_first(&self, segment: &Segment) -> bool {
+        segment.seq.wrapping_sub(self.began) <= 1
     }
 }
 
@@ -170,7 +242,9 @@ pub fn stray(
     } else {
         Way::StrayConnection
     };
-    tell(ctx, packet, flow, way, true);
+    // SAFETY: owned by this socket.
+    let (caller, netns_cookie) = unsafe { (&(*flow).caller, (*flow).netns_cookie) };
+    tell(ctx, sk, packet, caller, netns_cookie, way, true);
 }
 
 /// Whether a packet to an unprotected destination may leave.
@@ -181,16 +255,29 @@ pub fn may_leave(
     packet: &Packet,
     settings: &Settings,
 ) -> bool {
+    // SAFETY: the verifier knows the socket, which outlives the program's run.
+    let mut flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, false) };
+    let progress = if flow.is_null() {
+        match progress(sk) {
+            Some(progress) if !progress.is_past_first() => Some(progress),
+            // What began before is past recognition.
+            _ => return true,
+        }
+    } else {
+        None
+    };
     let Some(segment) = packet.segment(ctx) else {
         return true;
     };
-    // SAFETY: the verifier knows the socket, which outlives the program's run.
-    let mut flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, false) };
-    if flow.is_null() {
-        flow = join(ctx.skb.skb, sk, settings);
-        if flow.is_null() {
+    if let Some(progress) = progress {
+        if !progress.is_first(&segment) {
             return true;
         }
+        flow = match join(ctx, sk, packet, settings) {
+            Joined::Flow(flow) => flow,
+            Joined::Passes => return true,
+            Joined::Dropped => return false,
+        };
     }
     // SAFETY: owned by this socket, whose packets leave one after another.
     let phase = unsafe { (*flow).phase };
@@ -209,51 +296,53 @@ pub fn may_leave(
             count(Counter::FlowClean);
             true
         }
-        Found::Way(way) => recognised(ctx, packet, flow, way, settings),
+        Found::Way(way) => recognised(ctx, sk, packet, flow, way, settings),
     }
 }
 
-/// The flow of a socket whose connect was not seen, from its first data on: one that was accepted,
-/// or connected by somebody else. Null if it is not to be looked at.
+/// What becomes of the flow of a socket whose connect was not seen.
+enum Joined {
+    /// It is looked at from here on.
+    Flow(*mut Flow),
+    /// It is not to be looked at.
+    Passes,
+    /// It is, and cannot be.
+    Dropped,
+}
+
+/// Looks at the flow of a socket whose connect was not seen, from its first data on: one that was
+/// accepted, or connected by somebody else.
 #[inline(always)]
-fn join(skb: *mut __sk_buff, sk: *mut bpf_sock, settings: &Settings) -> *mut Flow {
-    // SAFETY: the verifier knows the socket.
-    let tcp = unsafe { bpf_tcp_sock(sk) };
-    if tcp.is_null() {
-        return core::ptr::null_mut();
-    }
-    // SAFETY: not null; the context is valid for the program's run.
-    let (sent, now) = unsafe {
-        (
-            (&raw const (*tcp).data_segs_out).read_volatile(),
-            (&raw const (*skb).gso_segs).read_volatile(),
-        )
-    };
-    // This packet is counted already. What began before is past recognition.
-    if sent > now.max(1) {
-        return core::ptr::null_mut();
-    }
+fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, packet: &Packet, settings: &Settings) -> Joined {
+    let skb = ctx.skb.skb;
     // Redirected to the gateway.
     // SAFETY: the verifier knows the socket, and the result is only compared with null.
     let record: *mut u8 = unsafe { storage_get(&RECORDS, sk, false) };
     // SAFETY: the context is valid for the program's run.
     if !record.is_null() || unsafe { bpf_skb_cgroup_id(skb) } == settings.gateway_cgroup_id {
-        return core::ptr::null_mut();
+        return Joined::Passes;
     }
     let standing = caller::standing_of(skb, settings.recognise_host != 0);
     if standing == Standing::Outside {
-        return core::ptr::null_mut();
+        return Joined::Passes;
     }
+    let caller = unknown(skb, standing);
     // SAFETY: the verifier knows the socket.
     let flow: *mut Flow = unsafe { storage_get(&FLOWS, sk, true) };
     if flow.is_null() {
         count(Counter::FlowNoStorage);
-        return flow;
+        let refused = settings.recognise == RECOGNISE_REFUSE;
+        tell(ctx, sk, packet, &caller, 0, Way::Obscured, refused);
+        return if refused {
+            Joined::Dropped
+        } else {
+            Joined::Passes
+        };
     }
     // SAFETY: owned by this socket.
-    unsafe { begin(flow, unknown(skb, standing), 0, settings.epoch) };
+    unsafe { begin(flow, caller, 0, settings.epoch) };
     count(Counter::FlowJoined);
-    flow
+    Joined::Flow(flow)
 }
 
 /// What is known of the owner of a socket whose connect was not seen.
@@ -344,6 +433,7 @@ fn inspect(skb: *mut __sk_buff, segment: &Segment, flow: *mut Flow) -> Found {
 #[inline(always)]
 fn recognised(
     ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
     packet: &Packet,
     flow: *mut Flow,
     way: Way,
@@ -365,7 +455,9 @@ fn recognised(
     } else {
         Counter::FlowReported
     });
-    tell(ctx, packet, flow, way, refused);
+    // SAFETY: as above.
+    let (caller, netns_cookie) = unsafe { (&(*flow).caller, (*flow).netns_cookie) };
+    tell(ctx, sk, packet, caller, netns_cookie, way, refused);
     !refused
 }
 
@@ -392,15 +484,65 @@ fn is_own_server(ctx: &SkBuffContext, to: &Endpoint, job: u64) -> bool {
 }
 
 #[inline(always)]
-fn tell(ctx: &SkBuffContext, packet: &Packet, flow: *mut Flow, way: Way, refused: bool) {
-    // SAFETY: owned by this socket.
-    let flow = unsafe { &*flow };
+fn tell(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    packet: &Packet,
+    caller: &Caller,
+    netns_cookie: u64,
+    way: Way,
+    refused: bool,
+) {
+    let (client, peer) = ends(sk);
     let socket = Socket {
         // SAFETY: the context is valid for the program's run.
         cookie: unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) },
-        netns_cookie: flow.netns_cookie,
-        client: packet.from(ctx),
+        netns_cookie,
+        client,
         server: packet.to,
+        peer,
+        // SAFETY: the verifier knows the socket.
+        interface: unsafe { (&raw const (*sk).bound_dev_if).read_volatile() },
     };
-    report::report(way, refused, &flow.caller, &socket);
+    report::report(way, refused, caller, &socket);
+}
+
+/// The socket's own address and its peer's. A packet's may be others: the host's own NAT was here
+/// before.
+#[inline(always)]
+fn ends(sk: *mut bpf_sock) -> (Endpoint, Endpoint) {
+    // SAFETY: the verifier knows the socket. All fields are read before the first branch: LLVM would
+    // join the branches' loads into one at a computed offset, which the verifier refuses.
+    let (family, own4, own6, own_port, peer4, peer6, peer_port) = unsafe {
+        (
+            (&raw const (*sk).family).read_volatile(),
+            (&raw const (*sk).src_ip4).read_volatile(),
+            [
+                (&raw const (*sk).src_ip6[0]).read_volatile(),
+                (&raw const (*sk).src_ip6[1]).read_volatile(),
+                (&raw const (*sk).src_ip6[2]).read_volatile(),
+                (&raw const (*sk).src_ip6[3]).read_volatile(),
+            ],
+            (&raw const (*sk).src_port).read_volatile() as u16,
+            (&raw const (*sk).dst_ip4).read_volatile(),
+            [
+                (&raw const (*sk).dst_ip6[0]).read_volatile(),
+                (&raw const (*sk).dst_ip6[1]).read_volatile(),
+                (&raw const (*sk).dst_ip6[2]).read_volatile(),
+                (&raw const (*sk).dst_ip6[3]).read_volatile(),
+            ],
+            u16::from_be((&raw const (*sk).dst_port).read_volatile()),
+        )
+    };
+    if family == AF_INET {
+        (
+            Endpoint::v4(own4.to_ne_bytes(), own_port),
+            Endpoint::v4(peer4.to_ne_bytes(), peer_port),
+        )
+    } else {
+        (
+            Endpoint::v6(bytes_of(own6), own_port),
+            Endpoint::v6(bytes_of(peer6), peer_port),
+        )
+    }
 }

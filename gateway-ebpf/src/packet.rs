@@ -91,19 +91,6 @@ impl Packet {
         }
     }
 
-    /// Where it comes from; zero if that cannot be read.
-    #[inline(always)]
-    pub fn from(&self, ctx: &SkBuffContext) -> Endpoint {
-        let port: [u8; 2] = ctx.load(self.header).unwrap_or([0; 2]);
-        let port = u16::from_be_bytes(port);
-        // The address stands before the destination's, which was read.
-        if crate::destination::is_v4(&self.to.addr) {
-            Endpoint::v4(ctx.load(12).unwrap_or([0; 4]), port)
-        } else {
-            Endpoint::v6(ctx.load(8).unwrap_or([0; 16]), port)
-        }
-    }
-
     /// The TCP header; `None` without data.
     #[inline(always)]
     pub fn segment(&self, ctx: &SkBuffContext) -> Option<Segment> {

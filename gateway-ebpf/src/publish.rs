@@ -13,6 +13,7 @@ use gateway_common::{ConnKey, ConnRecord, Counter, Endpoint};
 use crate::{
     caller,
     count::count,
+    destination::bytes_of,
     maps::{CONNECTIONS, RECORDS, storage_get},
     namespace,
 };
@@ -126,8 +127,8 @@ fn key(ops: *mut bpf_sock_ops) -> ConnKey {
         )
     } else {
         (
-            Endpoint::v6(bytes(local6), local_port),
-            Endpoint::v6(bytes(remote6), remote_port),
+            Endpoint::v6(bytes_of(local6), local_port),
+            Endpoint::v6(bytes_of(remote6), remote_port),
         )
     };
     ConnKey {
@@ -136,13 +137,4 @@ fn key(ops: *mut bpf_sock_ops) -> ConnKey {
         client,
         proxy,
     }
-}
-
-#[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for (to, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *to = word.to_ne_bytes();
-    }
-    bytes
 }

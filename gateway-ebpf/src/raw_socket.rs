@@ -41,13 +41,9 @@ pub fn create(sk: *mut bpf_sock) -> Verdict {
         Standing::Outside => return Verdict::Pass,
     };
     let refused = settings.recognise == RECOGNISE_REFUSE;
-    let socket = Socket {
-        cookie: 0,
-        // SAFETY: the context is valid for the program's run.
-        netns_cookie: unsafe { bpf_get_netns_cookie(sk.cast()) },
-        client: NOWHERE,
-        server: NOWHERE,
-    };
+    // SAFETY: the context is valid for the program's run.
+    let netns_cookie = unsafe { bpf_get_netns_cookie(sk.cast()) };
+    let socket = Socket::unconnected(netns_cookie, NOWHERE);
     report::report(Way::RawSocket, refused, &report::caller(job), &socket);
     if !refused {
         return Verdict::Pass;

@@ -17,6 +17,25 @@ pub struct Socket {
     pub netns_cookie: u64,
     pub client: Endpoint,
     pub server: Endpoint,
+    /// Where it is connected to.
+    pub peer: Endpoint,
+    /// Index of the interface that it is bound to, or 0.
+    pub interface: u32,
+}
+
+impl Socket {
+    /// One that is not connected.
+    #[inline(always)]
+    pub fn unconnected(netns_cookie: u64, server: Endpoint) -> Self {
+        Self {
+            cookie: 0,
+            netns_cookie,
+            client: NOWHERE,
+            server,
+            peer: NOWHERE,
+            interface: 0,
+        }
+    }
 }
 
 /// The calling process, which belongs to `job`, or to none if that is 0. Only where the hook runs
@@ -58,6 +77,8 @@ pub fn report(way: Way, refused: bool, caller: &Caller, socket: &Socket) {
         caller: *caller,
         client: socket.client,
         server: socket.server,
+        peer: socket.peer,
+        interface: socket.interface,
         way: way as u32,
         refused: u32::from(refused),
     });

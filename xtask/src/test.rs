@@ -43,6 +43,8 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
     ("systemd", "systemd-analyze"),
     // Network namespaces, as containers have them.
     ("iproute2", "/usr/sbin/ip"),
+    // The host's own NAT.
+    ("nftables", "/usr/sbin/nft"),
     // A container runtime.
     ("crun", "crun"),
     // Drivers.

@@ -98,7 +98,7 @@ fn ask(own: SocketAddr, peer: SocketAddr) -> io::Result<Option<Found>> {
         Some(std::time::Duration::from_secs(1)),
     )?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
-    let message = request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, own, peer, NO_COOKIE);
+    let message = request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, own, peer, 0, NO_COOKIE);
     sendto(&socket, &message, SendFlags::empty(), &kernel)?;
     let mut answer = [0; 4096];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;

@@ -34,8 +34,7 @@ impl BypassAttempt {
     }
 
     /// `None` for what this daemon does not know.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let attempt: Attempt = super::kernel::read_pod(bytes)?;
+    fn read(attempt: &Attempt) -> Option<Self> {
         let caller = attempt.caller;
         Some(Self {
             way: Way::from_code(attempt.way)?,
@@ -80,18 +79,20 @@ impl Attempts {
     /// is ended here, so that the client fails at once and does not wait for an answer.
     pub fn next_attempt(&mut self) -> Option<BypassAttempt> {
         loop {
-            let read = BypassAttempt::read(&self.ring.next()?);
-            if let Some(attempt) = read {
+            let reported: Option<Attempt> = super::kernel::read_pod(&self.ring.next()?);
+            if let Some(reported) = reported
+                && let Some(attempt) = BypassAttempt::read(&reported)
+            {
                 if attempt.refused {
-                    self.end(&attempt);
+                    self.end(&attempt, &reported);
                 }
                 return Some(attempt);
             }
         }
     }
 
-    fn end(&self, attempt: &BypassAttempt) {
-        let (Some(client), Some(server)) = (attempt.client, attempt.destination()) else {
+    fn end(&self, attempt: &BypassAttempt, reported: &Attempt) {
+        let (Some(client), Some(peer)) = (attempt.client, some_address(&reported.peer)) else {
             return;
         };
         match attempt.way {
@@ -108,9 +109,11 @@ impl Attempts {
         if conn.netns_cookie != 0 && conn.netns_cookie != self.netns_cookie {
             return;
         }
-        if let Err(error) = self.destroyer.destroy(client, server, conn.cookie) {
+        let interface = reported.interface;
+        let ended = self.destroyer.destroy(client, peer, interface, conn.cookie);
+        if let Err(error) = ended {
             tracing::warn!(
-                %client, %server, %error,
+                %client, server = %conn.original, %error,
                 "a connection whose packets are dropped cannot be ended; its client waits until it gives up"
             );
         }

@@ -23,12 +23,13 @@ const IPPROTO_TCP: u8 = 6;
 pub(crate) const NO_COOKIE: u64 = u64::MAX;
 
 /// `nlmsghdr`, then `inet_diag_req_v2` for exactly one socket: with the address `own`, connected
-/// to `peer`.
+/// to `peer`, and bound to the `interface` of this index, if it is not 0.
 pub(crate) fn request(
     kind: u16,
     flags: u16,
     own: SocketAddr,
     peer: SocketAddr,
+    interface: u32,
     cookie: u64,
 ) -> Vec<u8> {
     let family = if own.is_ipv4() { 2_u8 } else { 10 };
@@ -49,7 +50,7 @@ pub(crate) fn request(
         }
         out.extend(field);
     }
-    out.extend([0; 4]); // any interface
+    out.extend(interface.to_ne_bytes());
     // Two words, the lower one first.
     for word in cookie.to_le_bytes().as_chunks::<4>().0 {
         out.extend(u32::from_le_bytes(*word).to_ne_bytes());
@@ -75,16 +76,18 @@ impl Destroyer {
         Ok(Self { socket })
     }
 
-    /// Ends the connection with `ECONNABORTED`. `false` if there is none like that (any more).
+    /// Ends the connection from `own` to `peer` with `ECONNABORTED`; `interface` is the index of the
+    /// one that the socket is bound to, or 0. `false` if there is none like that (any more).
     pub(super) fn destroy(
         &self,
         own: SocketAddr,
         peer: SocketAddr,
+        interface: u32,
         cookie: u64,
     ) -> io::Result<bool> {
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
         let flags = NLM_F_REQUEST | NLM_F_ACK;
-        let message = request(SOCK_DESTROY, flags, own, peer, cookie);
+        let message = request(SOCK_DESTROY, flags, own, peer, interface, cookie);
         sendto(&self.socket, &message, SendFlags::empty(), &kernel)?;
         // The kernel has answered before `sendto` returns.
         let mut answer = [0; 512];
@@ -127,14 +130,14 @@ mod tests {
         let (own, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let destroyer = Destroyer::new().unwrap();
         assert!(
-            destroyer.destroy(own, peer, 1).is_err() || client.peer_addr().is_ok(),
+            destroyer.destroy(own, peer, 0, 1).is_err() || client.peer_addr().is_ok(),
             "another socket's cookie changes nothing"
         );
         assert!(client.peer_addr().is_ok());
-        assert!(destroyer.destroy(own, peer, NO_COOKIE).unwrap());
+        assert!(destroyer.destroy(own, peer, 0, NO_COOKIE).unwrap());
         let error = client.read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-        assert!(!destroyer.destroy(own, peer, NO_COOKIE).unwrap());
+        assert!(!destroyer.destroy(own, peer, 0, NO_COOKIE).unwrap());
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn obey(words: &[&str], held: &mut Held, control: &UnixStream) -> io::Result<Str
         ["raw-syn-of-ping", to] => {
             let to: SocketAddr = parse(to)?;
             let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?;
-            set_option(&socket, libc::IPPROTO_IP, libc::IP_HDRINCL)?;
+            turn_on(&socket, libc::IPPROTO_IP, libc::IP_HDRINCL)?;
             rustix::net::sendto(&socket, &syn(to)?, SendFlags::empty(), &to)?;
             Ok("ok".into())
         }
@@ -274,7 +274,7 @@ fn connect(flavour: &str, to: SocketAddr) -> io::Result<String> {
         }
         "fastopen-connect" => {
             let socket = socket(family(to), SocketType::STREAM, None)?;
-            set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT)?;
+            turn_on(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT)?;
             // The SYN leaves with the first data.
             rustix::net::connect(&socket, &to)?;
             rustix::net::send(&socket, b"early", SendFlags::empty())?;
@@ -406,16 +406,25 @@ fn syn(to: SocketAddr) -> io::Result<Vec<u8>> {
 }
 
 /// Turns on an option that is a number.
-fn set_option(socket: &OwnedFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+fn turn_on(socket: &OwnedFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    set_option::<libc::c_int>(socket, level, option, &1)
+}
+
+/// Sets an option to the bytes of `value`.
+pub fn set_option<T: ?Sized>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(value)).map_err(io::Error::other)?;
     // SAFETY: the value is as long as is said, and outlives the call.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            (&raw const on).cast(),
+            std::ptr::from_ref(value).cast(),
             length,
         )
     };

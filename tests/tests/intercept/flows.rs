@@ -9,6 +9,7 @@ use crate::{
 
 /// The client hears of it at once.
 const ECONNABORTED: &str = "errno 103";
+const ENOMEM: &str = "errno 12";
 
 fn host(_: &std::path::Path) -> Scope {
     Scope::Host
@@ -273,6 +274,67 @@ fn h6_a_socket_used_again_is_looked_at_again() {
     assert_eq!(rig.count(Counter::FlowWatched), 2);
     assert_eq!(rig.count(Counter::FlowClean), 1);
     assert_eq!(server.received(), 8);
+}
+
+#[test]
+fn h6_a_socket_that_is_bound_to_an_interface_is_dropped_and_ended() {
+    let rig = Rig::new(host);
+    let (mut job, _) = rig.job("job");
+    let server = Server::start();
+    let startup = bytes::hex(&bytes::startup(0x0003_0000));
+    for to in [
+        server.v4().to_string(),
+        server.v6().to_string(),
+        server.mapped(),
+    ] {
+        assert_eq!(job.ask(&format!("open-on lo {to}")), "ok", "{to}");
+        assert_eq!(job.ask(&format!("send {startup}")), "ok", "{to}");
+        assert_eq!(rig.attempt().way, Way::PostgresStartup, "{to}");
+        assert_eq!(job.ask("finish"), ECONNABORTED, "{to}");
+    }
+    assert_eq!(rig.count(Counter::FlowRefused), 3);
+    assert_eq!(server.received(), 0);
+}
+
+/// What is known of a flow counts as the socket's memory, which its process can use up.
+#[test]
+fn h6_a_socket_that_can_hold_no_more_is_refused() {
+    let rig = Rig::new(host);
+    let (mut job, id) = rig.job("job");
+    let server = Server::start();
+    let startup = bytes::hex(&bytes::startup(0x0003_0000));
+    for (tried, to) in [server.v4(), server.v6()].into_iter().enumerate() {
+        assert_eq!(job.ask(&format!("flow-full {to} {startup}")), ENOMEM);
+        let attempt = rig.attempt();
+        assert_eq!((attempt.way, attempt.refused), (Way::Obscured, true));
+        assert_eq!(attempt.conn.pid, job.pid());
+        assert_eq!(attempt.destination(), Some(to));
+        assert_eq!(rig.count(Counter::FlowNoStorage), tried as u64 + 1);
+    }
+    assert_eq!(server.accepted(), 0);
+    assert_eq!(
+        job.ask(&format!("flow-full {} {startup}", rig.db_v4())),
+        ENOMEM
+    );
+    assert_eq!(rig.count(Counter::RefusedNoStorage), 1);
+    assert_eq!(rig.db.accepted(), 0);
+
+    // One that is accepted.
+    let at: std::net::SocketAddr = job
+        .ask("serve-startup-full")
+        .replace("ok ", "")
+        .parse()
+        .expect("an address");
+    let mut outside = std::net::TcpStream::connect(at).expect("the job's server");
+    let attempt = rig.attempt();
+    assert_eq!(
+        (attempt.way, attempt.conn.job_cgroup_id),
+        (Way::Obscured, Some(id))
+    );
+    let mut heard = Vec::new();
+    let read = std::io::Read::read_to_end(&mut outside, &mut heard);
+    assert!(read.is_err() && heard.is_empty(), "{read:?} {heard:?}");
+    assert!(rig.count(Counter::FlowNoStorage) >= 3);
 }
 
 #[test]

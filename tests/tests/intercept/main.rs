@@ -6,6 +6,7 @@
 mod bytes;
 mod child;
 mod flows;
+mod nat;
 mod rig;
 mod speak;
 
@@ -581,6 +582,38 @@ fn h2_a_connect_by_io_uring_is_redirected() {
         }
     }
     assert_eq!(rig.db.accepted(), 0);
+}
+
+/// The kernel's thread that polls a ring is the process's that made it, not the one's that uses it.
+#[test]
+fn h2_a_ring_that_a_process_outside_lends_is_no_way_round() {
+    for scope in [host, |_: &std::path::Path| Scope::Cgroups(Vec::new())] {
+        let rig = Rig::new(scope);
+        let (path, id) = rig.cgroup("job");
+        rig.interceptor().add_job(id).expect("the job");
+        let mut lender = rig.outsider("lender");
+        for to in [rig.db_v4(), rig.db_v6()] {
+            let dial = format!("uring-lent {} {to}", path.display());
+            if rig.config().scope == Scope::Host {
+                let answer = lender.ask(&dial);
+                if answer == EPERM || answer == "errno 38" {
+                    eprintln!("skipped: this host forbids io_uring ({answer})");
+                    return;
+                }
+                assert_eq!(answer, "said PROXY", "{to}");
+                assert_eq!(rig.proxy().take_one().job_cgroup_id, None, "{to}");
+            } else {
+                // The connect is an outsider's; the socket is the job's.
+                lender.tell(&dial);
+                let attempt = rig.attempt();
+                assert_eq!(attempt.way, Way::StrayConnection, "{to}");
+                assert_eq!(attempt.conn.job_cgroup_id, Some(id), "{to}");
+                assert_eq!(lender.answer(), "errno 103", "{to}");
+                assert!(rig.count(Counter::DroppedPacket) > 0, "{to}");
+            }
+        }
+        assert_eq!(rig.db.accepted(), 0);
+    }
 }
 
 #[test]

@@ -410,6 +410,15 @@ impl Database {
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }
+
+    /// Waits until it has got so many bytes. Only a failing test waits long.
+    pub fn wait(&self, bytes: usize) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.received() < bytes {
+            assert!(Instant::now() < deadline, "it got {}", self.received());
+            thread::yield_now();
+        }
+    }
 }
 
 /// A server of something that is not protected, on every address of the host: counts what it
@@ -456,13 +465,9 @@ impl Server {
         self.0.received()
     }
 
-    /// Waits until it has got so many bytes. Only a failing test waits long.
+    /// Waits until it has got so many bytes.
     pub fn wait(&self, bytes: usize) {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while self.received() < bytes {
-            assert!(Instant::now() < deadline, "it got {}", self.received());
-            thread::yield_now();
-        }
+        self.0.wait(bytes);
     }
 }
 

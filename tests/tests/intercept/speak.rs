@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsRawFd, OwnedFd},
     thread,
     time::Duration,
 };
@@ -12,7 +13,7 @@ use rustix::net::{Protocol, SendFlags, SocketType, addr::SocketAddrArg};
 
 use crate::{
     bytes,
-    child::{MPTCP, MSG_FASTOPEN, family, first_line, parse, socket},
+    child::{MPTCP, MSG_FASTOPEN, family, first_line, parse, set_option, socket},
 };
 
 /// Obeys a command; `held` is the connection that is kept between commands.
@@ -60,6 +61,31 @@ pub fn obey(words: &[&str], held: &mut Option<TcpStream>) -> io::Result<String> 
             send(&stream, after)?;
             finish(&stream)
         }
+        ["open-on", interface, to] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            // Needs no right.
+            let name = interface.as_bytes();
+            set_option(&socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name)?;
+            rustix::net::connect(&socket, &to)?;
+            *held = Some(TcpStream::from(socket));
+            Ok("ok".into())
+        }
+        // As `flow`, of a socket that can hold no more.
+        ["flow-full", to, pieces] => {
+            let to: SocketAddr = parse(to)?;
+            let socket = socket(family(to), SocketType::STREAM, None)?;
+            fill(&socket)?;
+            rustix::net::connect(&socket, &to)?;
+            let stream = TcpStream::from(socket);
+            send(&stream, pieces)?;
+            finish(&stream)
+        }
+        // As `serve-startup`; what is accepted can hold no more.
+        ["serve-startup-full"] => serve_with(fill, |mut stream| {
+            stream.write_all(&bytes::startup(0x0003_0000))?;
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        }),
         ["open", to] => {
             *held = Some(TcpStream::connect(parse::<SocketAddr>(to)?)?);
             Ok("ok".into())
@@ -91,6 +117,7 @@ pub fn obey(words: &[&str], held: &mut Option<TcpStream>) -> io::Result<String> 
             })
         }
         ["uring", flavour, to] => uring(flavour, parse(to)?),
+        ["uring-lent", cgroup, to] => lend(cgroup, parse(to)?),
         ["raw-socket", protocol] => {
             let protocol = rustix::net::RawProtocol::new(parse(protocol)?).map(Protocol::from_raw);
             socket(rustix::net::AddressFamily::INET, SocketType::RAW, protocol)?;
@@ -129,6 +156,54 @@ fn finish(stream: &TcpStream) -> io::Result<String> {
     Ok(format!("said {}", first_line(stream)?))
 }
 
+/// Uses up the memory that the kernel lets a socket's options have (`net.core.optmem_max`), with a
+/// packet filter that accepts everything, as large as it may be.
+fn fill(socket: &OwnedFd) -> io::Result<()> {
+    // Each of these becomes several instructions of the kernel's.
+    let load = libc::sock_filter {
+        code: 0x20, // BPF_LD | BPF_W | BPF_ABS
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let accept = libc::sock_filter {
+        code: 0x06, // BPF_RET | BPF_K
+        k: u32::MAX,
+        ..load
+    };
+    let attach = |loads: u16| {
+        let mut filter = vec![load; usize::from(loads)];
+        filter.push(accept);
+        let program = libc::sock_fprog {
+            len: loads + 1,
+            filter: filter.as_mut_ptr(),
+        };
+        set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program).is_ok()
+    };
+    let detach = || {
+        // There may be none.
+        let _detached =
+            set_option::<libc::c_int>(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0);
+    };
+    let (mut fits, mut exceeds) = (0, 4096);
+    while exceeds - fits > 1 {
+        let middle = u16::midpoint(fits, exceeds);
+        // For a moment the one before would count, too.
+        detach();
+        if attach(middle) {
+            fits = middle;
+        } else {
+            exceeds = middle;
+        }
+    }
+    detach();
+    if exceeds < 4096 && attach(fits) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the socket cannot be filled"))
+    }
+}
+
 fn decode(hex: &str) -> io::Result<Vec<u8>> {
     hex.as_bytes()
         .chunks(2)
@@ -144,7 +219,17 @@ fn decode(hex: &str) -> io::Result<Vec<u8>> {
 fn serve(
     conversation: impl Fn(TcpStream) -> io::Result<()> + Send + 'static,
 ) -> io::Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    serve_with(|_| Ok(()), conversation)
+}
+
+/// As [`serve`]; what is done to the listening socket is inherited by what it accepts.
+fn serve_with(
+    prepare: fn(&OwnedFd) -> io::Result<()>,
+    conversation: impl Fn(TcpStream) -> io::Result<()> + Send + 'static,
+) -> io::Result<String> {
+    let listener = OwnedFd::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    prepare(&listener)?;
+    let listener = TcpListener::from(listener);
     let at = listener.local_addr()?;
     thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
@@ -174,7 +259,7 @@ fn uring(flavour: &str, to: SocketAddr) -> io::Result<String> {
     // SAFETY: the address lives until the closure returns, and the operation ends before it.
     unsafe {
         to.with_sockaddr(|address, length| {
-            let fd = types::Fd(std::os::fd::AsRawFd::as_raw_fd(&socket));
+            let fd = types::Fd(socket.as_raw_fd());
             let connect = opcode::Connect::new(fd, address.cast(), length).build();
             complete(&mut ring, &connect)
         })
@@ -182,6 +267,69 @@ fn uring(flavour: &str, to: SocketAddr) -> io::Result<String> {
     let stream = TcpStream::from(socket);
     let said = first_line(&stream)?;
     Ok(format!("{said} peer {}", stream.peer_addr()?))
+}
+
+/// A connection made with a ring that this process made and the kernel polls for it, by a process
+/// in `cgroup` with a socket of its own.
+fn lend(cgroup: &str, to: SocketAddr) -> io::Result<String> {
+    struct Loan<'a> {
+        ring: IoUring,
+        cgroup: &'a str,
+        to: SocketAddr,
+        answer: io::Result<String>,
+    }
+
+    fn borrow(loan: &mut Loan<'_>) -> io::Result<String> {
+        let own = std::process::id().to_string();
+        std::fs::write(format!("{}/cgroup.procs", loan.cgroup), own)?;
+        let socket = socket(family(loan.to), SocketType::STREAM, None)?;
+        // The polling thread knows the lender's descriptors only.
+        loan.ring
+            .submitter()
+            .register_files(&[socket.as_raw_fd()])?;
+        // SAFETY: the address lives until the closure returns, and the operation ends before it.
+        let connected = unsafe {
+            loan.to.with_sockaddr(|address, length| {
+                let fd = types::Fixed(0);
+                let connect = opcode::Connect::new(fd, address.cast(), length).build();
+                complete(&mut loan.ring, &connect)
+            })
+        };
+        loan.ring.submitter().unregister_files()?;
+        connected?;
+        Ok(format!("said {}", first_line(&TcpStream::from(socket))?))
+    }
+
+    extern "C" fn enter(loan: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the lender's own, which waits until this process has ended.
+        let loan = unsafe { &mut *loan.cast::<Loan<'_>>() };
+        loan.answer = borrow(loan);
+        0
+    }
+
+    let ring = IoUring::<squeue::Entry>::builder()
+        .setup_sqpoll(100)
+        .build(2)?;
+    let mut loan = Loan {
+        ring,
+        cgroup,
+        to,
+        answer: Err(io::Error::other("nothing was borrowed")),
+    };
+    let mut stack = vec![0_u8; 256 * 1024];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the other process has this stack to itself, and this one waits until it has ended.
+    let pid = unsafe {
+        libc::clone(
+            enter,
+            stack.as_mut_ptr_range().end.cast(),
+            flags,
+            (&raw mut loan).cast(),
+        )
+    };
+    let pid = rustix::process::Pid::from_raw(pid).ok_or_else(io::Error::last_os_error)?;
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
+    loan.answer
 }
 
 /// Runs one operation to its end.
