@@ -141,3 +141,43 @@ fn f3_a_schema_is_made_with_its_objects_by_who_may() -> Result<()> {
     ensure!(entry.contains("CREATE SCHEMA films"), "not recorded");
     Ok(())
 }
+
+#[test]
+fn what_is_read_of_the_catalog_in_a_transaction_leaves_no_locks() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    stand.cluster.admin(
+        "CREATE VIEW public.seen AS SELECT c.id, o.status FROM public.customers c JOIN public.orders o ON o.customer_id = c.id",
+    )?;
+    let mut session = stand.job().live()?;
+    session.query(
+        "BEGIN; SAVEPOINT mine; SAVEPOINT \"cordon names\"; CREATE TEMP TABLE first (id int);",
+    )?;
+    // The catalog is read anew after a definition of the session's own, and for a name that
+    // somebody else has just made.
+    let output = session.query("SELECT count(*) FROM first;")?;
+    ensure!(output.lines() == ["0"], "{}", output.all());
+    stand.cluster.admin(
+        "CREATE TABLE public.elsewhere (id int); GRANT SELECT ON public.elsewhere TO agent_rw",
+    )?;
+    let output = session.query("SELECT count(*) FROM public.elsewhere;")?;
+    ensure!(output.lines() == ["0"], "{}", output.all());
+    let locked = stand.cluster.admin(
+        "SELECT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+         WHERE c.relname IN ('seen', 'customers', 'orders') AND l.pid <> pg_backend_pid()",
+    )?;
+    ensure!(locked.trim().is_empty(), "locked: {locked}");
+    // A change of the view waits for nobody.
+    stand
+        .cluster
+        .admin("SET lock_timeout = '1s'; DROP VIEW public.seen")?;
+    // The client's savepoints are as they were.
+    session.query("CREATE TEMP TABLE second (id int); SELECT count(*) FROM second;")?;
+    let output =
+        session.query("ROLLBACK TO SAVEPOINT \"cordon names\"; RELEASE SAVEPOINT mine;")?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    let output = session.query("SELECT count(*) FROM first;")?;
+    ensure!(output.sqlstates() == ["42P01"], "{}", output.all());
+    let output = session.query("ROLLBACK; SELECT 'after';")?;
+    ensure!(output.lines() == ["after"], "{}", output.all());
+    Ok(())
+}

@@ -22,6 +22,10 @@ const INTERNAL: &[u8] = b"\x01cordon";
 pub(super) const QUERY_CANCELED: &str = "57014";
 /// `lock_not_available`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+// One of the client's with the same name is hidden meanwhile, and there again afterwards.
+const SAVEPOINT: &str = "SAVEPOINT \"cordon names\"";
+const ROLLBACK_TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT \"cordon names\"";
+const RELEASE_SAVEPOINT: &str = "RELEASE SAVEPOINT \"cordon names\"";
 /// How often a query of the gateway's own is repeated that the client's cancel requests hit.
 const MAX_TRIES: usize = 3;
 
@@ -100,7 +104,7 @@ impl Connection {
             let queries: Vec<&str> = std::iter::once(NameQueries::VERSIONS)
                 .chain(NameQueries::catalog().iter().copied())
                 .collect();
-            let rows = match self.patient_gateway_query(&queries).await? {
+            let rows = match self.unlocked_gateway_query(&queries).await? {
                 Ok(rows) => rows,
                 Err(error) => return Ok(Err(error)),
             };
@@ -109,6 +113,30 @@ impl Connection {
                 .map_err(Close::Upstream)?;
         }
         Ok(Ok(()))
+    }
+
+    /// As [`Self::patient_gateway_query`], of queries that show definitions. For these the server
+    /// locks relations until the end of the transaction, and whoever changes one of them meanwhile
+    /// waits: a savepoint gives the locks back. In the implicit transaction of a pipeline there is
+    /// none, and no long wait either.
+    async fn unlocked_gateway_query(
+        &mut self,
+        queries: &[&str],
+    ) -> Result<Result<Vec<Rows>, InternalError>, Close> {
+        if self.status != b'T' || self.pipeline_open {
+            return self.patient_gateway_query(queries).await;
+        }
+        let queries: Vec<&str> = std::iter::once(SAVEPOINT)
+            .chain(queries.iter().copied())
+            .chain([ROLLBACK_TO_SAVEPOINT, RELEASE_SAVEPOINT])
+            .collect();
+        let outcome = self.patient_gateway_query(&queries).await?;
+        Ok(outcome.map(|mut rows| {
+            // Of the savepoint there are none.
+            rows.truncate(rows.len().saturating_sub(2));
+            rows.drain(..rows.len().min(1));
+            rows
+        }))
     }
 
     /// Runs constant queries of the gateway's own, inside whatever transaction is open.

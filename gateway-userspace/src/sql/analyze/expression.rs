@@ -20,6 +20,8 @@ const INT4: u32 = 23;
 const FLOAT4: u32 = 700;
 const FLOAT8: u32 = 701;
 const NUMERIC: u32 = 1700;
+const TEXT: u32 = 25;
+const VARCHAR: u32 = 1043;
 pub(super) const TEXT_ARRAY: u32 = 1009;
 
 impl<'a> Walk<'a> {
@@ -459,9 +461,56 @@ impl<'a> Walk<'a> {
                 return Err(self.unsupported("an operation of an unknown kind"));
             }
         }
-        let mut all = self.optional(scope, lexpr.as_deref())?.derived();
-        all.absorb(&self.optional(scope, rexpr.as_deref())?);
-        Ok(all.derived())
+        let left = self.optional(scope, lexpr.as_deref())?;
+        let right = self.optional(scope, rexpr.as_deref())?;
+        let type_oid = if kind == AExprKind::AexprOp {
+            let left = lexpr.as_deref().map(|node| self.operand(node, &left));
+            let right = rexpr.as_deref().map(|node| self.operand(node, &right));
+            self.operator_type(&parts, left, right)
+        } else {
+            0
+        };
+        let mut all = left.derived();
+        all.absorb(&right);
+        Ok(Value {
+            type_oid,
+            ..all.derived()
+        })
+    }
+
+    fn operand(&self, node: &Node, value: &Value<'a>) -> Operand {
+        match value.type_oid {
+            0 if is_untyped_operand(node) => Operand::Untyped,
+            oid => Operand::Of(self.base_type(oid)),
+        }
+    }
+
+    /// Type of what an operator of the server's own gives, where its operands leave no doubt which
+    /// one it is: arithmetic of numbers, and concatenation of texts. 0 otherwise.
+    fn operator_type(&self, parts: &[&str], left: Option<Operand>, right: Option<Operand>) -> u32 {
+        let name = match *parts {
+            ["pg_catalog", name] => name,
+            [name] if !self.catalog.operators.contains_key(name) => name,
+            _ => return 0,
+        };
+        match (name, left, right) {
+            ("+" | "-", None, Some(Operand::Of(right))) => common_type(right, INT2),
+            ("+" | "-" | "*" | "/" | "%", Some(Operand::Of(left)), Some(Operand::Of(right))) => {
+                common_type(left, right).filter(|oid| match *oid {
+                    INT2 | INT4 | INT8 | NUMERIC => true,
+                    FLOAT4 => left == right && name != "%",
+                    FLOAT8 => name != "%",
+                    _ => false,
+                })
+            }
+            ("||", Some(left), Some(right)) => {
+                let is_text = |side| matches!(side, Operand::Of(TEXT | VARCHAR));
+                let joins = |side| is_text(side) || matches!(side, Operand::Untyped);
+                ((is_text(left) && joins(right)) || (is_text(right) && joins(left))).then_some(TEXT)
+            }
+            _ => None,
+        }
+        .unwrap_or(0)
     }
 
     fn case(&mut self, scope: &Scope<'_, 'a>, case: &'a CaseExpr) -> Result<Value<'a>> {
@@ -656,6 +705,20 @@ fn number_type(text: &str) -> u32 {
     } else {
         NUMERIC
     }
+}
+
+/// What is known of an operator's side.
+#[derive(Clone, Copy)]
+enum Operand {
+    /// Base type, or 0.
+    Of(u32),
+    /// It takes the type of the other side.
+    Untyped,
+}
+
+/// True for what takes the type of what is around it, parameters included.
+pub(super) fn is_untyped_operand(node: &Node) -> bool {
+    is_untyped(node) || matches!(&node.node, Some(NodeEnum::ParamRef(_)))
 }
 
 /// The type that a literal of one number type and one of another become together

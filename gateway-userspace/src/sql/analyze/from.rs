@@ -9,7 +9,7 @@ use pg_query::protobuf::{
 };
 use pg_query::{Node, NodeEnum};
 
-use super::expression::{INT8, TEXT_ARRAY, is_untyped};
+use super::expression::{INT8, TEXT_ARRAY, is_untyped_operand};
 use super::names::RECORD;
 use super::scope::{Item, Scope};
 use super::value::{Col, Value};
@@ -284,8 +284,14 @@ impl<'a> Walk<'a> {
         definitions: &'a [Node],
     ) -> Result<Vec<(Value<'a>, Rows<'a>)>> {
         let Some(NodeEnum::FuncCall(call)) = inner(Some(node)) else {
+            // COALESCE, a cast ...
             let value = self.expression(scope, node)?;
-            return Ok(vec![(value, Rows::Scalar(None))]);
+            let rows = if definitions.is_empty() {
+                Rows::Scalar(None)
+            } else {
+                Rows::Columns(self.defined_columns(definitions, &value)?)
+            };
+            return Ok(vec![(value, rows)]);
         };
         let parts = strings(&call.funcname).unwrap_or_default();
         if let ["unnest"] | ["pg_catalog", "unnest"] = parts.as_slice()
@@ -635,10 +641,7 @@ fn columns_of<'a>(items: &[Item<'a>]) -> Vec<Col<'a>> {
 
 /// True for an array of literals and parameters.
 fn is_untyped_array(node: &Node) -> bool {
-    let is_untyped = |element: &Node| {
-        is_untyped(element) || matches!(&element.node, Some(NodeEnum::ParamRef(_)))
-    };
-    matches!(&node.node, Some(NodeEnum::AArrayExpr(array)) if array.elements.iter().all(is_untyped))
+    matches!(&node.node, Some(NodeEnum::AArrayExpr(array)) if array.elements.iter().all(is_untyped_operand))
 }
 
 /// Names of a list of `String` nodes; nothing for other kinds.

@@ -109,6 +109,18 @@ fn m2_every_shape_of_query_has_lineage() {
             "-> a< b<",
         ),
         (
+            "select * from (values (1), (2)) v(r), unnest(array[r * 10, -r, r % 2]) with ordinality as f(i, o)",
+            "-> r< i< o<",
+        ),
+        (
+            "select * from customers c, unnest(array[c.email || '!', 'x' || c.country]) u",
+            "customers:S(country=od,email=od,id=o,ssn=o) -> id=customers.id email=customers.email ssn=customers.ssn country=customers.country u<customers.country+customers.email",
+        ),
+        (
+            "select * from coalesce(row(1, 'a')) as c(d int, e text)",
+            "-> d< e<",
+        ),
+        (
             "select tags[1], tags[1:2] from order_items",
             "order_items:S(tags=d) -> tags<order_items.tags tags<order_items.tags",
         ),
