@@ -63,8 +63,8 @@ pub struct BenchEvidence {
     /// Seconds for each measurement.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How often each is made; the best counts.
-    #[arg(long, default_value_t = 3)]
+    /// How often each is made; the median counts.
+    #[arg(long, default_value_t = 5)]
     rounds: u64,
     /// Take this program instead of building one; `cordon-verify` is beside it.
     #[arg(long, value_name = "FILE")]
@@ -101,13 +101,27 @@ pub fn bench(args: &BenchEvidence) -> Result<()> {
     cordon_tests::host::require_root()?;
     ensure_packages(PACKAGES, args.no_install)?;
     let daemon = daemon(args.binary.as_deref(), args.no_install)?;
-    let cases = CASES
+    let mut cases = CASES
         .iter()
-        .map(|(name, evidence)| {
-            let measured = step(name, || measure(&daemon, evidence, args));
-            measured.map(|measured| (*name, measured))
-        })
+        .map(|(name, evidence)| Ok((*name, stand(&daemon, evidence)?, Vec::new())))
         .collect::<Result<Vec<_>>>()?;
+    // All in each round, so that what changes on the host changes for all.
+    for round in 1..=args.rounds {
+        step(&format!("round {round} of {}", args.rounds), || {
+            for (_, stand, measured) in &mut cases {
+                measured.push(measure(stand, args.seconds)?);
+            }
+            Ok(())
+        })?;
+    }
+    let cases: Vec<(&str, Measured)> = cases
+        .into_iter()
+        .map(|(name, _, mut measured)| {
+            measured.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+            let median = measured.get(measured.len() / 2).copied();
+            (name, median.unwrap_or_default())
+        })
+        .collect();
     let base = cases.first().map(|(_, first)| *first).unwrap_or_default();
     println!(
         "\n{}",
@@ -130,7 +144,8 @@ pub fn bench(args: &BenchEvidence) -> Result<()> {
     Ok(())
 }
 
-fn measure(daemon: &Path, evidence: &str, args: &BenchEvidence) -> Result<Measured> {
+/// Everything to measure with, and the script of what is sent.
+fn stand(daemon: &Path, evidence: &str) -> Result<(Stand, String)> {
     let stand = Stand::start(&Setup {
         policy: policies::ALLOW_ALL.to_owned(),
         evidence: evidence.to_owned(),
@@ -139,8 +154,12 @@ fn measure(daemon: &Path, evidence: &str, args: &BenchEvidence) -> Result<Measur
     })?;
     let script = "\\set id random(1, 5)\nSELECT id, note FROM public.orders WHERE id = :id;\n";
     let script = stand.job().share("bench.sql", script.as_bytes())?;
+    Ok((stand, script))
+}
+
+fn measure((stand, script): &(Stand, String), seconds: u64) -> Result<Measured> {
     let pgbench = tools::postgres("pgbench")?.display().to_string();
-    let seconds = args.seconds.to_string();
+    let time = seconds.to_string();
     let command = [
         pgbench.as_str(),
         "-n",
@@ -151,31 +170,25 @@ fn measure(daemon: &Path, evidence: &str, args: &BenchEvidence) -> Result<Measur
         "-j",
         "1",
         "-T",
-        &seconds,
+        &time,
         "-f",
-        &script,
+        script,
     ];
-    let mut best = Measured::default();
-    for _ in 0..args.rounds {
-        let before = stand.daemon.cpu_ms()?;
-        let output = stand.job().run(&command)?.success()?;
-        let cpu = stand.daemon.cpu_ms()? - before;
-        let number = |key: &str| -> Result<f64> {
-            let line = output.stdout.lines().find(|line| line.starts_with(key));
-            line.and_then(|line| line.split('=').nth(1))
-                .and_then(|rest| rest.split_whitespace().next())
-                .and_then(|text| text.parse().ok())
-                .with_context(|| format!("pgbench does not say {key}: {}", output.stdout))
-        };
-        let per_second = number("tps")?;
-        if per_second > best.per_second {
-            best = Measured {
-                per_second,
-                latency_ms: number("latency average")?,
-                #[expect(clippy::cast_precision_loss, reason = "it is shown with one digit")]
-                cpu_us: cpu as f64 * 1_000.0 / (per_second * args.seconds as f64),
-            };
-        }
-    }
-    Ok(best)
+    let before = stand.daemon.cpu_ms()?;
+    let output = stand.job().run(&command)?.success()?;
+    let cpu = stand.daemon.cpu_ms()? - before;
+    let number = |key: &str| -> Result<f64> {
+        let line = output.stdout.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split('=').nth(1))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|text| text.parse().ok())
+            .with_context(|| format!("pgbench does not say {key}: {}", output.stdout))
+    };
+    let per_second = number("tps")?;
+    Ok(Measured {
+        per_second,
+        latency_ms: number("latency average")?,
+        #[expect(clippy::cast_precision_loss, reason = "it is shown with one digit")]
+        cpu_us: cpu as f64 * 1_000.0 / (per_second * seconds as f64),
+    })
 }
