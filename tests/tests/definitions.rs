@@ -181,3 +181,23 @@ fn what_is_read_of_the_catalog_in_a_transaction_leaves_no_locks() -> Result<()> 
     ensure!(output.lines() == ["after"], "{}", output.all());
     Ok(())
 }
+
+#[test]
+fn m15_what_a_superuser_changes_of_the_servers_own_definitions_is_seen() -> Result<()> {
+    let stand = Stand::with_policy(policies::ALLOW_ALL)?;
+    let mut session = stand.job().live()?;
+    // After a definition only what users have made is read again.
+    session.query("CREATE TEMP TABLE own (id int);")?;
+    let output =
+        session.query("SELECT tablename FROM pg_catalog.pg_tables WHERE tablename = 'own';")?;
+    ensure!(output.lines() == ["own"], "{}", output.all());
+    stand.cluster.admin(
+        "SET allow_system_table_mods = on; \
+         ALTER VIEW pg_catalog.pg_tables RENAME COLUMN tablename TO named",
+    )?;
+    let output = session.query("SELECT named FROM pg_catalog.pg_tables WHERE named = 'own';")?;
+    ensure!(output.lines() == ["own"], "{}", output.all());
+    let output = session.query("SELECT * FROM pg_catalog.pg_tables WHERE named = 'own';")?;
+    ensure!(output.sqlstates().is_empty(), "{}", output.all());
+    Ok(())
+}

@@ -16,7 +16,7 @@ use crate::{
         put_message, put_parameter_status, put_ready, put_report,
     },
     session::{GUARD, LOCKS, NameQueries},
-    sql::{CATALOG_QUERIES, Row, query_name},
+    sql::{BASE_VERSION, CATALOG_QUERIES, OWN_CATALOG_QUERIES, Row, query_name},
 };
 
 /// A column of a result: name, relation, attribute and type.
@@ -333,15 +333,18 @@ fn own_rows(text: &str) -> Option<&'static [Row]> {
         let rows = |value: &serde_json::Value| -> Vec<Row> {
             serde_json::from_value(value.clone()).expect("rows")
         };
-        let mut shop: HashMap<&'static str, Vec<Row>> = CATALOG_QUERIES
-            .iter()
-            .enumerate()
-            .map(|(index, query)| {
+        let queries = OWN_CATALOG_QUERIES.iter().zip(0..);
+        let queries = queries.chain(CATALOG_QUERIES.iter().zip(0..));
+        let mut shop: HashMap<&'static str, Vec<Row>> = queries
+            .map(|(query, index)| {
                 let name = query_name(index);
                 let mut rows = rows(&saved["rows"][name]);
                 // All of it takes too long where it is read again and again.
                 if matches!(name, "functions" | "relations") {
                     rows.retain(is_wanted);
+                }
+                if CATALOG_QUERIES.get(index) != Some(query) {
+                    rows.retain(is_own);
                 }
                 (*query, rows)
             })
@@ -350,6 +353,7 @@ fn own_rows(text: &str) -> Option<&'static [Row]> {
         shop.insert(NameQueries::NAMESPACE, vec![namespace]);
         let fingerprint = vec![vec![Some("7:7:".to_owned()), Some("the shop".to_owned())]];
         shop.insert(NameQueries::FINGERPRINT, fingerprint);
+        shop.insert(BASE_VERSION, vec![vec![Some("1".to_owned())]]);
         shop.insert(LOCKS, Vec::new());
         shop.insert(NameQueries::VERSIONS, Vec::new());
         // Nothing has changed.
@@ -357,6 +361,12 @@ fn own_rows(text: &str) -> Option<&'static [Row]> {
         shop
     });
     shop.get(text).map(Vec::as_slice)
+}
+
+/// Whether it is not of what `initdb` made.
+fn is_own(row: &Row) -> bool {
+    let oid = row.get(2).and_then(|oid| oid.as_ref()?.parse::<u32>().ok());
+    oid.is_none_or(|oid| oid >= 16384)
 }
 
 fn is_wanted(row: &Row) -> bool {

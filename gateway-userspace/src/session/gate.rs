@@ -17,7 +17,7 @@ use super::{
     confirm::Confirmed,
     guard::Versions,
     limit::Rates,
-    names::{Names, Snapshot},
+    names::{KnownBase, Names, Snapshot},
     reading::Readings,
     recent::Recent,
     record::{denied, permitted},
@@ -30,7 +30,7 @@ use crate::{
     identity::{Host, Principal, SessionGuard},
     masking::{Blotter, MaskKey, screened},
     policy::{Admission, Kinship, Policy, Reason, ReasonCode, Verdict},
-    sql::{BigStack, Catalog, Namespace, StatementKind},
+    sql::{Base, BigStack, Catalog, Namespace, StatementKind},
 };
 
 /// What all sessions share.
@@ -48,6 +48,7 @@ pub struct Gate {
     pub(super) shipper: OnceLock<Arc<Shipper>>,
     pub(super) witnesses: OnceLock<Arc<Witnesses>>,
     pub(super) snapshots: Mutex<HashMap<String, Snapshot>>,
+    pub(super) bases: Mutex<HashMap<String, KnownBase>>,
     /// What sessions have read.
     pub(super) readings: Readings,
     /// Texts that the server reads as the analysis does.
@@ -84,6 +85,7 @@ impl Gate {
             witnesses: OnceLock::new(),
             host: OnceLock::new(),
             snapshots: Mutex::default(),
+            bases: Mutex::default(),
             readings: Readings::default(),
             confirmed: Mutex::default(),
             disagreements: AtomicU64::new(0),
@@ -257,17 +259,54 @@ impl Session {
         Ok(self.names.wants_catalog())
     }
 
-    /// Takes the rows of [`NameQueries::VERSIONS`](super::NameQueries::VERSIONS), then those of the
-    /// catalog queries.
+    fn base(&self) -> Option<KnownBase> {
+        let bases = self.gate.bases.lock();
+        let bases = bases.unwrap_or_else(PoisonError::into_inner);
+        bases.get(&self.database).cloned()
+    }
+
+    /// True if the base of the database's catalog is not known yet.
+    pub fn wants_base(&self) -> bool {
+        self.base().is_none()
+    }
+
+    /// Takes the rows of [`NameQueries::catalog`](super::NameQueries::catalog). `false`: they are
+    /// without the catalog's base, and that is another by now.
     ///
     /// # Errors
     /// If the rows are not what the queries give.
-    pub fn install_catalog(&mut self, rows: &[Rows], private: bool) -> Result<(), String> {
-        let Some((versions, rows)) = rows.split_first() else {
+    pub fn install_catalog(
+        &mut self,
+        rows: &[Rows],
+        with_base: bool,
+        private: bool,
+    ) -> Result<bool, String> {
+        let [versions, base_version, rows @ ..] = rows else {
             return Err("the catalog queries gave no rows".to_owned());
         };
+        let Some([Some(base_version)]) = base_version.first().map(Vec::as_slice) else {
+            return Err("the version of the catalog's base cannot be read".to_owned());
+        };
         let versions = Arc::new(Versions::from_rows(versions)?);
-        let catalog = Catalog::from_rows(rows).map_err(|error| error.to_string())?;
+        let catalog = if with_base {
+            if !private {
+                let base = Base::from_rows(rows).map_err(|error| error.to_string())?;
+                let known = KnownBase {
+                    version: base_version.clone(),
+                    base: Arc::new(base),
+                };
+                let bases = self.gate.bases.lock();
+                let mut bases = bases.unwrap_or_else(PoisonError::into_inner);
+                bases.insert(self.database.clone(), known);
+            }
+            Catalog::from_rows(rows)
+        } else {
+            match self.base() {
+                Some(known) if known.version == *base_version => known.base.with(rows),
+                _ => return Ok(false),
+            }
+        }
+        .map_err(|error| error.to_string())?;
         let Some(fingerprint) = self.names.fingerprint().cloned() else {
             return Err("the catalog was read before its fingerprint".to_owned());
         };
@@ -288,7 +327,7 @@ impl Session {
         }
         self.names.adopt(snapshot);
         self.forget();
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn forget(&mut self) {

@@ -9,7 +9,9 @@ use std::{
 use super::guard::{VERSIONS, Versions};
 use crate::{
     policy::Kinship,
-    sql::{CATALOG_QUERIES, Catalog, NAMESPACE_SQL, Namespace},
+    sql::{
+        BASE_VERSION, Base, CATALOG_QUERIES, Catalog, NAMESPACE_SQL, Namespace, OWN_CATALOG_QUERIES,
+    },
 };
 
 /// A catalog is compared with the server's at least this often while a session is active.
@@ -47,9 +49,17 @@ impl NameQueries {
     /// never of a later state.
     pub const VERSIONS: &'static str = VERSIONS;
 
-    /// The queries that fill a catalog.
-    pub fn catalog() -> &'static [&'static str] {
-        CATALOG_QUERIES
+    /// The queries whose rows make a catalog: those of its definitions' versions and of its base's
+    /// version, then those that fill it, with its base if that is to be read as well.
+    pub fn catalog(with_base: bool) -> impl Iterator<Item = &'static str> {
+        let fill = if with_base {
+            CATALOG_QUERIES
+        } else {
+            OWN_CATALOG_QUERIES
+        };
+        [Self::VERSIONS, BASE_VERSION]
+            .into_iter()
+            .chain(fill.iter().copied())
     }
 }
 
@@ -60,6 +70,13 @@ pub(super) struct Snapshot {
     pub(super) catalog: Arc<Catalog>,
     pub(super) kinship: Arc<Kinship>,
     pub(super) versions: Arc<Versions>,
+}
+
+/// What does not change of a database's catalog, with its version.
+#[derive(Clone, Debug)]
+pub(super) struct KnownBase {
+    pub(super) version: String,
+    pub(super) base: Arc<Base>,
 }
 
 /// A session's names.

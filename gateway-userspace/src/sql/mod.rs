@@ -27,6 +27,8 @@ pub use literal::with_literals;
 pub use saved::{SavedCatalog, SavedCatalogError};
 #[cfg(any(test, fuzzing))]
 pub(crate) use snapshot::query_name;
-pub use snapshot::{CATALOG_QUERIES, NAMESPACE_SQL, Row, SnapshotError};
+pub use snapshot::{
+    BASE_VERSION, Base, CATALOG_QUERIES, NAMESPACE_SQL, OWN_CATALOG_QUERIES, Row, SnapshotError,
+};
 pub use stack::{BigStack, BigStackError, run_on_big_stack};
 pub use statement::*;

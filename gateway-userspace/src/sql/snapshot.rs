@@ -34,6 +34,43 @@ pub const CATALOG_QUERIES: &[&str] = &[
     RULES,
 ];
 
+/// The same without what `initdb` made of relations, functions and types, which is most of it: for
+/// [`Base::with`].
+pub const OWN_CATALOG_QUERIES: &[&str] = &[
+    PATH,
+    OWN_RELATIONS,
+    INHERITANCE,
+    TRIGGERS,
+    OWN_FUNCTIONS,
+    OPERATORS,
+    OWN_TYPES,
+    CASTS,
+    FOREIGN_KEYS,
+    POLICIES,
+    WRITE_CODE,
+    DOMAIN_CODE,
+    RULES,
+];
+
+/// The version of what `initdb` made of relations, functions and types: one text, which changes when
+/// a row of it does.
+pub const BASE_VERSION: &str = "SELECT pg_catalog.concat_ws(' ', \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8 * (c.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_class AS c WHERE c.oid < 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8 * ((a.attrelid::pg_catalog.int8 * (a.attnum + 2000)) % 65521))) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid < 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(r.xmin::pg_catalog.text::pg_catalog.int8 * (r.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class < 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8 * (p.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_proc AS p WHERE p.oid < 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8 * (t.oid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_type AS t WHERE t.oid < 16384), \
+(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(d.xmin::pg_catalog.text::pg_catalog.int8 * (d.objid::pg_catalog.int8 % 65521))) FROM pg_catalog.pg_depend AS d WHERE d.objid < 16384 AND d.deptype = 'e'), \
+(SELECT pg_catalog.sum(e.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_extension AS e), \
+(SELECT pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_language AS l WHERE l.oid < 16384), \
+(SELECT pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_namespace AS n WHERE n.oid < 16384))";
+
+/// `FirstNormalObjectId`: what `initdb` made comes before.
+const FIRST_NORMAL_OID: u32 = 16384;
+/// Where the rows of relations, functions and types stand among the results; their third column is
+/// the oid.
+const WITH_BASE: [usize; 3] = [1, 4, 6];
+
 /// The query whose one row [`Namespace::from_row`] reads.
 pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, CURRENT_USER::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text, \
 (SELECT pg_catalog.json_agg(r.oid::pg_catalog.int8) FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER'))::pg_catalog.text";
@@ -41,7 +78,9 @@ pub const NAMESPACE_SQL: &str = "SELECT pg_catalog.array_to_json(pg_catalog.curr
 const PATH: &str =
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
 
-const RELATIONS: &str = "SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text, \
+macro_rules! relations {
+    () => {
+        "SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text, \
 c.relpersistence::pg_catalog.text, c.reltype::pg_catalog.text, \
 CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') THEN pg_catalog.pg_get_viewdef(c.oid) END, \
 EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.text, \
@@ -55,7 +94,11 @@ JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace WHERE x.indexrelid
 EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE CASE WHEN o.option_name = 'security_invoker' THEN o.option_value::pg_catalog.bool END)::pg_catalog.text, \
 c.relowner::pg_catalog.text \
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')";
+WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 'c', 't', 'i', 'I')"
+    };
+}
+const RELATIONS: &str = relations!();
+const OWN_RELATIONS: &str = concat!(relations!(), " AND c.oid >= 16384");
 
 const INHERITANCE: &str = "SELECT pn.nspname, p.relname, cn.nspname, c.relname \
 FROM pg_catalog.pg_inherits AS i \
@@ -67,7 +110,9 @@ const TRIGGERS: &str = "SELECT n.nspname, c.relname, t.tgtype::pg_catalog.text, 
 FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid \
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal";
 
-const FUNCTIONS: &str = "SELECT n.nspname, p.proname, p.oid::pg_catalog.text, p.pronargs::pg_catalog.text, \
+macro_rules! functions {
+    () => {
+        "SELECT n.nspname, p.proname, p.oid::pg_catalog.text, p.pronargs::pg_catalog.text, \
 p.pronargdefaults::pg_catalog.text, (p.provariadic <> 0)::pg_catalog.text, p.provolatile::pg_catalog.text, \
 p.prokind::pg_catalog.text, p.prosecdef::pg_catalog.text, p.proretset::pg_catalog.text, p.prorettype::pg_catalog.oid::pg_catalog.text, \
 CASE WHEN p.proargmodes IS NOT NULL THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.proargnames[m.o], p.proallargtypes[m.o]::pg_catalog.int8) ORDER BY m.o) \
@@ -76,20 +121,30 @@ e.extname, (l.lanname IN ('c', 'internal'))::pg_catalog.text, p.proargtypes::pg_
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang \
 LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e' \
-LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid";
+LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid"
+    };
+}
+const FUNCTIONS: &str = functions!();
+const OWN_FUNCTIONS: &str = concat!(functions!(), " WHERE p.oid >= 16384");
 
 const OPERATORS: &str = "SELECT n.nspname, o.oprname, o.oprcode::pg_catalog.oid::pg_catalog.text \
 FROM pg_catalog.pg_operator AS o JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace \
 WHERE n.nspname <> 'pg_catalog'";
 
-const TYPES: &str = "SELECT n.nspname, t.typname, t.oid::pg_catalog.text, t.typtype::pg_catalog.text, \
+macro_rules! types {
+    () => {
+        "SELECT n.nspname, t.typname, t.oid::pg_catalog.text, t.typtype::pg_catalog.text, \
 (CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0::pg_catalog.oid END)::pg_catalog.text, t.typbasetype::pg_catalog.text, \
 CASE WHEN t.typtype = 'c' THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.atttypid::pg_catalog.int8) ORDER BY a.attnum) \
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)::pg_catalog.text END, e.extname \
 FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
 LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e' \
 LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid \
-WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))";
+WHERE NOT (t.typtype = 'c' AND n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))"
+    };
+}
+const TYPES: &str = types!();
+const OWN_TYPES: &str = concat!(types!(), " AND t.oid >= 16384");
 
 const CASTS: &str = "SELECT castsource::pg_catalog.text, casttarget::pg_catalog.text, castfunc::pg_catalog.oid::pg_catalog.text, castcontext::pg_catalog.text, (oid >= 16384)::pg_catalog.text \
 FROM pg_catalog.pg_cast WHERE castcontext = 'i' OR (oid >= 16384 AND castfunc <> 0)";
@@ -183,7 +238,11 @@ impl Catalog {
 
     /// Builds a catalog from the rows of each of [`CATALOG_QUERIES`], in their order.
     pub fn from_rows(results: &[Vec<Row>]) -> Result<Self, SnapshotError> {
-        let mut catalog = Self::empty();
+        Self::empty().filled(results)
+    }
+
+    fn filled(self, results: &[Vec<Row>]) -> Result<Self, SnapshotError> {
+        let mut catalog = self;
         let rows = |index: usize| {
             let query = query_name(index);
             results
@@ -398,6 +457,40 @@ impl Catalog {
         };
         self.type_info.insert(oid, info);
         Ok(())
+    }
+}
+
+/// What `initdb` made of a catalog's relations, functions and types. It does not change but by a
+/// superuser's hand, and is most of what there is in a small database.
+#[derive(Clone, Debug)]
+pub struct Base(Catalog);
+
+impl Base {
+    /// Takes it from the rows of [`CATALOG_QUERIES`].
+    pub fn from_rows(results: &[Vec<Row>]) -> Result<Self, SnapshotError> {
+        let mut base = vec![Vec::new(); CATALOG_QUERIES.len()];
+        for index in WITH_BASE {
+            for row in results.get(index).into_iter().flatten() {
+                let query = query_name(index);
+                let oid: u32 = Fields { row, query }.number(2)?;
+                if oid < FIRST_NORMAL_OID
+                    && let Some(rows) = base.get_mut(index)
+                {
+                    rows.push(row.clone());
+                }
+            }
+        }
+        Catalog::from_rows(&base).map(Self)
+    }
+
+    /// The catalog that the rows of each of [`OWN_CATALOG_QUERIES`] add up to with it.
+    pub fn with(&self, results: &[Vec<Row>]) -> Result<Catalog, SnapshotError> {
+        let version = Catalog::empty().version;
+        Catalog {
+            version,
+            ..self.0.clone()
+        }
+        .filled(results)
     }
 }
 

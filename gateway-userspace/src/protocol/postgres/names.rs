@@ -101,16 +101,22 @@ impl Connection {
             .install_namespace(&rows, private, epoch)
             .map_err(Close::Upstream)?;
         if wants_catalog || force {
-            let queries: Vec<&str> = std::iter::once(NameQueries::VERSIONS)
-                .chain(NameQueries::catalog().iter().copied())
-                .collect();
-            let rows = match self.unlocked_gateway_query(&queries).await? {
-                Ok(rows) => rows,
-                Err(error) => return Ok(Err(error)),
-            };
-            self.session
-                .install_catalog(&rows, private)
-                .map_err(Close::Upstream)?;
+            let mut with_base = self.session.wants_base();
+            loop {
+                let queries: Vec<&str> = NameQueries::catalog(with_base).collect();
+                let rows = match self.unlocked_gateway_query(&queries).await? {
+                    Ok(rows) => rows,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let installed = self
+                    .session
+                    .install_catalog(&rows, with_base, private)
+                    .map_err(Close::Upstream)?;
+                if installed {
+                    break;
+                }
+                with_base = true;
+            }
         }
         Ok(Ok(()))
     }

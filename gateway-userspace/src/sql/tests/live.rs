@@ -11,8 +11,8 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::sql::functions::classify;
 use crate::sql::{
-    CATALOG_QUERIES, Catalog, FunctionClass, NAMESPACE_SQL, Namespace, NotUnderstood, Row,
-    Statement, analyze, run_on_big_stack, split,
+    BASE_VERSION, Base, CATALOG_QUERIES, Catalog, FunctionClass, NAMESPACE_SQL, Namespace,
+    NotUnderstood, OWN_CATALOG_QUERIES, Row, Statement, analyze, run_on_big_stack, split,
 };
 
 const SHOP: &str = include_str!("../../../../tests/cases/shop.sql");
@@ -137,6 +137,102 @@ fn analyze_all(
             .collect()
     })
     .expect("no panic")
+}
+
+/// All that a catalog holds, in order.
+fn contents(catalog: &Catalog) -> Vec<String> {
+    let Catalog {
+        version: _,
+        relations,
+        functions,
+        operators,
+        types,
+        builtin_types,
+        type_info,
+        casts,
+        implicit_casts,
+        foreign_keys,
+        search_path,
+        function_oids: _,
+    } = catalog;
+    let mut lines = vec![format!("{search_path:?}")];
+    for (schema, relations) in relations {
+        lines.extend(relations.iter().map(|entry| format!("{schema} {entry:?}")));
+    }
+    for (name, functions) in functions {
+        lines.extend(
+            functions
+                .iter()
+                .map(|function| format!("{name} {function:?}")),
+        );
+    }
+    for (name, operators) in operators {
+        lines.extend(
+            operators
+                .iter()
+                .map(|operator| format!("{name} {operator:?}")),
+        );
+    }
+    for (name, types) in types {
+        lines.extend(types.iter().map(|found| format!("{name} {found:?}")));
+    }
+    lines.extend(builtin_types.iter().map(|entry| format!("{entry:?}")));
+    lines.extend(type_info.iter().map(|entry| format!("{entry:?}")));
+    lines.extend(casts.iter().map(|cast| format!("{cast:?}")));
+    lines.extend(implicit_casts.iter().map(|cast| format!("{cast:?}")));
+    lines.extend(foreign_keys.iter().map(|key| format!("{key:?}")));
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn a_catalog_over_its_base_is_the_catalog() {
+    let Some(shop) = Shop::open("base").await else {
+        return;
+    };
+    let read = async |queries: &[&str]| {
+        let mut results = Vec::new();
+        for sql in queries {
+            results.push(rows(&shop.client, sql).await);
+        }
+        results
+    };
+    let base = Base::from_rows(&read(CATALOG_QUERIES).await).expect("understood");
+    let version = read(&[BASE_VERSION]).await;
+    shop.client
+        .batch_execute(
+            "CREATE TYPE public.temper AS ENUM ('good'); CREATE TABLE public.more (id int, temper public.temper); \
+             ALTER TABLE public.more ADD COLUMN note text; CREATE TYPE pg_temp.own AS (a int); \
+             CREATE FUNCTION public.lower(int) RETURNS int LANGUAGE sql AS 'SELECT $1'; \
+             CREATE VIEW public.shown AS SELECT * FROM public.more",
+        )
+        .await
+        .expect("definitions");
+    let all = read(CATALOG_QUERIES).await;
+    let own = read(OWN_CATALOG_QUERIES).await;
+    let size = |results: &[Vec<Row>]| results.iter().map(Vec::len).sum::<usize>();
+    assert!(size(&own) * 2 < size(&all));
+    let (whole, over) = (Catalog::from_rows(&all), base.with(&own));
+    let (whole, over) = (whole.expect("understood"), over.expect("understood"));
+    assert_ne!(whole.version, over.version);
+    let (whole, over) = (contents(&whole), contents(&over));
+    let differing = whole.iter().zip(&over).find(|(one, other)| one != other);
+    assert_eq!(differing, None);
+    assert_eq!(whole.len(), over.len());
+
+    // What users define does not change the base; what is done to it does.
+    assert_eq!(read(&[BASE_VERSION]).await, version);
+    for change in [
+        "ALTER FUNCTION pg_catalog.upper(text) COST 2",
+        "SET allow_system_table_mods = on; ALTER VIEW pg_catalog.pg_tables RENAME COLUMN tablename TO named",
+        "ALTER VIEW information_schema.tables SET (security_invoker = off)",
+        "ALTER TYPE pg_catalog.money OWNER TO CURRENT_USER; ALTER EXTENSION plpgsql ADD FUNCTION pg_catalog.upper(text)",
+    ] {
+        let before = read(&[BASE_VERSION]).await;
+        shop.client.batch_execute(change).await.expect(change);
+        assert_ne!(read(&[BASE_VERSION]).await, before, "{change}");
+    }
+    shop.close().await;
 }
 
 #[tokio::test]
