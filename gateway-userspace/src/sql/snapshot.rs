@@ -17,40 +17,33 @@ type ColumnRow = (String, i16, u32, bool, bool, Option<Vec<i16>>);
 /// One row of a catalog query.
 pub type Row = Vec<Option<String>>;
 
+/// The list of queries, with these for relations, functions and types.
+macro_rules! catalog_queries {
+    ($relations:ident, $functions:ident, $types:ident) => {
+        &[
+            PATH,
+            $relations,
+            INHERITANCE,
+            TRIGGERS,
+            $functions,
+            OPERATORS,
+            $types,
+            CASTS,
+            FOREIGN_KEYS,
+            POLICIES,
+            WRITE_CODE,
+            DOMAIN_CODE,
+            RULES,
+        ]
+    };
+}
+
 /// The queries that fill a [`Catalog`], in the order that [`Catalog::from_rows`] wants.
-pub const CATALOG_QUERIES: &[&str] = &[
-    PATH,
-    RELATIONS,
-    INHERITANCE,
-    TRIGGERS,
-    FUNCTIONS,
-    OPERATORS,
-    TYPES,
-    CASTS,
-    FOREIGN_KEYS,
-    POLICIES,
-    WRITE_CODE,
-    DOMAIN_CODE,
-    RULES,
-];
+pub const CATALOG_QUERIES: &[&str] = catalog_queries!(RELATIONS, FUNCTIONS, TYPES);
 
 /// The same without what `initdb` made of relations, functions and types, which is most of it: for
 /// [`Base::with`].
-pub const OWN_CATALOG_QUERIES: &[&str] = &[
-    PATH,
-    OWN_RELATIONS,
-    INHERITANCE,
-    TRIGGERS,
-    OWN_FUNCTIONS,
-    OPERATORS,
-    OWN_TYPES,
-    CASTS,
-    FOREIGN_KEYS,
-    POLICIES,
-    WRITE_CODE,
-    DOMAIN_CODE,
-    RULES,
-];
+pub const OWN_CATALOG_QUERIES: &[&str] = catalog_queries!(OWN_RELATIONS, OWN_FUNCTIONS, OWN_TYPES);
 
 /// The version of what `initdb` made of relations, functions and types: one text, which changes when
 /// a row of it does.
