@@ -16,7 +16,7 @@ use crate::{
         put_message, put_parameter_status, put_ready, put_report,
     },
     session::{GUARD, LOCKS, NameQueries},
-    sql::{BASE_VERSION, CATALOG_QUERIES, OWN_CATALOG_QUERIES, Row, query_name},
+    sql::{BASE_VERSION, CATALOG_QUERIES, FIRST_NORMAL_OID, OWN_CATALOG_QUERIES, Row, query_name},
 };
 
 /// A column of a result: name, relation, attribute and type.
@@ -366,7 +366,7 @@ fn own_rows(text: &str) -> Option<&'static [Row]> {
 /// Whether it is not of what `initdb` made.
 fn is_own(row: &Row) -> bool {
     let oid = row.get(2).and_then(|oid| oid.as_ref()?.parse::<u32>().ok());
-    oid.is_none_or(|oid| oid >= 16384)
+    oid.is_none_or(|oid| oid >= FIRST_NORMAL_OID)
 }
 
 fn is_wanted(row: &Row) -> bool {

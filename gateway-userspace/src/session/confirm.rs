@@ -14,7 +14,7 @@ use super::{Refusal, Rows, Session, Understood, result::check_origins};
 use crate::{
     masking::ColumnShape,
     policy::{Reason, ReasonCode},
-    sql::{Access, Namespace, RelationRef, RelationUse, StatementKind},
+    sql::{Access, FIRST_NORMAL_OID, Namespace, RelationRef, RelationUse, StatementKind},
 };
 
 /// Texts whose reading is known to agree, kept for all sessions, at most.
@@ -25,9 +25,6 @@ const MAX_CONFIRMED_TEXT: usize = 4096;
 /// The relation locks of the connection that asks: relation, mode.
 pub const LOCKS: &str = "SELECT l.relation::pg_catalog.text, l.mode FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.relation <> 'pg_catalog.pg_locks'::pg_catalog.regclass";
-
-/// `FirstNormalObjectId`: objects below are made by `initdb`.
-const FIRST_NORMAL_OID: u32 = 16384;
 
 /// What a reading is valid for.
 #[derive(Debug)]

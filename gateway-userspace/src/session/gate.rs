@@ -267,7 +267,9 @@ impl Session {
 
     /// True if the base of the database's catalog is not known yet.
     pub fn wants_base(&self) -> bool {
-        self.base().is_none()
+        let bases = self.gate.bases.lock();
+        let bases = bases.unwrap_or_else(PoisonError::into_inner);
+        !bases.contains_key(&self.database)
     }
 
     /// Takes the rows of [`NameQueries::catalog`](super::NameQueries::catalog). `false`: they are

@@ -15,11 +15,8 @@ use std::{collections::HashMap, fmt::Write};
 use super::{Refusal, Rows, Session, Understood};
 use crate::{
     policy::{Reason, ReasonCode},
-    sql::{Statement, StatementKind},
+    sql::{FIRST_NORMAL_OID, Statement, StatementKind},
 };
-
-/// `FirstNormalObjectId`: what `initdb` made does not change.
-const FIRST_NORMAL_OID: u32 = 16384;
 
 /// What of a row of `pg_class AS c` matters.
 macro_rules! relation {

@@ -25,6 +25,7 @@ pub use catalog::*;
 pub use grammar::{MAX_DEPTH, MAX_OPERATOR_RUN, MAX_TEXT, Parsed, VOID, split};
 pub use literal::with_literals;
 pub use saved::{SavedCatalog, SavedCatalogError};
+pub(crate) use snapshot::FIRST_NORMAL_OID;
 #[cfg(any(test, fuzzing))]
 pub(crate) use snapshot::query_name;
 pub use snapshot::{

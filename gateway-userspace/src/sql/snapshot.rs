@@ -59,7 +59,7 @@ pub const BASE_VERSION: &str = "SELECT pg_catalog.concat_ws(' ', \
 (SELECT pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_namespace AS n WHERE n.oid < 16384))";
 
 /// `FirstNormalObjectId`: what `initdb` made comes before.
-const FIRST_NORMAL_OID: u32 = 16384;
+pub(crate) const FIRST_NORMAL_OID: u32 = 16384;
 /// Where the rows of relations, functions and types stand among the results; their third column is
 /// the oid.
 const WITH_BASE: [usize; 3] = [1, 4, 6];
