@@ -117,8 +117,8 @@ fn hear(systemd: &mpsc::Receiver<String>, wanted: &str) -> Result<()> {
 }
 
 #[test]
-fn with_the_units_capabilities_and_in_its_cgroup_the_daemon_serves_and_tells_systemd() -> Result<()>
-{
+fn with_the_units_capabilities_in_its_cgroup_and_with_a_narrow_umask_the_daemon_serves_and_tells_systemd()
+-> Result<()> {
     let scratch = Scratch::new("service")?;
     let unit = Cgroup::create(&format!("cordon-test-{}.service", host::unique()))?;
     let address = scratch.path().join("notify");
@@ -130,6 +130,7 @@ fn with_the_units_capabilities_and_in_its_cgroup_the_daemon_serves_and_tells_sys
             "#!/bin/sh\n\
              if [ \"$1\" = run ]; then\n  \
                echo $$ > {procs}\n  \
+               umask 077\n  \
                export SYSTEMD_EXEC_PID=$$ NOTIFY_SOCKET={notify} WATCHDOG_USEC=600000 WATCHDOG_PID=$$\n  \
                exec setpriv --no-new-privs --bounding-set={set} {cordon} \"$@\"\n\
              fi\n\

@@ -2,8 +2,12 @@
 //! [`crate::warden`].
 
 use std::{
+    fs::Permissions,
     io::Write,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::ExitStatusExt},
+    },
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -11,7 +15,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rustix::process::Signal as Number;
+use rustix::{fs::Mode, process::Signal as Number};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -45,6 +49,9 @@ pub struct RunArgs {
 /// If the configuration, the policy or the kernel side cannot be used, or the gateway fails.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     crate::telemetry::init();
+    // What others may read is said of each file; whoever starts the daemon must not narrow it. The
+    // gateway, another user, would not see the cgroups of jobs.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let config = Config::load(&args.config)?;
     // Before anything is touched; the gateway reads it itself.
     load_policy(&config)?;
@@ -270,10 +277,13 @@ fn follow_addresses(
 
 /// Which processes without a job are refused. What is left of ended jobs always is.
 fn scope(config: &Config) -> anyhow::Result<intercept::Scope> {
-    // Known from the start, so that it is there.
+    // Known from the start, so that it is there; the gateway lists what is in it, whoever made it.
     CgroupRoot::find()
         .map(|root| root.folder(&config.jobs.cgroup))
-        .and_then(std::fs::create_dir_all)
+        .and_then(|folder| {
+            std::fs::create_dir_all(&folder)?;
+            std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+        })
         .context("the parent of the job cgroups cannot be made")?;
     let paths = match &config.intercept.scope {
         Scope::Host => return Ok(intercept::Scope::Host),

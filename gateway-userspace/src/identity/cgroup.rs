@@ -257,13 +257,18 @@ fn find(folder: &Path, id: u64, depth: u32, found: &mut Option<PathBuf>) -> io::
                 Ok(())
             }
             Ok(_) => match find(below, id, depth, found) {
-                Err(error) if is_gone(&error) => Ok(()),
+                Err(error) if is_gone(&error) || is_closed(&error) => Ok(()),
                 other => other,
             },
             Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(error),
         }
     })
+}
+
+/// A cgroup of somebody else's (a container engine's, say) that only its owner may look into.
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn remove_tree(folder: &Path, depth: u32) -> io::Result<()> {
