@@ -17,6 +17,7 @@ pub mod host;
 pub mod issuer;
 pub mod job;
 pub mod live;
+pub mod machine;
 pub mod output;
 pub mod people;
 pub mod policies;

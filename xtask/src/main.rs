@@ -10,6 +10,7 @@ mod drivers;
 mod ensure;
 mod fuzz;
 mod kill;
+mod machine;
 mod recording;
 mod sessions;
 mod step;
@@ -51,6 +52,8 @@ enum Command {
     TestSessions(sessions::TestSessions),
     /// Kill the daemon at random moments under load.
     TestKill(kill::TestKill),
+    /// Install Cordon on a machine of its own with systemd, and boot it.
+    TestMachine(machine::TestMachine),
     /// Record a large session, and read it back in flat memory.
     TestRecording(recording::TestRecording),
     /// Measure what recording and syncing the evidence cost.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::TestDrivers(drivers) => drivers::run(&drivers),
         Command::TestSessions(sessions) => sessions::run(&sessions),
         Command::TestKill(kill) => kill::run(&kill),
+        Command::TestMachine(machine) => machine::run(&machine),
         Command::TestRecording(recording) => recording::test(&recording),
         Command::BenchEvidence(bench) => recording::bench(&bench),
         Command::Bench(bench) => bench.run(),
