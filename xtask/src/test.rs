@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use cordon_tests::tools::{self, CHOSEN_SERVER, Server};
 use serde_json::Value;
 
 use crate::{
@@ -78,6 +79,9 @@ pub struct Test {
     /// Run only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
+    /// Have the databases be of this release of PostgreSQL instead of Debian's: 13, 14, 16, 17, 18.
+    #[arg(long, value_name = "MAJOR")]
+    server: Option<u32>,
     /// Do not install anything; say what is missing.
     #[arg(long)]
     no_install: bool,
@@ -103,6 +107,9 @@ pub fn run(args: &Test) -> Result<()> {
     ensure_packages(PACKAGES, args.no_install)?;
     let store = OBJECT_STORE.ensure(args.no_install)?;
     build::prepare(args.no_install)?;
+    if let Some(server) = args.server {
+        tools::choose_server(server_of(server)?)?;
+    }
     let suites = step("build cordon and its tests", || suites(&args.suites))?;
     // The unit tests that ask a real server; the other suites start their own.
     let cluster = cordon_tests::Cluster::start().context("a PostgreSQL for the unit tests")?;
@@ -124,6 +131,16 @@ pub fn run(args: &Test) -> Result<()> {
         })?;
     }
     report(&results)
+}
+
+fn server_of(major: u32) -> Result<PathBuf> {
+    let known = Server::ALL;
+    let server = known.iter().find(|server| server.major == major);
+    let server = server.with_context(|| {
+        let majors = known.map(|server| server.major.to_string());
+        format!("there is no server {major} here, but {}", majors.join(", "))
+    })?;
+    step(&format!("install PostgreSQL {major}"), || server.ensure())
 }
 
 /// Runs a suite; its output goes to the file, if there is one.
@@ -252,6 +269,15 @@ fn named(wanted: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Builds the suite of this name, and gives its program.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    suites(&[name.to_owned()])?
+        .into_iter()
+        .find(|suite| suite.name == name)
+        .map(|suite| suite.program)
+        .with_context(|| format!("there is no suite {name}"))
+}
+
 /// Builds the programs and the test programs of the workspace, or only those tests that are
 /// wanted, and lists the latter. All at once: asked for apart, the programs would be built of
 /// dependencies with other features.
@@ -337,6 +363,7 @@ fn run_suite(
         .env("CI", "1")
         .env("CORDON_TEST_POSTGRES", server)
         .env("CORDON_TEST_STORE", store)
+        .envs(tools::chosen_server().map(|folder| (CHOSEN_SERVER, folder)))
         .args(filter);
     if SERIAL.contains(&suite.name.as_str()) {
         command.arg("--test-threads=1");

@@ -15,7 +15,8 @@ use crate::{cluster::SERVER_NAME, output::Output, tools};
 
 /// What the machine has besides Debian's smallest system.
 const PACKAGES: &str = "systemd-sysv,dbus,udev,kmod,iproute2,procps,ca-certificates,\
-    initramfs-tools,linux-image-cloud-amd64,openssh-server,postgresql-client";
+    initramfs-tools,linux-image-cloud-amd64,nftables,iptables,openssh-server,postgresql-client,\
+    docker.io,podman,crun,uidmap";
 
 /// Where the packages come from.
 const MIRROR: &str = "http://deb.debian.org/debian";

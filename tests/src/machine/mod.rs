@@ -147,6 +147,8 @@ impl Machine {
             .arg(&self.key)
             .args(["-p", &self.port.to_string()])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"])
+            // Of a connection that a reboot has cut, nobody is told.
+            .args(["-o", "ServerAliveInterval=5"])
             // The machine is reached by this host's loopback alone, and has a new key in each image.
             .args(["-o", "StrictHostKeyChecking=no"])
             .args(["-o", "UserKnownHostsFile=/dev/null"])
