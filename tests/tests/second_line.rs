@@ -94,7 +94,8 @@ for offer in (["postgresql"], ["h2", "postgresql"], ["h2"], []):
     try:
         with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) as plain:
             context.wrap_socket(plain)
-        print("served")
+        # From version 17 on the server takes TLS at once, and hangs up later.
+        print("passed")
     except ConnectionAbortedError:
         print("stopped")
     except (OSError, ssl.SSLError) as error:

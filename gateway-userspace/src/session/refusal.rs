@@ -49,6 +49,15 @@ impl Refusal {
         }
     }
 
+    /// What the server says to all that comes in a transaction that has failed.
+    pub fn transaction_failed() -> Self {
+        Self::as_server(
+            "25P02",
+            "current transaction is aborted, commands ignored until end of transaction block"
+                .to_owned(),
+        )
+    }
+
     /// Has the server word the error of this text, which it cannot read either: it knows hints
     /// that help.
     #[must_use]

@@ -501,11 +501,7 @@ impl Connection {
         }
         if self.status == b'E' && phase != Phase::Resume && understood.is_held() {
             // The server would read nothing of it: no people need to be asked.
-            return Ok(Err(Refusal::as_server(
-                "25P02",
-                "current transaction is aborted, commands ignored until end of transaction block"
-                    .to_owned(),
-            )));
+            return Ok(Err(Refusal::transaction_failed()));
         }
         match self.session.decide(understood, phase, parameters).await {
             Decision::Run(permit) => Ok(Ok(permit)),

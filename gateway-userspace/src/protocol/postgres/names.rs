@@ -274,11 +274,7 @@ impl Connection {
             }
             if self.status == b'E' {
                 // No name can be looked up, and whatever it means, it fails.
-                return Ok(Err(Refusal::as_server(
-                    "25P02",
-                    "current transaction is aborted, commands ignored until end of transaction block"
-                        .to_owned(),
-                )));
+                return Ok(Err(Refusal::transaction_failed()));
             }
             outcome = self.session.analyze(parsed).await;
         }
@@ -294,10 +290,15 @@ impl Connection {
         };
         // SQL EXECUTE: what runs is what was prepared under the name.
         let Some(prepared) = self.statements.get(name.as_bytes()).cloned() else {
-            return Ok(Err(Refusal::as_server(
-                "26000",
-                format!("prepared statement \"{name}\" does not exist"),
-            )));
+            return Ok(Err(if self.status == b'E' {
+                // The server does not look for it.
+                Refusal::transaction_failed()
+            } else {
+                Refusal::as_server(
+                    "26000",
+                    format!("prepared statement \"{name}\" does not exist"),
+                )
+            }));
         };
         match Box::pin(self.understand_one(&prepared.text, &prepared.types)).await? {
             Ok(Some(inner)) if inner.executes().is_none() => {
