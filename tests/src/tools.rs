@@ -90,9 +90,7 @@ pub struct Server {
 
 impl Server {
     /// Those that there are.
-    pub const ALL: [Self; 5] = [
-        Self::new(13, "13.23.0-beta.16"),
-        Self::new(14, "14.23.0-beta.17"),
+    pub const ALL: [Self; 3] = [
         Self::new(16, "16.14.0-beta.17"),
         Self::new(17, "17.10.0-beta.17"),
         Self::new(18, "18.4.0-beta.17"),

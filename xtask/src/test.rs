@@ -79,7 +79,7 @@ pub struct Test {
     /// Run only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// Have the databases be of this release of PostgreSQL instead of Debian's: 13, 14, 16, 17, 18.
+    /// Have the databases be of this release of PostgreSQL instead of Debian's: 16, 17, 18.
     #[arg(long, value_name = "MAJOR")]
     server: Option<u32>,
     /// Do not install anything; say what is missing.

@@ -39,6 +39,7 @@ const CATALOG: &[&str] = &[
     "has_foreign_data_wrapper_privilege",
     "has_function_privilege",
     "has_language_privilege",
+    "has_largeobject_privilege",
     "has_parameter_privilege",
     "has_schema_privilege",
     "has_sequence_privilege",

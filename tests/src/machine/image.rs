@@ -15,8 +15,10 @@ use crate::{cluster::SERVER_NAME, output::Output, tools};
 
 /// What the machine has besides Debian's smallest system.
 const PACKAGES: &str = "systemd-sysv,dbus,udev,kmod,iproute2,procps,ca-certificates,\
-    initramfs-tools,linux-image-cloud-amd64,nftables,iptables,openssh-server,postgresql-client,\
-    docker.io,podman,crun,uidmap";
+    initramfs-tools,linux-image-cloud-amd64,nftables,openssh-server,postgresql-client";
+
+/// Engines of containers, which debootstrap cannot put into an order.
+const ENGINES: [&str; 5] = ["docker.io", "podman", "crun", "iptables", "uidmap"];
 
 /// Where the packages come from.
 const MIRROR: &str = "http://deb.debian.org/debian";
@@ -97,6 +99,11 @@ fn make(folder: &Path, release: Release) -> Result<()> {
         .arg(release.name())
         .arg(&root)
         .arg(MIRROR))?;
+    run(Command::new(tools::program("chroot")?)
+        .arg(&root)
+        .args(["apt-get", "install", "--yes", "--no-install-recommends"])
+        .args(ENGINES)
+        .env("DEBIAN_FRONTEND", "noninteractive"))?;
     let key = folder.join("key");
     run(Command::new(tools::program("ssh-keygen")?)
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
