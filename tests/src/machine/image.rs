@@ -18,7 +18,14 @@ const PACKAGES: &str = "systemd-sysv,dbus,udev,kmod,iproute2,procps,ca-certifica
     initramfs-tools,linux-image-cloud-amd64,nftables,openssh-server,postgresql-client";
 
 /// Engines of containers, which debootstrap cannot put into an order.
-const ENGINES: [&str; 5] = ["docker.io", "podman", "crun", "iptables", "uidmap"];
+const ENGINES: [&str; 6] = [
+    "docker.io",
+    "apparmor",
+    "podman",
+    "crun",
+    "iptables",
+    "uidmap",
+];
 
 /// Where the packages come from.
 const MIRROR: &str = "http://deb.debian.org/debian";

@@ -11,7 +11,7 @@ const AREA: &str = "host";
 const OLDEST: (u32, u32) = (5, 18);
 
 /// Capabilities that the daemon needs, by their numbers in `capabilities(7)`.
-const CAPABILITIES: [(u32, &str); 8] = [
+const CAPABILITIES: [(u32, &str); 9] = [
     (0, "CAP_CHOWN"),
     (5, "CAP_KILL"),
     (6, "CAP_SETGID"),
@@ -19,6 +19,7 @@ const CAPABILITIES: [(u32, &str); 8] = [
     (12, "CAP_NET_ADMIN"),
     (19, "CAP_SYS_PTRACE"),
     (21, "CAP_SYS_ADMIN"),
+    (23, "CAP_SYS_NICE"),
     (39, "CAP_BPF"),
 ];
 
@@ -135,7 +136,7 @@ mod tests {
         assert!(lacking("Name:\tx\nCapEff:\t000001ffffffffff\n").is_empty());
         assert_eq!(
             lacking("CapEff:\t00000000002010e1\n"),
-            ["CAP_SYS_PTRACE", "CAP_BPF"]
+            ["CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_BPF"]
         );
         assert_eq!(lacking("").len(), CAPABILITIES.len());
     }
