@@ -419,4 +419,26 @@ mod tests {
         );
         assert_eq!(parent.root.children(&parent.path).unwrap().len(), 1);
     }
+
+    #[test]
+    fn a_cgroup_that_is_closed_to_the_gateway_hides_no_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = TestParent::new();
+        let closed = parent.root.create(&parent.path, "closed").unwrap();
+        let inside = parent.root.create(closed.path(), "inside").unwrap();
+        let open = parent.root.create(&parent.path, "open").unwrap();
+        let folder = parent.root.folder(closed.path());
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        // As the gateway's user; a thread of its own, which alone becomes it.
+        let found = std::thread::scope(|scope| {
+            let look = scope.spawn(|| {
+                let nobody = rustix::process::Uid::from_raw(65534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                [&open, &closed, &inside].map(|cgroup| parent.root.path_of_id(cgroup.id()).unwrap())
+            });
+            look.join().unwrap()
+        });
+        let path = |cgroup: &Cgroup| Some(cgroup.path().as_str().to_owned());
+        assert_eq!(found, [path(&open), path(&closed), None]);
+    }
 }
