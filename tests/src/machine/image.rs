@@ -110,6 +110,7 @@ fn make(folder: &Path, release: Release) -> Result<()> {
         .arg(&root)
         .args(["apt-get", "install", "--yes", "--no-install-recommends"])
         .args(ENGINES)
+        .args((release == Release::Trixie).then_some("docker-cli"))
         .env("DEBIAN_FRONTEND", "noninteractive"))?;
     let key = folder.join("key");
     run(Command::new(tools::program("ssh-keygen")?)
