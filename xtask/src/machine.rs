@@ -269,6 +269,12 @@ impl Host {
             .write("/etc/cordon/cordon.yaml", config.as_bytes(), "600")
     }
 
+    /// Puts a key into the configuration that there is not.
+    fn break_config(&self) -> Result<()> {
+        let config = b"version: 1\nnonsense: 1\n";
+        self.machine.write("/etc/cordon/cordon.yaml", config, "600")
+    }
+
     fn write_policy(&self, policy: &str) -> Result<()> {
         let file = "/etc/cordon/policy.d/policy.yaml";
         self.machine.write(file, policy.as_bytes(), "600")
@@ -469,11 +475,7 @@ impl Host {
     }
 
     fn misconfigure(&self) -> Result<()> {
-        self.machine.write(
-            "/etc/cordon/cordon.yaml",
-            b"version: 1\nnonsense: 1\n",
-            "600",
-        )?;
+        self.break_config()?;
         // It goes on with what it has read.
         let reload = self.machine.run("systemctl reload cordon")?;
         self.job().with_context(|| reload.all())?;
@@ -555,11 +557,7 @@ impl Host {
     fn boot_misconfigured(&mut self) -> Result<()> {
         self.root(&format!("systemctl stop {RUNNER}"))?;
         let tries = self.tries()?;
-        self.machine.write(
-            "/etc/cordon/cordon.yaml",
-            b"version: 1\nnonsense: 1\n",
-            "600",
-        )?;
+        self.break_config()?;
         self.give_token()?;
         self.machine.reboot()?;
         let state = self.property("cordon", "ActiveState")?;
