@@ -54,6 +54,9 @@ while :; do
 done
 ";
 
+/// What a container has of the machine.
+const CONTAINER_FILES: &str = "-v /usr:/usr:ro -v /etc:/etc:ro --env-file /etc/database";
+
 /// The daemon's processes, as `pgrep -f` finds them and not the shell that it is called in.
 const PROCESSES: [&str; 2] = ["cordon[ ]run", "cordon[ ]gateway"];
 
@@ -213,9 +216,16 @@ impl Host {
             );
             self.machine
                 .write("/etc/database", database.as_bytes(), "644")?;
+            self.make_container()?;
         }
-        let dialled = self.dial()?.success()?;
-        ensure!(dialled.stdout.trim() == DIRECT.0, "{}", dialled.all());
+        for dialled in [
+            self.dial()?,
+            self.dial_in_docker("host")?,
+            self.dial_in_docker("bridge")?,
+        ] {
+            let dialled = dialled.success()?;
+            ensure!(dialled.stdout.trim() == DIRECT.0, "{}", dialled.all());
+        }
         let reached = self.reached()?;
         ensure!(reached > self.reached, "the database did not see it");
         self.reached = reached;
@@ -424,32 +434,44 @@ impl Host {
     }
 
     /// A container that has the machine's own files, so that nothing needs to be fetched.
-    fn containers(&self) -> Result<()> {
+    fn make_container(&self) -> Result<()> {
         self.root(
             "mkdir -p /srv/container && cd /srv/container && \
              mkdir -p usr etc dev proc sys run tmp && ln -sf usr/bin usr/lib usr/lib64 . && \
              tar -c . | docker import - machine",
         )?;
-        let files = "-v /usr:/usr:ro -v /etc:/etc:ro --env-file /etc/database";
+        Ok(())
+    }
+
+    /// Dials from a container of Docker's.
+    fn dial_in_docker(&self, network: &str) -> Result<Output> {
         let host = format!("--add-host {SERVER_NAME}:{HOST}");
-        let dial = "/usr/bin/sh -c 'exec /usr/lib/postgresql/*/bin/psql -X -A -t -c \"SELECT current_user, email FROM public.customers\"'";
-        for network in ["host", "bridge"] {
-            let refused = self.machine.run(&format!(
-                "docker run --rm --network {network} {host} {files} machine {dial}"
-            ))?;
+        let dial = container_psql("SELECT current_user");
+        self.machine.run(&format!(
+            "docker run --rm --network {network} {host} {CONTAINER_FILES} machine {dial}"
+        ))
+    }
+
+    fn containers(&self) -> Result<()> {
+        for (network, words) in [
+            ("host", "does not belong to a job"),
+            ("bridge", "Connection refused"),
+        ] {
+            let refused = self.dial_in_docker(network)?;
             ensure!(
-                refused.code == Some(2) && refused.stderr.contains("connection to server"),
+                refused.code == Some(2) && refused.stderr.contains(words),
                 "{network}: {}",
                 refused.all()
             );
         }
         let token = self.issuer.issue(&json!({}))?;
         self.machine.write("/run/token", token.as_bytes(), "600")?;
+        let dial = container_psql("SELECT current_user, email FROM public.customers");
         let answer = self
             .machine
             .run(&format!(
                 "cordon job run --token-file /run/token -- podman run --rm --cgroups=disabled --network host \
-                 {files} --rootfs /srv/container {dial}"
+                 {CONTAINER_FILES} --rootfs /srv/container {dial}"
             ))?
             .success()?;
         served(&answer.stdout)
@@ -621,6 +643,11 @@ fn stripped(program: &Path) -> Result<Vec<u8>> {
     let mut strip = step::command("strip");
     step::run(strip.arg("-o").arg(&short).arg(program))?;
     fs::read(&short).with_context(|| format!("reading {}", short.display()))
+}
+
+/// A psql of the machine's in a container.
+fn container_psql(sql: &str) -> String {
+    format!("/usr/bin/sh -c 'exec /usr/lib/postgresql/*/bin/psql -X -A -t -c \"{sql}\"'")
 }
 
 /// Served by Cordon: its login, and masked.
